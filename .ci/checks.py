@@ -1,0 +1,72 @@
+"""What `make test` checks: the shape of the notebooks, that modules and notebooks say the same, style, then nbdev_test.
+
+Prints one line per check and, last, "N passed, N failed"; exits 1 if anything failed.
+"""
+import hashlib
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+root = Path(__file__).resolve().parent.parent
+bin_folder = Path(sys.executable).parent
+results = {"passed": 0, "failed": 0}
+
+
+def report(name, problem=None):
+    results["failed" if problem else "passed"] += 1
+    print(f"{'FAILED' if problem else 'ok'}  {name}{': ' + problem if problem else ''}", flush=True)
+
+
+def hashes(pattern):
+    return {p: hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(root.glob(pattern)) if ".ipynb_checkpoints" not in p.parts}
+
+
+def changed_by(command, pattern):
+    before = hashes(pattern)
+    done = subprocess.run([str(bin_folder / command)], cwd=root, capture_output=True, text=True)
+    if done.returncode: return f"{command} failed: {done.stderr.strip().splitlines()[-1:]}"
+    after = hashes(pattern)
+    different = [str(p.relative_to(root)) for p in after if before.get(p) != after[p]]
+    return f"{command} changed {', '.join(different)}: run it and commit the result" if different else None
+
+
+def parameters_cells(path):
+    cells = json.loads(path.read_text())["cells"]
+    count = sum("parameters" in c["metadata"].get("tags", []) for c in cells)
+    wanted = 1 if path.parent == root / "nbs" else 0
+    return None if count == wanted else f"{count} cells tagged parameters, {wanted} wanted"
+
+
+def forbidden(path):
+    text = path.read_text()
+    for pattern, what in {r"\bpickle\b": "pickle", r"allow_pickle=True": "pickle", r"weights_only=False": "pickle", r"^from \S+ import \*": "a star import",
+                          r"^\s*(import|from) (nbdev|fastcore)\b": "an import of a development tool"}.items():
+        if re.search(pattern, text, re.M): return what
+    return None
+
+
+for notebook in sorted(root.glob("nbs/**/*.ipynb")):
+    if ".ipynb_checkpoints" not in notebook.parts: report(f"parameters cell of {notebook.name}", parameters_cells(notebook))
+for module in sorted(root.glob("codesign/**/*.py")):
+    if module.name != "_modidx.py": report(f"imports of {module.relative_to(root)}", forbidden(module))
+report("notebooks are clean", changed_by("nbdev_clean", "nbs/**/*.ipynb"))
+report("modules are exported", changed_by("nbdev_export", "codesign/**/*.py"))
+ruff = subprocess.run([str(bin_folder / "ruff"), "check", "--quiet", "--select", "F", "--ignore", "F401", "codesign"], cwd=root, capture_output=True, text=True)
+report("ruff finds no undefined or unused names", ruff.stdout.strip().replace("\n", " ")[:500] or None)
+
+environment = os.environ | {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
+command = [str(bin_folder / "nbdev_test"), "--n_workers", "0", "--do_print", "--timing"]
+tests = subprocess.Popen(command, cwd=root, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+completed = 0
+for line in tests.stdout:
+    print(line, end="", flush=True)
+    completed += line.startswith("- Completed")
+wanted = len([p for p in root.glob("nbs/**/*.ipynb") if ".ipynb_checkpoints" not in p.parts])
+failed = wanted - completed if tests.wait() == 0 else max(1, wanted - completed)
+results["passed"] += completed
+results["failed"] += failed
+print(f"{results['passed']} passed, {results['failed']} failed")
+sys.exit(1 if results["failed"] else 0)

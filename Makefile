@@ -1,0 +1,36 @@
+# The two commands of a fresh machine are `make reproduce` and `make test`; `make lab` opens the notebooks.
+PYTHON ?= python3
+SIZE ?= tiny
+GPUS ?= 0
+NAME ?= $(SIZE)
+DATA ?= embedded
+JOBS ?= 2
+BIN := .venv/bin
+
+.PHONY: help .venv reproduce test lab results
+
+help:
+	@echo "make reproduce   the whole study, offline, on this machine (SIZE=$(SIZE) NAME=$(NAME) DATA=$(DATA) JOBS=$(JOBS) GPUS=$(GPUS); also SEEDS=, TASKS=)"
+	@echo "make test        nbdev_test and the checks of the repository"
+	@echo "make lab         JupyterLab at nbs/"
+	@echo "make results     tables, figures and report of study NAME again, from its records"
+
+.venv: .venv/installed
+
+.venv/installed: settings.ini setup.py constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt torch setuptools wheel
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,grid]'
+	touch $@
+
+reproduce: .venv
+	$(BIN)/codesign reproduce --size $(SIZE) --study $(NAME) --data $(DATA) --jobs $(JOBS) --gpus $(GPUS) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(TASKS),--tasks $(TASKS))
+
+test: .venv
+	timeout 900 $(BIN)/python .ci/checks.py
+
+lab: .venv
+	$(BIN)/jupyter lab --notebook-dir nbs
+
+results: .venv
+	$(BIN)/codesign results --size $(SIZE) --study $(NAME)
