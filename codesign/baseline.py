@@ -4,21 +4,23 @@
 
 # %% auto #0
 __all__ = ['GROUPS', 'STEPS', 'LayerwiseMambaConfig', 'ScanInputs', 'LayerwiseMambaMixer', 'LayerwiseMambaBlock',
-           'LayerwiseMambaPreTrainedModel', 'LayerwiseMambaModel', 'LayerwiseMambaForCausalLM', 'load_model',
-           'save_as_mamba', 'relative_difference', 'config_of', 'count_parameters', 'flops_per_channel',
+           'LayerwiseMambaPreTrainedModel', 'LayerwiseMambaModel', 'LayerwiseMambaForCausalLM', 'quietly', 'save_model',
+           'load_model', 'save_as_mamba', 'relative_difference', 'config_of', 'count_parameters', 'flops_per_channel',
            'flops_per_token', 'parameters_per_channel', 'BaselineSSM', 'Group', 'BuildContext', 'step', 'build',
            'LanguageData', 'batches', 'plan_of', 'branch_step', 'quality', 'size_metrics', 'pretrain', 'rewinding',
            'pretrain_base']
 
-# %% ../nbs/00_baseline.ipynb #d0ffc741
+# %% ../nbs/00_baseline.ipynb #861991b2
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, DynamicCache, GenerationMixin, MambaConfig, PreTrainedModel
+from transformers.utils import logging as hf_logging
 from transformers.models.mamba.modeling_mamba import MambaCausalLMOutput, MambaForCausalLM, MambaRMSNorm
 
 from .engine import data as text
@@ -233,7 +235,24 @@ class LayerwiseMambaForCausalLM(LayerwiseMambaPreTrainedModel, GenerationMixin):
 AutoConfig.register("layerwise_mamba", LayerwiseMambaConfig, exist_ok=True)
 AutoModelForCausalLM.register(LayerwiseMambaConfig, LayerwiseMambaForCausalLM, exist_ok=True)
 
-# %% ../nbs/00_baseline.ipynb #833b5ef1
+# %% ../nbs/00_baseline.ipynb #f9a7d966
+@contextmanager
+def quietly() -> Iterator[None]:
+    "transformers without progress bars and load reports: what matters is raised, not printed."
+    verbosity, bars = hf_logging.get_verbosity(), hf_logging.is_progress_bar_enabled()
+    hf_logging.set_verbosity_error()
+    hf_logging.disable_progress_bar()
+    try: yield
+    finally:
+        hf_logging.set_verbosity(verbosity)
+        if bars: hf_logging.enable_progress_bar()
+
+
+def save_model(model: PreTrainedModel, folder: str | Path) -> None:
+    "`save_pretrained`, without a progress bar."
+    with quietly(): model.save_pretrained(folder)
+
+
 def load_model(folder: str | Path) -> LayerwiseMambaForCausalLM:
     """Read a model saved by `save_pretrained`: ours, or a Hugging Face Mamba; safetensors only.
 
@@ -244,7 +263,7 @@ def load_model(folder: str | Path) -> LayerwiseMambaForCausalLM:
     config = AutoConfig.from_pretrained(folder)
     if config.model_type == "mamba": config = LayerwiseMambaConfig(**{k: v for k, v in config.to_dict().items() if k not in ("model_type", "architectures", "intermediate_size")})
     if config.model_type != "layerwise_mamba": raise CodesignError(f"{folder} holds a {config.model_type!r} model; valid: mamba, layerwise_mamba")
-    model, report = LayerwiseMambaForCausalLM.from_pretrained(folder, config=config, output_loading_info=True, use_safetensors=True)
+    with quietly(): model, report = LayerwiseMambaForCausalLM.from_pretrained(folder, config=config, output_loading_info=True, use_safetensors=True)
     wrong = {k: sorted(map(str, v)) for k, v in report.items() if v and k in ("missing_keys", "unexpected_keys", "mismatched_keys", "error_msgs")}
     if wrong: raise CodesignError(f"{folder} does not fit its own config.json: {wrong}")
     return model.eval()
@@ -259,7 +278,7 @@ def save_as_mamba(model: LayerwiseMambaForCausalLM, folder: str | Path) -> Mamba
     plain = MambaForCausalLM(MambaConfig(**{k: v for k, v in config.to_dict().items() if k not in skip},
                                          expand=config.d_inner[0] // config.hidden_size, state_size=config.d_state[0]))
     plain.load_state_dict(model.state_dict())
-    plain.save_pretrained(folder)
+    save_model(plain, folder)
     return plain.eval()
 
 # %% ../nbs/00_baseline.ipynb #ed8d1009
@@ -426,7 +445,7 @@ def size_metrics(model: nn.Module) -> dict[str, int]:
     "Parameters and forward FLOPs a token."
     return dict(params_total=count_parameters(model)["total_parameters"], flops_per_token=flops_per_token(model.config))
 
-# %% ../nbs/00_baseline.ipynb #8f7b51fd
+# %% ../nbs/00_baseline.ipynb #006a627b
 def pretrain(
     run: Run,
     data: LanguageData,
@@ -462,7 +481,7 @@ def pretrain_base(run: Run) -> dict:
         save_checkpoint(folder, dict(model=tensors, optimizer=optimizer_tensors(model, Objective(), inner)), dict(config=model.config.to_dict()))
 
     model, _, plan = pretrain(run, data, at_step=lambda plan: {branch_step(settings, plan.steps): keep_branch})
-    model.save_pretrained(run.file("model"))
+    save_model(model, run.file("model"))
     data.tokenizer.save_pretrained(run.file("tokenizer"))
     run.file("branch")
     unigram, bigram = (text.perplexities(nats, tokens, *_counts(data.corpus, "validation"))

@@ -6,7 +6,7 @@
 __all__ = ['channel_magnitudes', 'prune_by_magnitude', 'verify_iso_sparsity', 'magnitude_pruning_step', 'load_branch',
            'slice_moments', 'challenge']
 
-# %% ../nbs/04_challenge.ipynb #46ee96dd
+# %% ../nbs/04_challenge.ipynb #dfd387cc
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from .baseline import (BuildContext, LanguageData, LayerwiseMambaConfig, LayerwiseMambaForCausalLM, batches, branch_step, count_parameters,
-                               load_model, plan_of, quality, rewinding, size_metrics, step)
+                               load_model, plan_of, quality, rewinding, save_model, size_metrics, step)
 from .engine.runs import CodesignError, Run
 from .engine.training import load_checkpoint, reproducible, train
 from .sdm import choose_channels, remove_channels, slice_channels
@@ -55,7 +55,7 @@ def magnitude_pruning_step(model: LayerwiseMambaForCausalLM, context: BuildConte
     smaller, context.notes["kept"] = prune_by_magnitude(model, context.channels_removed, context.width_multiple)
     return smaller
 
-# %% ../nbs/04_challenge.ipynb #f6f2d06a
+# %% ../nbs/04_challenge.ipynb #5d979f1d
 def load_branch(folder: Path) -> tuple[LayerwiseMambaForCausalLM, dict[str, Tensor]]:
     "The dense model at its branch point and the optimizer's moments by parameter name."
     tensors, state = load_checkpoint(folder)
@@ -88,7 +88,7 @@ def challenge(run: Run) -> dict:
         before_healing = quality(pruned, data, settings.pretrain.length)
         train(pruned, batch_of, plan, folder=run.folder / "checkpoints", fingerprint=str(run.node), log=run.log, on_resume=rewinding(run), moments=slice_moments(moments, kept),
               tokens_per_step=settings.pretrain.batch_size * settings.pretrain.length)
-    pruned.save_pretrained(run.file("model"))
+    save_model(pruned, run.file("model"))
     iso = verify_iso_sparsity(sdm.folder / "model", pruned)
     total = sum(dense.config.d_inner)
     return dict(**quality(pruned, data, settings.pretrain.length), **size_metrics(pruned), ppl_word_before_healing=before_healing["ppl_word"],

@@ -7,7 +7,7 @@ __all__ = ['sample_mask', 'expected_flops_share', 'temperature_at', 'kept_for_ta
            'remove_channels', 'mask_channels', 'MaskObjective', 'layer_importance', 'learned_pruning_step',
            'pretrain_sdm']
 
-# %% ../nbs/02_sdm.ipynb #ba6274ab
+# %% ../nbs/02_sdm.ipynb #0ec7940c
 import copy
 import json
 import math
@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from .baseline import (BuildContext, LanguageData, LayerwiseMambaConfig, LayerwiseMambaForCausalLM, branch_step, flops_per_channel,
-                               flops_per_token, parameters_per_channel, pretrain, quality, relative_difference, size_metrics, step)
+                               flops_per_token, parameters_per_channel, pretrain, quality, relative_difference, save_model, size_metrics, step)
 from .engine.runs import CodesignError, Run, SDMSettings
 from .engine.training import Objective
 
@@ -183,7 +183,7 @@ def learned_pruning_step(model: LayerwiseMambaForCausalLM, context: BuildContext
     context.notes["kept"] = kept
     return remove_channels(model, kept)
 
-# %% ../nbs/02_sdm.ipynb #c342eb12
+# %% ../nbs/02_sdm.ipynb #2863a036
 def pretrain_sdm(run: Run) -> dict:
     "The job of this chapter: pre-train under masks on M_base's batches, remove the masked channels, certify, measure the small model."
     settings, data = run.settings, LanguageData.load(run)
@@ -193,7 +193,7 @@ def pretrain_sdm(run: Run) -> dict:
     probe = torch.as_tensor(np.asarray(data.validation[:4 * 128]).astype(np.int64)).view(4, 128).to(masked.device)
     with torch.no_grad(): certificate = relative_difference(masked(probe, use_cache=False).logits, compressed.to(masked.device)(probe, use_cache=False).logits)
     if certificate > 1e-5: raise CodesignError(f"the compressed model differs from the masked one by {certificate:.1e} of the largest logit; at most 1e-5 is allowed in float32")
-    compressed.save_pretrained(run.file("model"))
+    save_model(compressed, run.file("model"))
     save_file({f"logits.{i}": z.detach().cpu().contiguous() for i, z in enumerate(objective.logits)}, run.file("masks.safetensors"))
     importance = layer_importance([z.detach() for z in objective.logits], objective.kept)
     run.file("importance.json").write_text(json.dumps(importance, indent=1))

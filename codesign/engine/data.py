@@ -161,12 +161,25 @@ def _prose_lines(text: str) -> Iterator[str]:
         lines = (line.strip() for line in block.splitlines() if any(map(str.isalnum, line)))
         yield from (" ".join(line.split()) for line in _BULLET.split("\n".join(lines)))
 
-# %% ../../nbs/engine/data.ipynb #eea1917c
+# %% ../../nbs/engine/data.ipynb #6f3aa813
+def _phrases(text: str, n: int) -> set[tuple[str, ...]]:
+    "All runs of n words of a text, in lower case."
+    words = text.casefold().split()
+    return set(zip(*(words[i:] for i in range(n))))
+
+
 def _unique_documents(texts: Iterator[tuple[str, str]]) -> Iterator[tuple[str, str]]:
-    "(module, document): the prose of each text without lines that were there before, in any letter case."
-    seen = set()
+    "(module, document): the prose of each text without lines, or lines with eight words in a row, that were there before."
+    seen, first_in = set(), {}
+
+    def is_new(module, line):
+        phrases = _phrases(line, 8)
+        new = line.casefold() not in seen and all(first_in.get(phrase, module) == module for phrase in phrases)
+        if new: seen.add(line.casefold()), first_in.update(dict.fromkeys(phrases, module))
+        return new
+
     for module, text in texts:
-        lines = [line for line in _prose_lines(text) if not (line.casefold() in seen or seen.add(line.casefold()))]
+        lines = [line for line in _prose_lines(text) if is_new(module, line)]
         if lines: yield module, "\n".join(lines)
 
 # %% ../../nbs/engine/data.ipynb #a5f617ba
@@ -182,7 +195,7 @@ def _split_of_modules(sizes: Mapping[str, int]) -> dict[str, str]:
         filled[split_of[module]] += sizes[module]
     return split_of
 
-# %% ../../nbs/engine/data.ipynb #9dd47827
+# %% ../../nbs/engine/data.ipynb #f5b1a7f6
 def _extract_embedded() -> dict[str, list[list[str]]]:
     "Split -> [module, document] pairs, from the library of the running Python."
     library = Path(sysconfig.get_path("stdlib"))
@@ -196,7 +209,7 @@ def _extract_embedded() -> dict[str, list[list[str]]]:
 
 
 def _load_embedded() -> Corpus:
-    functions = (_library_docstrings, _help_topics, _plain_words, _is_prose, _prose_lines, _unique_documents, _split_of_modules, _extract_embedded)
+    functions = (_library_docstrings, _help_topics, _plain_words, _is_prose, _prose_lines, _phrases, _unique_documents, _split_of_modules, _extract_embedded)
     key = _digest(sys.version, *map(inspect.getsource, functions))[:16]
     path = cache_folder() / "corpora" / f"embedded-{key}.json"
     try:

@@ -10,7 +10,7 @@ __all__ = ['RULES', 'SECTIONS', 'PACKAGE', 'CONFIGS', 'SIZES', 'GROUPS_TABLE', '
            'notebooks_folder', 'load_graph', 'Node', 'needs', 'Parameters', 'studies_folder', 'study_folder',
            'run_folder', 'notebook_path', 'code_hashes', 'Undeclared', 'declared_settings', 'write_atomic',
            'write_json', 'plain', 'Record', 'read_record', 'study_records', 'locked', 'Run', 'file_sha256',
-           'environment', 'identity', 'upstream', 'for_node', 'why_not_done', 'is_done', 'make', 'execute']
+           'environment', 'identity', 'upstream', 'for_node', 'why_not_done', 'is_done', 'make', 'passed_on', 'execute']
 
 # %% ../../nbs/engine/runs.ipynb #53a69483
 import ast
@@ -855,15 +855,15 @@ def _write_failure(folder, node, parameters, error):
         "run": str(node), "status": "failed", "parameters": plain(asdict(parameters)), "error": type(error).__name__,
         "message": str(error), "details": details, "traceback": traceback.format_exception(error)[-3:]})
 
-# %% ../../nbs/engine/runs.ipynb #a3bf747b
+# %% ../../nbs/engine/runs.ipynb #26ced9ea
 COMMANDS = {"00_baseline": "pretrain", "01_csp": "csp", "02_sdm": "sdm", "03_sgh_peft": "finetune", "04_challenge": "challenge",
             "05_profiling": "profile", "06_results": "results"}
 
 
 def _inputs(node, parameters):
     "The records that `node` needs, all of them, made with the same parameters as far as these matter to them."
-    for key, needed in needs(node).items():
-        lower = _passed_on(node.notebook, for_node(needed, parameters))
+    for needed in needs(node).values():
+        lower = passed_on(node.notebook, for_node(needed, parameters))
         if parameters.study == "scratch":
             _inputs(needed, lower)
             if not is_done("scratch", needed, lower):
@@ -873,14 +873,16 @@ def _inputs(node, parameters):
             command = f"codesign {COMMANDS.get(needed.notebook, 'reproduce')} --size {needed.size} --seed {needed.seed} --group {needed.group} --study {parameters.study}"
             raise MissingRun(f"{node} needs {needed}, which study {parameters.study!r} does not have; make it with `{command}`")
         asked, made = plain(asdict(lower)), record["parameters"]
-        for name in set(GRAPH[needed.notebook]["parameters"]) - set(GRAPH[node.notebook].get("keeps", [])):
+        for name in GRAPH[node.notebook]["parameters"]:
+            if name not in GRAPH[needed.notebook]["parameters"] or name in GRAPH[node.notebook].get("keeps", []):
+                continue
             if asked[name] != made[name]:
                 raise MissingRun(f"{node} needs {needed} at {name}={asked[name]}, but study {parameters.study!r} has it at "
                                  f"{name}={made[name]}; use another study")
     return upstream(node, parameters)
 
 
-def _passed_on(notebook, parameters):
+def passed_on(notebook: str, parameters: Parameters) -> Parameters:
     "What the runs below get: all but what the notebook keeps to itself, as fine-tuning its learning rate."
     return replace(parameters, **{name: None for name in GRAPH[notebook].get("keeps", [])})
 
