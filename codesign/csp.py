@@ -6,7 +6,7 @@
 __all__ = ['true_states', 'Moments', 'StateStatistics', 'state_statistics', 'path_length', 'shortest_path', 'greedy_path',
            'adjacent_correlation', 'order_of', 'held_out_signal', 'permute_states', 'csp_step', 'order_states']
 
-# %% ../nbs/01_csp.ipynb #50e0024a
+# %% ../nbs/01_csp.ipynb #043bd85e
 import copy
 from collections.abc import Sequence
 from contextlib import contextmanager
@@ -18,7 +18,7 @@ from numba import njit
 from torch import Tensor
 
 from .baseline import (BuildContext, GROUPS, LanguageData, LayerwiseMambaForCausalLM, load_model, quality,
-                               relative_difference, size_metrics, step)
+                               relative_difference, save_model, size_metrics, step)
 from .engine.runs import CodesignError, Run
 from .engine.scan import selective_scan_states
 from .engine.training import reproducible
@@ -241,7 +241,7 @@ def csp_step(model: LayerwiseMambaForCausalLM, context: BuildContext) -> Layerwi
     context.notes["orders"] = [order_of(s.correlation) for s in statistics]
     return permute_states(model, context.notes["orders"])
 
-# %% ../nbs/01_csp.ipynb #777e7f57
+# %% ../nbs/01_csp.ipynb #9ddade0f
 @torch.no_grad()
 def _signal_by_layer(model, stream, length, burn_in, seed, channels=24):
     "Held-out signal and p-value per layer, on two windows from different halves of the text and a sample of channels."
@@ -270,7 +270,7 @@ def order_states(run: Run) -> dict:
         with torch.no_grad(): certificate = relative_difference(model(probe, use_cache=False).logits, permuted(probe, use_cache=False).logits)
         if certificate > 1e-5: raise CodesignError(f"the permuted model differs from its original by {certificate:.1e} of the largest logit; at most 1e-5 is allowed in float32")
         measured = quality(permuted, data, settings.pretrain.length)
-    permuted.save_pretrained(run.file("model"))
+    save_model(permuted, run.file("model"))
     np.save(run.file("scan_order.npy"), np.stack(orders))
     np.save(run.file("scan_order_inverse.npy"), np.stack([np.argsort(order) for order in orders]))
     np.save(run.file("correlation.npy"), np.stack([s.correlation for s in statistics]))

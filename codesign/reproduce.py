@@ -175,7 +175,7 @@ def write_plan(grid: Grid, nodes, jobs: int, gpus: int) -> Path:
     write_json(path, {"grid": plain(asdict(grid)), "jobs": entries})
     return path
 
-# %% ../nbs/08_reproduce.ipynb #5845ed99
+# %% ../nbs/08_reproduce.ipynb #9e4bb78b
 COMMAND = [sys.executable, "-c", "from codesign.reproduce import main; main()"]
 
 
@@ -202,13 +202,19 @@ def run_node(node: Node, parameters: Parameters) -> float:
     "Makes one run unless it is done; prints a line when it starts and one when it ends; returns the seconds it took."
     started = time.perf_counter()
     if why_not_done(parameters.study, node, parameters):
-        print(f"start  {node}", flush=True)
+        _say(f"start  {node}")
         execute(node, parameters)
         if why := why_not_done(parameters.study, node, parameters):
             raise CodesignError(f"{node} ran to its end, but its record does not stand: {why}")
     seconds = time.perf_counter() - started
-    print(f"done   {node}  {seconds:.1f} s", flush=True)
+    _say(f"done   {node}  {seconds:.1f} s")
     return seconds
+
+
+def _say(line):
+    "One write, so that lines of jobs that share a terminal stay whole."
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
 
 
 def run_job(plan: Path, run: str):
@@ -222,7 +228,7 @@ def run_job(plan: Path, run: str):
     try:
         run_node(node, replace(grid.parameters(node), threads=job["threads"]))
     except CodesignError as error:
-        print(f"failed {node}: {error}", flush=True)
+        _say(f"failed {node}: {error}")
         raise typer.Exit(1) from None
 
 # %% ../nbs/08_reproduce.ipynb #6b1f6edb
@@ -269,7 +275,7 @@ def _relay(command, environment, log, total, done, failed):
         process.wait()
         process.stdout.close()
 
-# %% ../nbs/08_reproduce.ipynb #6b18b83e
+# %% ../nbs/08_reproduce.ipynb #d654a306
 def reproduce(grid: Grid, jobs: int = 2, gpus: int = 0, snakemake_arguments: tuple = ()) -> set[str]:
     """Makes every run of a study that is not done, and shows where the results are.
 
@@ -279,7 +285,7 @@ def reproduce(grid: Grid, jobs: int = 2, gpus: int = 0, snakemake_arguments: tup
     folder = study_folder(grid.study)
     refuse_another_study(grid)
     with locked(folder, f"study {grid.study}"):
-        write_json(folder / "study.json", plain({name: getattr(grid, name) for name in ("size", "data", "tasks", "steps", "seeds")}))
+        write_json(folder / "study.json", plain({name: getattr(grid, name) for name in ("size", "data", "tasks", "steps", "seeds", "groups")}))
         failed, work = set(), pending(grid)
         _announce(grid, work, jobs)
         while work and not failed:
@@ -287,7 +293,9 @@ def reproduce(grid: Grid, jobs: int = 2, gpus: int = 0, snakemake_arguments: tup
             failed |= run_plan(grid, work, jobs, gpus, snakemake_arguments)
             work = pending(grid)
         if failed:                                     # the table then shows the gaps
-            run_plan(grid, {node: "" for node in grid.readers()}, jobs, gpus)
+            readers = {node: why for node in grid.readers() if (why := why_not_done(grid.study, node, grid.parameters(node)))}
+            _clear(grid, readers)
+            run_plan(grid, readers, jobs, gpus) if readers else None
             print(f"{len(failed)} failed: {', '.join(sorted(failed))}; the same command tries again what is missing")
         show_results(grid)
     return failed
@@ -468,19 +476,26 @@ def _one_line(error):
     valid = ", ".join(name for name, command in getattr(context.command, "commands", {}).items() if not command.hidden)
     return f"{error.format_message()}{f' Valid: {valid}' if valid else ''}"
 
-# %% ../nbs/08_reproduce.ipynb #fea86ced
+# %% ../nbs/08_reproduce.ipynb #697ec676
 def validate(study: str, size: str | None = None, groups=tuple(GROUPS_TABLE)) -> list[tuple[str, str, str | None]]:
     "Checks every record of a study; returns rows (run, check, problem or None). Raises MissingRun if there is no record."
     records = {name: record for name, record in study_records(study, size).items() if record["parameters"]["group"] in (*groups, "all")}
     if not records:
         raise MissingRun(f"study {study!r} has no records{f' of size {size}' if size else ''}; make some with `codesign reproduce --study {study}`")
-    rows = []
+    rows = [(str(node), "record", "there is none") for node in _expected(study) if node.group in (*groups, "all") and str(node) not in records]
     for name, record in records.items():
         for check, function in CHECKS.items():
             problem = function(record, records)
             if problem is not NotImplemented:
                 rows.append((name, check, problem))
     return rows
+
+
+def _expected(study):
+    "The runs of the study as its study.json has it; nothing for a folder that no `reproduce` has made."
+    path = study_folder(study) / "study.json"
+    known = json.loads(path.read_text()) if path.is_file() else None
+    return Grid(study, known["size"], tuple(known["seeds"]), tuple(known["groups"])).nodes() if known else []
 
 
 def check_files(record: Record, records: dict) -> str | None:

@@ -112,8 +112,8 @@ class Corpus:
         "UTF-8 bytes, line ends included: what bits per byte divide by."
         return self.counts(split).bytes
 
-# %% ../../nbs/engine/data.ipynb #c71de47b
-_SKIPPED = {"site-packages", "dist-packages", "lib-dynload", "test", "tests", "idle_test", "ctypes/test", "lib2to3", "ensurepip", "pydoc_data", "__pycache__"}
+# %% ../../nbs/engine/data.ipynb #ec698529
+_SKIPPED = {"site-packages", "dist-packages", "lib-dynload", "test", "tests", "idle_test", "lib2to3", "ensurepip", "pydoc_data", "__pycache__"}
 
 
 def _library_docstrings(library: Path) -> Iterator[tuple[str, str]]:
@@ -227,7 +227,7 @@ def _embedded_from(pairs):
     return Corpus("embedded", *({split: tuple(pair[i] for pair in pairs[split]) for split in SPLITS} for i in (1, 0)),
                   source=f"docstrings and help topics of Python {sys.version.split()[0]}", derived=dict.fromkeys(SPLITS, "by module"))
 
-# %% ../../nbs/engine/data.ipynb #9eeea030
+# %% ../../nbs/engine/data.ipynb #bc2eca74
 _ALIASES = {"train": ("train",), "validation": ("valid", "validation", "dev"), "test": ("test",)}
 _FOLDERS = {"wikitext-2": ("wikitext-2", "wikitext-2-v1", "wikitext-2-raw", "wikitext-2-raw-v1")}
 _TITLE = re.compile(r"= [^=].*[^=] =|= [^=] =")
@@ -248,17 +248,24 @@ def _read_text(path: Path) -> str:
         raise DataError(f"cannot read {path} ({error.strerror})") from error
 
 
-def _documents(text: str, starts: Callable[[str, bool], bool]) -> tuple[list[str], int]:
-    "Documents, and the number of blank lines dropped; `starts(line, after a blank line)` says where a document begins."
-    documents, blank, after_blank = [], 0, True
-    for line in text.removesuffix("\n").split("\n"):
-        line = line.strip()
-        if line:
-            if not documents or starts(line, after_blank): documents.append([])
-            documents[-1].append(line)
-        blank += not line
-        after_blank = not line
-    return ["\n".join(lines) for lines in documents], blank
+def _starts_article(line: str, blank_before: bool, blank_after: bool) -> bool:
+    "A heading of the first level stands alone; the same line inside a list of books does not."
+    return blank_before and blank_after and _TITLE.fullmatch(line) is not None
+
+
+def _starts_paragraph(line: str, blank_before: bool, blank_after: bool) -> bool:
+    return blank_before
+
+
+def _documents(text: str, starts: Callable[[str, bool, bool], bool]) -> tuple[list[str], int]:
+    "Documents, and the number of blank lines dropped; `starts(line, blank before, blank after)` says where a document begins."
+    lines = ["", *(line.strip() for line in text.removesuffix("\n").split("\n")), ""]
+    documents = []
+    for before, line, after in zip(lines, lines[1:], lines[2:]):
+        if not line: continue
+        if not documents or starts(line, not before, not after): documents.append([])
+        documents[-1].append(line)
+    return ["\n".join(document) for document in documents], lines[1:-1].count("")
 
 
 def _load_wikitext(name: str) -> Corpus:
@@ -267,7 +274,7 @@ def _load_wikitext(name: str) -> Corpus:
     for folder in (root / f for f in _FOLDERS[name]) if root else ():
         files = {split: _split_file(folder, split) for split in SPLITS}
         if all(files.values()):
-            read = {split: _documents(_read_text(files[split]), lambda line, after_blank: after_blank and bool(_TITLE.fullmatch(line))) for split in SPLITS}
+            read = {split: _documents(_read_text(files[split]), _starts_article) for split in SPLITS}
             documents = {split: tuple(read[split][0]) for split in SPLITS}
             return Corpus(name, documents, {split: tuple(d.partition("\n")[0] for d in documents[split]) for split in SPLITS},
                           source=f"{name}, {', '.join(f'{folder.name}/{files[s].name}' for s in SPLITS)}", blank_lines={s: read[s][1] for s in SPLITS})
@@ -279,18 +286,17 @@ def _looked_in(root, folders):
     if root is None: return f"CODESIGN_DATA is not set; set it to the folder that holds {folders[0]}/"
     return f"looked in {root} for {', '.join(folders)}; put the files there or set CODESIGN_DATA to the folder that holds them"
 
-# %% ../../nbs/engine/data.ipynb #30166e44
+# %% ../../nbs/engine/data.ipynb #fec8a3c9
 def _load_path(path: Path) -> Corpus:
     "A folder with train, valid and test text files, or one text file whose last two tenths become validation and test."
-    by_blank_line = lambda line, after_blank: after_blank
     if path.is_dir():
         files = {split: _split_file(path, split) for split in SPLITS}
         missing = [split for split in SPLITS if files[split] is None]
         if missing: raise DataError(f"{path} has no text file for {', '.join(missing)}; it needs train.txt, valid.txt and test.txt")
-        read = {split: _documents(_read_text(files[split]), by_blank_line) for split in SPLITS}
+        read = {split: _documents(_read_text(files[split]), _starts_paragraph) for split in SPLITS}
         documents, blank, derived = {s: tuple(read[s][0]) for s in SPLITS}, {s: read[s][1] for s in SPLITS}, {}
     elif path.is_file():
-        whole, dropped = _documents(_read_text(path), by_blank_line)
+        whole, dropped = _documents(_read_text(path), _starts_paragraph)
         documents = _cut(whole if len(whole) >= 10 else [line for document in whole for line in document.split("\n")])
         blank, derived = {"train": dropped}, dict.fromkeys(SPLITS, "the first 80, next 10 and last 10 percent of the file's characters")
     else: raise DataError(f"text:{path} does not exist; give a text file, or a folder with train.txt, valid.txt and test.txt")
@@ -306,7 +312,7 @@ def _cut(documents):
     middle = (ends - [len(document) / 2 for document in documents]) / max(1, ends[-1] if len(ends) else 1)
     return {split: tuple(d for d, m in zip(documents, middle) if low <= m < high) for split, low, high in (("train", 0, .8), ("validation", .8, .9), ("test", .9, 2))}
 
-# %% ../../nbs/engine/data.ipynb #7ec58789
+# %% ../../nbs/engine/data.ipynb #6479f8c7
 CORPORA = ("embedded", "wikitext-2", "text:PATH")
 
 
@@ -320,7 +326,7 @@ def load_corpus(
     if name == "embedded": return _load_embedded()
     if name in _FOLDERS: return _load_wikitext(name)
     if name.startswith("text:"): return _load_path(Path(name.removeprefix("text:")).expanduser())
-    raise DataError(f"unknown data {name!r}{_closest(name, CORPORA)}; available: {', '.join(CORPORA)}")
+    raise DataError(f"data {name!r} is not available{_closest(name, CORPORA)}; available: {', '.join(CORPORA)}")
 
 
 def _closest(name, names):
@@ -381,20 +387,25 @@ def _usable(words: Sequence[str], low: int, high: int) -> bool:
     "Whether a sentence has low to high words, at least four fifths of them ordinary."
     return low <= len(words) <= high and _plain_words(words) >= .8 * len(words)
 
-# %% ../../nbs/engine/data.ipynb #de1e6897
-def _order_task(corpus: Corpus) -> Task:
-    "Sentences of 6 to 20 words: 1 as written, 0 with the words in random order. Drawn by the corpus hash."
-    seen, splits = set(), {}
+# %% ../../nbs/engine/data.ipynb #8ba5a948
+def _drawn_sentences(corpus: Corpus, low: int, high: int, salt: str) -> dict[str, list[list[str]]]:
+    "Split -> an even number of different sentences of low to high words, chosen and ordered by a hash of corpus, salt and sentence."
+    seen, chosen = set(), {}
     for split in SPLITS:
         sentences = {}
-        for document in corpus.documents[split]:
-            for words in (w for line in document.split("\n") for w in _sentences(line) if _usable(w, 6, 20)):
-                key = " ".join(words).casefold()
-                if key not in seen: sentences[_digest(corpus.hash, key)] = words
-                seen.add(key)
-        chosen = [sentences[key] for key in sorted(sentences)[:_TASK_SIZES[split]]]
-        chosen = chosen[:len(chosen) // 2 * 2]
-        splits[split] = [Example(" ".join(words if i % 2 else _shuffled(words, corpus.hash)), None, i % 2) for i, words in enumerate(chosen)]
+        for words in (w for document in corpus.documents[split] for line in document.split("\n") for w in _sentences(line) if _usable(w, low, high)):
+            key = " ".join(words).casefold()
+            if key not in seen: sentences[_digest(corpus.hash, salt, key)] = words
+            seen.add(key)
+        drawn = [sentences[key] for key in sorted(sentences)[:_TASK_SIZES[split]]]
+        chosen[split] = drawn[:len(drawn) // 2 * 2]
+    return chosen
+
+
+def _order_task(corpus: Corpus) -> Task:
+    "Sentences of 6 to 20 words: 1 as written, 0 with the words in random order. Drawn by the corpus hash."
+    chosen = _drawn_sentences(corpus, 6, 20, "order")
+    splits = {split: [Example(" ".join(words if i % 2 else _shuffled(words, corpus.hash)), None, i % 2) for i, words in enumerate(chosen[split])] for split in SPLITS}
     return _make_task("cola", splits, ("scrambled", "original"), _built_from(corpus))
 
 
@@ -410,35 +421,19 @@ def _shuffled(words, key):
 def _built_from(corpus):
     return f"built from {corpus.source}; GLUE's schema and metrics, not GLUE's data"
 
-# %% ../../nbs/engine/data.ipynb #ce36adca
-def _belonging_task(corpus: Corpus) -> Task:
-    "Pairs of neighbouring sentences: 1 they follow one another, 0 the second is of another module. Drawn by the corpus hash."
-    splits = {}
-    for split in SPLITS:
-        pairs = {}
-        for origin, document in zip(corpus.origins[split], corpus.documents[split]):
-            for first, second in _neighbours(document):
-                pairs[_digest(corpus.hash, first, second)] = (origin, first, second)
-        chosen = [pairs[key] for key in sorted(pairs)[:_TASK_SIZES[split]]]
-        negative = _exchanged(chosen[0::2])
-        positive = chosen[1::2][:len(negative)]
-        splits[split] = [Example(first, second, label) for pair in zip(negative, positive) for label, (_, first, second) in enumerate(pair)]
-    return _make_task("rte", splits, ("unrelated", "follows"), _built_from(corpus))
+# %% ../../nbs/engine/data.ipynb #77278a5c
+def _continuation_task(corpus: Corpus) -> Task:
+    "The two parts of a sentence of 8 to 24 words: 1 the second continues the first, 0 they are exchanged. Drawn by the corpus hash."
+    chosen = _drawn_sentences(corpus, 8, 24, "continuation")
+    splits = {split: [Example(*_parts(words, exchanged=i % 2 == 0), i % 2) for i, words in enumerate(chosen[split])] for split in SPLITS}
+    return _make_task("rte", splits, ("precedes", "continues"), _built_from(corpus))
 
 
-def _neighbours(document):
-    "Disjoint pairs of neighbouring sentences of a document."
-    sentences = [words for line in document.split("\n") for words in _sentences(line)]
-    pairs = zip(sentences[0::2], sentences[1::2])
-    return [(" ".join(a), " ".join(b)) for a, b in pairs if _usable(a, 5, 30) and _usable(b, 5, 30)]
-
-
-def _exchanged(pairs):
-    "Every first part with the second part of a pair from another module; pairs without a partner are left out."
-    by_origin = sorted(pairs)
-    step = max(Counter(origin for origin, _, _ in pairs).values(), default=0)
-    moved = [(a[0], a[1], b[2]) for a, b in zip(by_origin, by_origin[step:] + by_origin[:step]) if a[0] != b[0]]
-    return sorted(moved, key=lambda pair: _digest(*pair))
+def _parts(words, exchanged):
+    "A sentence cut in two, at least four words each; the place follows from the words."
+    place = 4 + int(_digest(*words)[:8], 16) % (len(words) - 7)
+    parts = " ".join(words[:place]), " ".join(words[place:])
+    return parts[::-1] if exchanged else parts
 
 # %% ../../nbs/engine/data.ipynb #da7caa3a
 @dataclass(frozen=True)
@@ -486,8 +481,8 @@ def _load_glue(name: str) -> Task:
                               f"GLUE, {', '.join(f'{folder.name}/{f.name}' for f in files.values())}")
     raise DataError(f"task {name} not found: {_looked_in(root, folders)}; tasks cola, rte with data=embedded work now")
 
-# %% ../../nbs/engine/data.ipynb #ba1217c6
-_EMBEDDED_TASKS = {"cola": _order_task, "rte": _belonging_task}
+# %% ../../nbs/engine/data.ipynb #e8d60a44
+_EMBEDDED_TASKS = {"cola": _order_task, "rte": _continuation_task}
 
 
 def load_task(
@@ -503,7 +498,7 @@ def load_task(
         raise DataError(f"task {name!r} is not available with data={data}{_closest(name, available)}; available: {', '.join(available)}")
     return _EMBEDDED_TASKS[name](load_corpus(data)) if data == "embedded" else _load_glue(name)
 
-# %% ../../nbs/engine/data.ipynb #466eb6f2
+# %% ../../nbs/engine/data.ipynb #af8e8dad
 END_OF_TEXT = "<|endoftext|>"
 _PUBLISHED = {"gpt2": "gpt2", "gpt-neox-20b": "EleutherAI/gpt-neox-20b"}
 
@@ -555,19 +550,20 @@ def _cached_bpe(documents, vocab_size):
 def _published_tokenizer(name):
     "The backend of a published tokenizer: local files first, then the Hugging Face cache, then the hub."
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-    folder = (data_folder() or Path("/nonexistent")) / "tokenizers" / name
-    single = next((folder / file for file in ("tokenizer.json", "20B_tokenizer.json") if (folder / file).is_file()), None)
+    files = {p.name: p for p in (data_folder() / "tokenizers" / name).glob("*")} if data_folder() else {}
+    single = files.get("tokenizer.json") or files.get("20B_tokenizer.json")
     if single: return Tokenizer.from_str(_read_text(single))
-    if (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
-        tokenizer = Tokenizer(models.BPE.from_file(str(folder / "vocab.json"), str(folder / "merges.txt")))
+    if "vocab.json" in files and "merges.txt" in files:
+        tokenizer = Tokenizer(models.BPE.from_file(str(files["vocab.json"]), str(files["merges.txt"])))
         tokenizer.pre_tokenizer, tokenizer.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
         tokenizer.add_special_tokens([END_OF_TEXT])
         return tokenizer
     from transformers import AutoTokenizer
-    try: return AutoTokenizer.from_pretrained(_PUBLISHED[name]).backend_tokenizer
-    except Exception as error:
-        raise DataError(f"tokenizer {name} is neither in CODESIGN_DATA/tokenizers/{name} nor in the Hugging Face cache, and the hub gave {type(error).__name__}; "
-                        "put tokenizer.json there, or use size nano, tiny or small, which train their own") from error
+    for only_cache in (True, False):
+        try: return AutoTokenizer.from_pretrained(_PUBLISHED[name], local_files_only=only_cache).backend_tokenizer
+        except Exception as error: reason = type(error).__name__    # transformers and the hub raise many kinds
+    raise DataError(f"tokenizer {name} is neither in CODESIGN_DATA/tokenizers/{name} nor in the Hugging Face cache, and the hub gave {reason}; "
+                    "put its tokenizer.json into that folder, or use size nano, tiny or small, which train their own")
 
 # %% ../../nbs/engine/data.ipynb #b02fda73
 def token_stream(

@@ -12,7 +12,7 @@ __all__ = ['RULES', 'SECTIONS', 'PACKAGE', 'CONFIGS', 'SIZES', 'GROUPS_TABLE', '
            'write_json', 'plain', 'Record', 'read_record', 'study_records', 'locked', 'Run', 'file_sha256',
            'environment', 'identity', 'upstream', 'for_node', 'why_not_done', 'is_done', 'make', 'passed_on', 'execute']
 
-# %% ../../nbs/engine/runs.ipynb #53a69483
+# %% ../../nbs/engine/runs.ipynb #359c46f3
 import ast
 import difflib
 import hashlib
@@ -24,6 +24,7 @@ import re
 import socket
 import subprocess
 import sys
+import textwrap
 import time
 import traceback
 from contextlib import contextmanager
@@ -886,7 +887,7 @@ def passed_on(notebook: str, parameters: Parameters) -> Parameters:
     "What the runs below get: all but what the notebook keeps to itself, as fine-tuning its learning rate."
     return replace(parameters, **{name: None for name in GRAPH[notebook].get("keeps", [])})
 
-# %% ../../nbs/engine/runs.ipynb #13edf7d3
+# %% ../../nbs/engine/runs.ipynb #3ab9be74
 def execute(node: Node, parameters: Parameters) -> Path:
     """Runs the notebook of `node` by papermill and returns the executed copy in <study>/notebooks.
 
@@ -908,7 +909,7 @@ def execute(node: Node, parameters: Parameters) -> Path:
         failed.unlink(missing_ok=True)
     except papermill.exceptions.PapermillExecutionError as error:
         os.replace(temporary, failed)
-        raise CodesignError(f"{node} failed: {error.ename}: {error.evalue} (notebook with the traceback: {failed})") from None
+        raise CodesignError(f"{node} failed: {error.ename}: {textwrap.shorten(str(error.evalue), 300)} (notebook with the traceback: {failed})") from None
     finally:
         temporary.unlink(missing_ok=True)
     if read_record(run_folder(parameters.study, node)) is None:
