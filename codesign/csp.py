@@ -78,7 +78,7 @@ class Moments:
         np.fill_diagonal(correlation, 1.)
         return np.clip(correlation, -1, 1)
 
-# %% ../nbs/01_csp.ipynb #4c916b93
+# %% ../nbs/01_csp.ipynb #ae4e24ba
 @dataclass
 class StateStatistics:
     "Moments of one layer's states, on the even and on the odd windows of the text."
@@ -108,11 +108,13 @@ def state_statistics(
     length = min(length, len(stream) // 2)
     burn_in = min(burn_in, length // 2)
     result = [StateStatistics((Moments.zero(N), Moments.zero(N)), Moments.zero(N)) for N in model.config.d_state]
-    for i, window in enumerate(_windows(stream, length, max(2, tokens // length))):
-        for layer, (h, C) in enumerate(true_states(model, window[None])):
-            h, C = h[:, burn_in:], C[:, burn_in:]
-            result[layer].halves[i % 2].add(h)
-            result[layer].contributions.add(h * C[:, :, None])
+    windows = _windows(stream, length, max(2, tokens // length))
+    for half in (0, 1):
+        for some in windows[half::2].split(8):
+            for statistics, (h, C) in zip(result, true_states(model, some)):
+                h, C = h[:, burn_in:], C[:, burn_in:]
+                statistics.halves[half].add(h)
+                statistics.contributions.add(h * C[:, :, None])
     return result
 
 # %% ../nbs/01_csp.ipynb #4a125622

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['weight_importance', 'Tier', 'quantile_tiers', 'uniform_tiers', 'inject_adapters', 'merge_adapters', 'tiers_of_group',
-           'sgh_peft_step', 'uniform_lora_step', 'SequenceClassifier', 'held_out', 'predict', 'Outcome', 'finetune',
-           'finetune_group', 'load_merged']
+           'sgh_peft_step', 'uniform_lora_step', 'SequenceClassifier', 'held_out', 'alike', 'predict', 'Outcome',
+           'finetune', 'finetune_group', 'load_merged']
 
 # %% ../nbs/03_sgh_peft.ipynb #624ef96a
 import hashlib
@@ -56,7 +56,7 @@ def uniform_tiers(layers: int, settings: FinetuneSettings) -> list[Tier]:
     "LoRA of one rank on every layer: what M_challenge gets."
     return [Tier("lora", settings.uniform_rank)] * layers
 
-# %% ../nbs/03_sgh_peft.ipynb #eda7fa3a
+# %% ../nbs/03_sgh_peft.ipynb #f704076b
 _TARGETS = ("in_proj", "out_proj")
 
 
@@ -78,7 +78,9 @@ def inject_adapters(
         model = inject_adapter_in_model(LoraConfig(target_modules=names["lora"], rank_pattern=rank_of, alpha_pattern=alpha, r=settings.rank_high,
                                                    lora_alpha=settings.alpha_factor * settings.rank_high, lora_dropout=settings.dropout), model, adapter_name="lora")
     if names["ia3"]:
-        model = inject_adapter_in_model(IA3Config(target_modules=names["ia3"], feedforward_modules=[]), model, adapter_name="ia3")
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Already found a `peft_config`")      # two configurations are the point
+            model = inject_adapter_in_model(IA3Config(target_modules=names["ia3"], feedforward_modules=[]), model, adapter_name="ia3")
     for name, parameter in model.named_parameters(): parameter.requires_grad_("lora_" in name or "ia3_" in name)
     return model
 
@@ -137,7 +139,7 @@ class SequenceClassifier(nn.Module):
         last = hidden_states[torch.arange(len(lengths), device=lengths.device), lengths - 1]
         return self.head(self.dropout(last))
 
-# %% ../nbs/03_sgh_peft.ipynb #c220ae87
+# %% ../nbs/03_sgh_peft.ipynb #d191f9c6
 def held_out(examples: Sequence, fraction: float) -> tuple[list[int], list[int]]:
     "Indices to train on and indices held out, by sha256 of the example's text."
     def share(e): return int(hashlib.sha256(f"{e.text}\t{e.pair or ''}".encode()).hexdigest()[:8], 16) / 2**32
@@ -149,6 +151,16 @@ class _Classification(Objective):
     def loss(self, model: nn.Module, batch: tuple) -> Tensor:
         ids, lengths, labels = batch
         return nn.functional.cross_entropy(model(ids, lengths).float(), labels)
+
+
+def alike(order: Sequence[int], lengths: Sequence[int], batch_size: int) -> list[list[int]]:
+    "Full batches of a shuffled order; inside every stretch of eight batches, examples of like length share one, which saves padding."
+    batches = []
+    for start in range(0, len(order), 8 * batch_size):
+        stretch = sorted(range(start, min(start + 8 * batch_size, len(order))), key=lambda i: lengths[i])
+        batches += [[order[i] for i in stretch[j:j + batch_size]] for j in range(0, len(stretch), batch_size)]
+    whole = [b for b in batches if len(b) == batch_size]
+    return [whole[i] for i in np.random.default_rng(len(order)).permutation(len(whole))]
 
 
 def _pad(sequences):
@@ -172,7 +184,7 @@ def predict(model: nn.Module, sequences: Sequence[np.ndarray], batch_size: int =
     model.train(was_training)
     return result
 
-# %% ../nbs/03_sgh_peft.ipynb #a9d50f12
+# %% ../nbs/03_sgh_peft.ipynb #5ccf6988
 @dataclass
 class Outcome:
     "What fine-tuning on one task left."
@@ -199,8 +211,8 @@ def finetune(
 
     def batch_of(step):
         epoch, position = divmod(step, per_epoch)
-        order = text.epoch_order(len(train_rows), seed, epoch)[position * settings.batch_size:(position + 1) * settings.batch_size]
-        rows = [train_rows[i] for i in order]
+        order = [train_rows[i] for i in text.epoch_order(len(train_rows), seed, epoch)]
+        rows = alike(order, [len(sequences[r]) for r in order], settings.batch_size)[position]
         return *_pad([sequences[r] for r in rows]), torch.as_tensor(labels[rows])
 
     def end_of_epoch(model, optimizer=None):

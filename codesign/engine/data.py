@@ -387,7 +387,7 @@ def _usable(words: Sequence[str], low: int, high: int) -> bool:
     "Whether a sentence has low to high words, at least four fifths of them ordinary."
     return low <= len(words) <= high and _plain_words(words) >= .8 * len(words)
 
-# %% ../../nbs/engine/data.ipynb #8ba5a948
+# %% ../../nbs/engine/data.ipynb #fd88305a
 def _drawn_sentences(corpus: Corpus, low: int, high: int, salt: str) -> dict[str, list[list[str]]]:
     "Split -> an even number of different sentences of low to high words, chosen and ordered by a hash of corpus, salt and sentence."
     seen, chosen = set(), {}
@@ -412,7 +412,8 @@ def _order_task(corpus: Corpus) -> Task:
 def _shuffled(words, key):
     "The words in another order, which follows from the words and the key."
     for attempt in range(20):
-        order = sorted(range(len(words)), key=lambda i: _digest(key, str(attempt), str(i), *words))
+        noise = hashlib.shake_256(_digest(key, str(attempt), *words).encode()).digest(4 * len(words))
+        order = sorted(range(len(words)), key=lambda i: noise[4 * i:4 * i + 4])
         shuffled = [words[i] for i in order]
         if sum(a != b for a, b in zip(shuffled, words)) >= len(words) / 2: break
     return shuffled

@@ -10,7 +10,8 @@ __all__ = ['RULES', 'SECTIONS', 'PACKAGE', 'CONFIGS', 'SIZES', 'GROUPS_TABLE', '
            'notebooks_folder', 'load_graph', 'Node', 'needs', 'Parameters', 'studies_folder', 'study_folder',
            'run_folder', 'notebook_path', 'code_hashes', 'Undeclared', 'declared_settings', 'write_atomic',
            'write_json', 'plain', 'Record', 'read_record', 'study_records', 'locked', 'Run', 'file_sha256',
-           'environment', 'identity', 'upstream', 'for_node', 'why_not_done', 'is_done', 'make', 'passed_on', 'execute']
+           'environment', 'settings_of', 'identity', 'upstream', 'for_node', 'why_not_done', 'is_done', 'make',
+           'declared_parameters', 'passed_on', 'execute']
 
 # %% ../../nbs/engine/runs.ipynb #359c46f3
 import ast
@@ -706,15 +707,15 @@ def file_sha256(path: Path) -> str:
             digest.update(piece)
     return digest.hexdigest()
 
-# %% ../../nbs/engine/runs.ipynb #d7f77693
+# %% ../../nbs/engine/runs.ipynb #7d4e1fbe
 def environment() -> dict:
     "Where a run was made: versions, threads, commit, peak resident memory in bytes."
-    torch, transformers = sys.modules.get("torch"), sys.modules.get("transformers")
+    torch, transformers, scan = (sys.modules.get(name) for name in ("torch", "transformers", "codesign.engine.scan"))
     threads = torch.get_num_threads() if torch else int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count())
     return {
         "python": platform.python_version(), "torch": getattr(torch, "__version__", None) and str(torch.__version__),
         "transformers": getattr(transformers, "__version__", None), "platform": platform.platform(),
-        "device": "cpu", "kernel": None, "threads": threads, "commit": _commit(), "mem_peak_rss_bytes": _peak_memory(),
+        "device": "cpu", "kernel": scan and scan.kernel_path("cpu"), "threads": threads, "commit": _commit(), "mem_peak_rss_bytes": _peak_memory(),
     }
 
 
@@ -735,16 +736,22 @@ def _commit():
         return None
     return done.stdout.strip() or None
 
-# %% ../../nbs/engine/runs.ipynb #68bde9c8
+# %% ../../nbs/engine/runs.ipynb #a7c3c319
 SCHEMA = 1
 WAIT_IN_SCRATCH = 900.0  # seconds
+
+
+def settings_of(notebook: str, parameters: Parameters) -> Settings:
+    "The settings of a run: a learning rate or a number of steps counts only where the notebook declares it."
+    declared = GRAPH[notebook]["parameters"]
+    return load_settings(parameters.size, *(getattr(parameters, name) if name in declared else None for name in ("lr", "steps")))
 
 
 def identity(node: Node, parameters: Parameters, inputs: dict[str, Record]) -> dict:
     "Everything that the result of `node` depends on, as plain data."
     entry = GRAPH[node.notebook]
     asked = plain(asdict(parameters))
-    settings = asdict(load_settings(node.size, parameters.lr, parameters.steps))
+    settings = asdict(settings_of(node.notebook, parameters))
     return {
         "schema": SCHEMA,
         "run": str(node),
@@ -804,7 +811,7 @@ def _flat(values, prefix=""):
         flat.update(_flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value})
     return flat
 
-# %% ../../nbs/engine/runs.ipynb #978d2ebd
+# %% ../../nbs/engine/runs.ipynb #d976a1be
 def make(notebook: str, parameters: Parameters, job) -> Record:
     """Makes the run of `notebook` at `parameters` unless it is done, and returns its record.
 
@@ -821,7 +828,7 @@ def make(notebook: str, parameters: Parameters, job) -> Record:
         if record and record["hash"] == _sha256(now) and record.is_whole():
             return record
         _begin(folder, _sha256(now))
-        settings = declared_settings(notebook, load_settings(node.size, parameters.lr, parameters.steps))
+        settings = declared_settings(notebook, settings_of(notebook, parameters))
         run = Run(node, parameters, settings, folder, inputs)
         started = time.perf_counter()
         try:
@@ -856,7 +863,16 @@ def _write_failure(folder, node, parameters, error):
         "run": str(node), "status": "failed", "parameters": plain(asdict(parameters)), "error": type(error).__name__,
         "message": str(error), "details": details, "traceback": traceback.format_exception(error)[-3:]})
 
-# %% ../../nbs/engine/runs.ipynb #26ced9ea
+# %% ../../nbs/engine/runs.ipynb #48de1c56
+def declared_parameters(notebook: str) -> set[str]:
+    "The names that the notebook's cell tagged `parameters` sets. Raises CodesignError unless there is exactly one."
+    cells = json.loads(notebook_path(notebook).read_text(encoding="utf-8"))["cells"]
+    tagged = ["".join(cell["source"]) for cell in cells if "parameters" in cell["metadata"].get("tags", [])]
+    if len(tagged) != 1:
+        raise CodesignError(f"{notebook}.ipynb has {len(tagged)} cells tagged `parameters`; it must have exactly one")
+    return _assigned_in(tagged[0])
+
+
 COMMANDS = {"00_baseline": "pretrain", "01_csp": "csp", "02_sdm": "sdm", "03_sgh_peft": "finetune", "04_challenge": "challenge",
             "05_profiling": "profile", "06_results": "results"}
 
@@ -864,22 +880,62 @@ COMMANDS = {"00_baseline": "pretrain", "01_csp": "csp", "02_sdm": "sdm", "03_sgh
 def _inputs(node, parameters):
     "The records that `node` needs, all of them, made with the same parameters as far as these matter to them."
     for needed in needs(node).values():
-        lower = passed_on(node.notebook, for_node(needed, parameters))
+        record = read_record(run_folder(parameters.study, needed))
+        lower = passed_on(node.notebook, for_node(needed, parameters), record)
         if parameters.study == "scratch":
             _inputs(needed, lower)
             if not is_done("scratch", needed, lower):
                 execute(needed, lower)
-        record = read_record(run_folder(parameters.study, needed))
+            continue
         if record is None:
             command = f"codesign {COMMANDS.get(needed.notebook, 'reproduce')} --size {needed.size} --seed {needed.seed} --group {needed.group} --study {parameters.study}"
             raise MissingRun(f"{node} needs {needed}, which study {parameters.study!r} does not have; make it with `{command}`")
-        asked, made = plain(asdict(lower)), record["parameters"]
-        for name in GRAPH[node.notebook]["parameters"]:
-            if name not in GRAPH[needed.notebook]["parameters"] or name in GRAPH[node.notebook].get("keeps", []):
-                continue
-            if asked[name] != made[name]:
-                raise MissingRun(f"{node} needs {needed} at {name}={asked[name]}, but study {parameters.study!r} has it at "
-                                 f"{name}={made[name]}; use another study")
+        for name, asked in plain(asdict(lower)).items():
+            made = record["parameters"][name]
+            if name in GRAPH[needed.notebook]["parameters"] and asked != made:
+                raise MissingRun(f"{node} needs {needed} at {name}={asked}, but study {parameters.study!r} has it at {name}={made}; use another study")
+    return upstream(node, parameters)
+
+
+def passed_on(notebook: str, parameters: Parameters, record: Record | None = None) -> Parameters:
+    "What a run below gets: what the notebook decides, and otherwise what the run was made with, if its `record` is there."
+    entry, made = GRAPH[notebook], record["parameters"] if record else {}
+    free = [name for name in ("data", "tasks", "lr", "steps") if name not in entry["parameters"] or name in entry.get("keeps", [])]
+    found = {name: made[name] for name in free if name in made}
+    found.update({name: found.get(name) for name in entry.get("keeps", [])})
+    return typed(Parameters, {**asdict(parameters), **found}, notebook)
+
+# %% ../../nbs/engine/runs.ipynb #02140d59
+def declared_parameters(notebook: str) -> set[str]:
+    "The names that the notebook's cell tagged `parameters` sets. Raises CodesignError unless there is exactly one."
+    cells = json.loads(notebook_path(notebook).read_text(encoding="utf-8"))["cells"]
+    tagged = ["".join(cell["source"]) for cell in cells if "parameters" in cell["metadata"].get("tags", [])]
+    if len(tagged) != 1:
+        raise CodesignError(f"{notebook}.ipynb has {len(tagged)} cells tagged `parameters`; it must have exactly one")
+    return _assigned_in(tagged[0])
+
+
+COMMANDS = {"00_baseline": "pretrain", "01_csp": "csp", "02_sdm": "sdm", "03_sgh_peft": "finetune", "04_challenge": "challenge",
+            "05_profiling": "profile", "06_results": "results"}
+
+
+def _inputs(node, parameters):
+    "The records that `node` needs, all of them, made with the same parameters as far as these matter to them."
+    for needed in needs(node).values():
+        record = read_record(run_folder(parameters.study, needed))
+        lower = passed_on(node.notebook, for_node(needed, parameters), record)
+        if parameters.study == "scratch":
+            _inputs(needed, lower)
+            if not is_done("scratch", needed, lower):
+                execute(needed, lower)
+            continue
+        if record is None:
+            command = f"codesign {COMMANDS.get(needed.notebook, 'reproduce')} --size {needed.size} --seed {needed.seed} --group {needed.group} --study {parameters.study}"
+            raise MissingRun(f"{node} needs {needed}, which study {parameters.study!r} does not have; make it with `{command}`")
+        for name, asked in plain(asdict(lower)).items():
+            made = record["parameters"][name]
+            if name in GRAPH[needed.notebook]["parameters"] and asked != made:
+                raise MissingRun(f"{node} needs {needed} at {name}={asked}, but study {parameters.study!r} has it at {name}={made}; use another study")
     return upstream(node, parameters)
 
 
@@ -887,20 +943,24 @@ def passed_on(notebook: str, parameters: Parameters) -> Parameters:
     "What the runs below get: all but what the notebook keeps to itself, as fine-tuning its learning rate."
     return replace(parameters, **{name: None for name in GRAPH[notebook].get("keeps", [])})
 
-# %% ../../nbs/engine/runs.ipynb #3ab9be74
+# %% ../../nbs/engine/runs.ipynb #e6ec646c
 def execute(node: Node, parameters: Parameters) -> Path:
     """Runs the notebook of `node` by papermill and returns the executed copy in <study>/notebooks.
 
     Parameters that the notebook does not declare are refused before it starts. The copy gets its name only
     when it is complete; a failed one is kept as <name>.failed.ipynb. Raises CodesignError, in one line.
     """
+    import logging
+
     import papermill
 
+    logging.getLogger("papermill").setLevel(logging.ERROR)    # it cannot read `float | None` and would warn
     source = notebook_path(node.notebook)
     target = _inside(study_folder(parameters.study) / "notebooks" / node.notebook, f"{node.name}.ipynb")
-    values = _for_papermill(node, parameters, papermill.inspect_notebook(str(source)))
+    values = _for_papermill(node, parameters, declared_parameters(node.notebook))
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary, failed = (target.with_name(f"{prefix}{node.name}{suffix}.ipynb") for prefix, suffix in ((".", f".{os.getpid()}"), ("", ".failed")))
+    _sweep(target)
     print(f"making {node} in study {parameters.study}", flush=True) if parameters.study == "scratch" else None
     try:
         papermill.execute_notebook(str(source), str(temporary), values, progress_bar=False, cwd=str(source.parent),
@@ -917,10 +977,20 @@ def execute(node: Node, parameters: Parameters) -> Path:
     return target
 
 
+def _sweep(target):
+    "Removes half-executed copies whose process was killed."
+    import psutil
+
+    for path in target.parent.glob(f".{target.stem}.*.ipynb"):
+        process = path.stem.rpartition(".")[2]
+        if process.isdigit() and not psutil.pid_exists(int(process)):
+            path.unlink(missing_ok=True)
+
+
 def _for_papermill(node, parameters, declared):
     values = {name: value for name, value in plain(asdict(parameters)).items() if value is not None}
     matter = {"size", "seed", "group", "study", *GRAPH[node.notebook]["parameters"]}
     unknown = [name for name in values if name in matter and name not in declared]
     if unknown:
-        raise ParameterError(f"{node.notebook}.ipynb does not have {', '.join(unknown)} in its parameters cell; it has: {', '.join(declared) or 'none'}")
+        raise ParameterError(f"{node.notebook}.ipynb does not have {', '.join(unknown)} in its parameters cell; it has: {', '.join(sorted(declared)) or 'none'}")
     return {name: value for name, value in values.items() if name in declared}

@@ -336,7 +336,7 @@ def _scan_backward(first, last, x, delta, A, B, C, D, z, delta_bias, softplus, g
         _store_block(a_grad, A_grad[b], d, width)
         _store_block(h_grad, initial_state_grad[b], d, width)
 
-# %% ../../nbs/engine/scan.ipynb #979f2d09
+# %% ../../nbs/engine/scan.ipynb #ff1e85ce
 @lru_cache(maxsize=1)
 def _workers(process, threads):
     "A pool for this process: after a fork the parent's threads are gone, so the process is part of the key."
@@ -350,9 +350,15 @@ def _run(kernel, items, work, *arguments):
     threads = min(torch.get_num_threads(), items) if work > 2**16 else 1
     if threads <= 1:
         return kernel(0, items, *arguments)
-    bounds = [items * i // threads for i in range(threads + 1)]
-    others = [_workers(os.getpid(), threads - 1).submit(kernel, *span, *arguments) for span in pairwise(bounds[1:])]
-    kernel(bounds[0], bounds[1], *arguments)
+    pieces = min(items, 4 * threads)            # more pieces than threads: a delayed thread leaves its share to the others
+    spans = iter(list(pairwise(items * i // pieces for i in range(pieces + 1))))
+
+    def work_through():
+        for span in spans:
+            kernel(*span, *arguments)
+
+    others = [_workers(os.getpid(), threads - 1).submit(work_through) for _ in range(threads - 1)]
+    work_through()
     for other in others:
         other.result()
 
