@@ -905,44 +905,6 @@ def passed_on(notebook: str, parameters: Parameters, record: Record | None = Non
     found.update({name: found.get(name) for name in entry.get("keeps", [])})
     return typed(Parameters, {**asdict(parameters), **found}, notebook)
 
-# %% ../../nbs/engine/runs.ipynb #02140d59
-def declared_parameters(notebook: str) -> set[str]:
-    "The names that the notebook's cell tagged `parameters` sets. Raises CodesignError unless there is exactly one."
-    cells = json.loads(notebook_path(notebook).read_text(encoding="utf-8"))["cells"]
-    tagged = ["".join(cell["source"]) for cell in cells if "parameters" in cell["metadata"].get("tags", [])]
-    if len(tagged) != 1:
-        raise CodesignError(f"{notebook}.ipynb has {len(tagged)} cells tagged `parameters`; it must have exactly one")
-    return _assigned_in(tagged[0])
-
-
-COMMANDS = {"00_baseline": "pretrain", "01_csp": "csp", "02_sdm": "sdm", "03_sgh_peft": "finetune", "04_challenge": "challenge",
-            "05_profiling": "profile", "06_results": "results"}
-
-
-def _inputs(node, parameters):
-    "The records that `node` needs, all of them, made with the same parameters as far as these matter to them."
-    for needed in needs(node).values():
-        record = read_record(run_folder(parameters.study, needed))
-        lower = passed_on(node.notebook, for_node(needed, parameters), record)
-        if parameters.study == "scratch":
-            _inputs(needed, lower)
-            if not is_done("scratch", needed, lower):
-                execute(needed, lower)
-            continue
-        if record is None:
-            command = f"codesign {COMMANDS.get(needed.notebook, 'reproduce')} --size {needed.size} --seed {needed.seed} --group {needed.group} --study {parameters.study}"
-            raise MissingRun(f"{node} needs {needed}, which study {parameters.study!r} does not have; make it with `{command}`")
-        for name, asked in plain(asdict(lower)).items():
-            made = record["parameters"][name]
-            if name in GRAPH[needed.notebook]["parameters"] and asked != made:
-                raise MissingRun(f"{node} needs {needed} at {name}={asked}, but study {parameters.study!r} has it at {name}={made}; use another study")
-    return upstream(node, parameters)
-
-
-def passed_on(notebook: str, parameters: Parameters) -> Parameters:
-    "What the runs below get: all but what the notebook keeps to itself, as fine-tuning its learning rate."
-    return replace(parameters, **{name: None for name in GRAPH[notebook].get("keeps", [])})
-
 # %% ../../nbs/engine/runs.ipynb #e6ec646c
 def execute(node: Node, parameters: Parameters) -> Path:
     """Runs the notebook of `node` by papermill and returns the executed copy in <study>/notebooks.
