@@ -13,7 +13,7 @@ help:
 	@echo "make reproduce   the whole study, offline, on this machine (SIZE=$(SIZE) NAME=$(NAME) DATA=$(DATA) JOBS=$(JOBS) GPUS=$(GPUS); also SEEDS=, TASKS=)"
 	@echo "make test        nbdev_test and the checks of the repository"
 	@echo "make lab         JupyterLab at nbs/"
-	@echo "make results     tables, figures and report of study NAME again, from its records"
+	@echo "make results     tables and figures of the published study again, from its records"
 
 .venv: .venv/installed
 
@@ -33,4 +33,4 @@ lab: .venv
 	$(BIN)/jupyter lab --notebook-dir nbs
 
 results: .venv
-	$(BIN)/codesign results --size $(SIZE) --study $(NAME)
+	$(BIN)/codesign publish

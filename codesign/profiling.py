@@ -7,7 +7,7 @@ __all__ = ['NULL', 'linear_flops_per_token', 'count_flops', 'paired_latencies', 
            'prefill', 'decode', 'cache_bytes_per_sequence', 'measure_latency', 'throughput', 'AllocationMeter',
            'peak_memory', 'training_memory', 'profile_groups', 'compare_training_step']
 
-# %% ../nbs/05_profiling.ipynb #510f4f07
+# %% ../nbs/05_profiling.ipynb #53415d61
 import gc
 import logging
 import statistics
@@ -25,7 +25,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import DynamicCache
 
-from .baseline import GROUPS, LayerwiseMambaForCausalLM, count_parameters, flops_per_token
+from .baseline import GROUPS, LayerwiseMambaConfig, LayerwiseMambaForCausalLM, count_parameters, flops_per_token, quietly
 from .engine.runs import CodesignError, Run
 from .engine.scan import kernel_path
 from .sgh_peft import load_merged
@@ -299,7 +299,7 @@ def _group_metrics(run, group, model, times, settings):
         params_total=count_parameters(model)["total_parameters"], mem_peak_bytes=weights + peak_memory(prefill(model, ids)),
         checkpoint_bytes=sum(p.stat().st_size for p in folder.glob("*.safetensors")), cache_bytes_per_sequence=cache_bytes_per_sequence(model))
 
-# %% ../nbs/05_profiling.ipynb #24fc03a3
+# %% ../nbs/05_profiling.ipynb #d3e0f44c
 def compare_training_step(layers: int = 2, d_model: int = 128, vocabulary: int = 4096, batch: int = 4, length: int = 256, rounds: dict | None = None) -> dict[str, float]:
     "Shortest time in ms of a training step (forward, backward, AdamW): ours, transformers' default CPU path, and transformers with mambapy."
     from transformers import MambaConfig, MambaForCausalLM
@@ -307,7 +307,6 @@ def compare_training_step(layers: int = 2, d_model: int = 128, vocabulary: int =
     rounds = rounds or {"codesign": 8, "transformers, mambapy": 4, "transformers": 1}
     shape = dict(hidden_size=d_model, num_hidden_layers=layers, vocab_size=vocabulary)
     torch.manual_seed(0)
-    from codesign.baseline import LayerwiseMambaConfig
     models = {"codesign": LayerwiseMambaForCausalLM(LayerwiseMambaConfig(**shape)),
               "transformers, mambapy": MambaForCausalLM(MambaConfig(**shape, use_mambapy=True)), "transformers": MambaForCausalLM(MambaConfig(**shape))}
     ids, best = torch.randint(vocabulary, (batch, length)), {}
@@ -321,6 +320,7 @@ def compare_training_step(layers: int = 2, d_model: int = 128, vocabulary: int =
             model(input_ids=ids, labels=ids, use_cache=False).loss.backward()
             optimizer.step()
 
-        if rounds[name] > 1: step()
-        best[name] = min(_milliseconds(step) for _ in range(rounds[name]))
+        with quietly():
+            if rounds[name] > 1: step()
+            best[name] = min(_milliseconds(step) for _ in range(rounds[name]))
     return best

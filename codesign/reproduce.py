@@ -635,6 +635,15 @@ def _problem(function):
     except Exception as error:
         return " ".join(f"{type(error).__name__}: {error}".split())
 
+# %% ../nbs/08_reproduce.ipynb #3c8bb285
+@app.command("publish", help="Copy a study's records to figures/ and make its tables, figures and report; no study: make them again.")
+def _publish(study: str = None):
+    from codesign.results import publish
+
+    target = repository() / "figures"
+    publish(study_folder(study) if study else None, target)
+    print(f"published {_shown(target)}")
+
 # %% ../nbs/08_reproduce.ipynb #92f879f4
 @app.command("doctor", help="Show what this machine has: versions, device, kernels, data, cache.")
 def doctor():

@@ -11,14 +11,15 @@ __all__ = ['MEASURES', 'GROUP_COLORS', 'GROUP_MARKERS', 'KEYS', 'PROFILE_NAMES',
            'Analysis', 'data_label', 'analyse', 'cell', 'main_table', 'learning_table', 'load_claims', 'comparable',
            'measured', 'kept_shares', 'claims_table', 'all_tables', 'runs_table', 'write_tables', 'pareto_figure',
            'ablation_figure', 'hypotheses_figure', 'layers_figure', 'latency_figure', 'png', 'write_figures', 'Markup',
-           'html_table', 'write_report', 'report_page', 'summarise']
+           'html_table', 'write_report', 'report_page', 'publish', 'summarise']
 
-# %% ../nbs/06_results.ipynb #97824fce
+# %% ../nbs/06_results.ipynb #b5c72dbc
 import base64
 import html
 import io
 import json
 import math
+import shutil
 import textwrap
 from collections import Counter
 from dataclasses import dataclass
@@ -589,7 +590,7 @@ def claims_table(analysis: Analysis) -> pd.DataFrame:
                          comparable="no: not measured here" if ours.startswith("not run") else comparable(claim, analysis), note=claim.get("note", "")))
     return pd.DataFrame(rows)
 
-# %% ../nbs/06_results.ipynb #f7840aa8
+# %% ../nbs/06_results.ipynb #8b1cca76
 def all_tables(analysis: Analysis) -> dict[str, pd.DataFrame]:
     "Name -> table, in the order of the report."
     components = analysis.components.drop(columns="margins")
@@ -610,7 +611,7 @@ def write_tables(analysis: Analysis, folder: Path) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for name, table in all_tables(analysis).items():
-        texts = {"csv": table.assign(study=analysis.where).to_csv(index=False), "md": f"{analysis.where}\n\n{table.to_markdown(index=False)}\n",
+        texts = {"csv": table.assign(study=analysis.where).to_csv(index=False), "md": f"{analysis.where}\n\n{table.to_markdown(index=False, disable_numparse=True)}\n",
                  "tex": f"% {analysis.where}; needs the package booktabs\n" + table.to_latex(index=False, escape=True, na_rep="", float_format="%.6g")}
         for suffix, text in texts.items():
             paths.append(folder / f"{name}.{suffix}")
@@ -946,6 +947,24 @@ def report_page(
     body = "".join(f"<h2>{title}</h2>{content}" for title, content in sections)
     return (f"<!doctype html><html lang='en'><head><meta charset='utf-8'><meta name='viewport' content='width=device-width, initial-scale=1'><title>{html.escape(folder.name)}: results</title>"
             f"<style>{STYLE}</style></head><body><h1>{html.escape(folder.name)}</h1><p>{html.escape(analysis.where)}</p>{body}</body></html>\n")
+
+# %% ../nbs/06_results.ipynb #d166600c
+def publish(study_folder: Path | None, target: Path) -> list[Path]:
+    """Copy a study's records into `target` (None: take those that are there) and make tables, figures and report from the copies.
+
+    Returns what was written. Raises DataError if there is no record.
+    """
+    target = Path(target)
+    if study_folder is not None:
+        shutil.rmtree(target / "runs", ignore_errors=True)
+        for record in read_records(study_folder):
+            copy = target / "runs" / record.folder.parent.name / record.folder.name / "record.json"
+            copy.parent.mkdir(parents=True)
+            shutil.copyfile(record.folder / "record.json", copy)
+    records = read_records(target)
+    if not records: raise DataError(f"{target} holds no records; publish a study first: codesign publish --study NAME")
+    analysis = analyse(records)
+    return [*write_tables(analysis, target / "tables"), *write_figures(analysis, target / "figures"), write_report(target)]
 
 # %% ../nbs/06_results.ipynb #c643a68c
 def summarise(run: Run) -> dict:

@@ -204,7 +204,7 @@ def _store_block(block, target, first_channel, width):
         for c in range(width):
             target[first_channel + c, n] = block[n, c]
 
-# %% ../../nbs/engine/scan.ipynb #2e8f395c
+# %% ../../nbs/engine/scan.ipynb #3c9bd7fe
 @_kernel
 def _scan_forward(first, last, x, delta, A, B, C, D, z, delta_bias, initial_state, softplus, gate, keep,
                   y, kept, last_state):
@@ -216,18 +216,24 @@ def _scan_forward(first, last, x, delta, A, B, C, D, z, delta_bias, initial_stat
         b, block = item // blocks, item % blocks
         d = block * _BLOCK
         width = min(_BLOCK, channels - d)
+        delta_bias_block = delta_bias[d:d + width]
+        D_block = D[d:d + width]
         a, h = _load_block(A, d, width), _load_block(initial_state[b], d, width)
         for t in range(length):
+            delta_t = delta[b, t, d:d + width]
+            x_t = x[b, t, d:d + width]
+            y_t = y[b, t, d:d + width]
+            z_t = z[b, t, d:d + width]
             if keep and t % _CHUNK == 0:
                 kept[b, block, t // _CHUNK] = h
             for c in range(width):
-                Delta[c] = delta[b, t, d + c] + delta_bias[d + c]
+                Delta[c] = delta_t[c] + delta_bias_block[c]
             if softplus:
                 for c in range(width):
                     Delta[c] = _softplus(Delta[c])
             for c in range(width):
-                write[c] = Delta[c] * x[b, t, d + c]
-                out[c] = D[d + c] * x[b, t, d + c]
+                write[c] = Delta[c] * x_t[c]
+                out[c] = D_block[c] * x_t[c]
             for c in range(width, _BLOCK):
                 Delta[c] = write[c] = 0
             for n in range(a.shape[0]):
@@ -237,25 +243,32 @@ def _scan_forward(first, last, x, delta, A, B, C, D, z, delta_bias, initial_stat
                     h[n, c] = state
                     out[c] += state * C_tn
             for c in range(width):
-                y[b, t, d + c] = out[c]
+                y_t[c] = out[c]
             if gate:
                 for c in range(width):
-                    y[b, t, d + c] = out[c] * z[b, t, d + c] * _sigmoid(z[b, t, d + c])
+                    y_t[c] = out[c] * z_t[c] * _sigmoid(z_t[c])
         _store_block(h, last_state[b], d, width)
 
-# %% ../../nbs/engine/scan.ipynb #2d9a3254
+# %% ../../nbs/engine/scan.ipynb #b67a552d
 @njit(**_OPTIONS)
 def _recompute_chunk(b, t0, steps, d, width, x, delta, B, C, D, z, delta_bias, y_grad, softplus, gate,
                      a, h, decay, x_block, Delta, slope, out_grad, z_grad):
     "States, decays and step sizes of a chunk; `out_grad` is the gradient before the gate, `slope` the derivative of softplus."
     out = np.zeros(_BLOCK, x.dtype)
+    delta_bias_block = delta_bias[d:d + width]
+    D_block = D[d:d + width]
     for i in range(steps):
         t = t0 + i
+        x_t = x[b, t, d:d + width]
+        delta_t = delta[b, t, d:d + width]
+        y_grad_t = y_grad[b, t, d:d + width]
+        z_t = z[b, t, d:d + width]
+        z_grad_t = z_grad[b, t, d:d + width]
         for c in range(width):
-            x_block[i, c] = x[b, t, d + c]
-            Delta[i, c] = delta[b, t, d + c] + delta_bias[d + c]
-            out[c] = D[d + c] * x_block[i, c]
-            out_grad[i, c] = y_grad[b, t, d + c]
+            x_block[i, c] = x_t[c]
+            Delta[i, c] = delta_t[c] + delta_bias_block[c]
+            out[c] = D_block[c] * x_block[i, c]
+            out_grad[i, c] = y_grad_t[c]
         if softplus:
             for c in range(width):
                 slope[i, c] = _sigmoid(Delta[i, c])
@@ -270,11 +283,11 @@ def _recompute_chunk(b, t0, steps, d, width, x, delta, B, C, D, z, delta_bias, y
                 out[c] += state * C_tn
         if gate:
             for c in range(width):
-                z_c = z[b, t, d + c]
-                z_grad[b, t, d + c] = out_grad[i, c] * out[c] * _silu_slope(z_c)
+                z_c = z_t[c]
+                z_grad_t[c] = out_grad[i, c] * out[c] * _silu_slope(z_c)
                 out_grad[i, c] *= z_c * _sigmoid(z_c)
 
-# %% ../../nbs/engine/scan.ipynb #71430580
+# %% ../../nbs/engine/scan.ipynb #c4b9b1f3
 @njit(**{**_OPTIONS, 'fastmath': {'contract', 'reassoc'}})
 def _reverse_chunk(b, t0, steps, block, d, width, B, C, D, softplus,
                    a, h, decay, x_block, Delta, slope, out_grad, h_grad, a_grad,
@@ -282,8 +295,13 @@ def _reverse_chunk(b, t0, steps, block, d, width, B, C, D, softplus,
     "Gradients of a chunk from its states; `h_grad` enters as the gradient of its last state and leaves as that of its first."
     zero = a.dtype.type(0)
     write, write_grad, Delta_grad = np.zeros(_BLOCK, a.dtype), np.zeros(_BLOCK, a.dtype), np.zeros(_BLOCK, a.dtype)
+    D_block = D[d:d + width]
+    bias_grad_row = bias_grad[b, d:d + width]
+    D_grad_row = D_grad[b, d:d + width]
     for i in range(steps - 1, -1, -1):
         t = t0 + i
+        x_grad_t = x_grad[b, t, d:d + width]
+        delta_grad_t = delta_grad[b, t, d:d + width]
         for c in range(_BLOCK):
             write[c], write_grad[c], Delta_grad[c] = Delta[i, c] * x_block[i, c], zero, zero
         for n in range(a.shape[0]):
@@ -300,13 +318,13 @@ def _reverse_chunk(b, t0, steps, block, d, width, B, C, D, softplus,
                 h_grad[n, c] = grad
             B_grad[block, b, t, n], C_grad[block, b, t, n] = B_sum, C_sum
         for c in range(width):
-            x_grad[b, t, d + c] = write_grad[c] * Delta[i, c] + out_grad[i, c] * D[d + c]
+            x_grad_t[c] = write_grad[c] * Delta[i, c] + out_grad[i, c] * D_block[c]
             raw_grad = Delta_grad[c] + write_grad[c] * x_block[i, c]
             if softplus:
                 raw_grad *= slope[i, c]
-            delta_grad[b, t, d + c] = raw_grad
-            bias_grad[b, d + c] += raw_grad
-            D_grad[b, d + c] += out_grad[i, c] * x_block[i, c]
+            delta_grad_t[c] = raw_grad
+            bias_grad_row[c] += raw_grad
+            D_grad_row[c] += out_grad[i, c] * x_block[i, c]
 
 # %% ../../nbs/engine/scan.ipynb #37744595
 @_kernel
@@ -487,14 +505,16 @@ def _conv_reference(padded, weight, bias, silu):
     y = sum(padded[:, k:k + length] * weight[:, k] for k in range(width)) + bias
     return F.silu(y) if silu else y
 
-# %% ../../nbs/engine/scan.ipynb #2580304d
+# %% ../../nbs/engine/scan.ipynb #0a29d742
 @njit(**_OPTIONS)
 def _convolve(padded, weight, bias, b, t, d, width, out):
+    "One output token of a block of channels; padded (B, K - 1 + L, D), weight (K, _BLOCK), bias (width,)."
     for c in range(width):
-        out[c] = bias[d + c]
+        out[c] = bias[c]
     for k in range(weight.shape[0]):
+        taps, inputs = weight[k], padded[b, t + k, d:d + width]
         for c in range(width):
-            out[c] += weight[k, c] * padded[b, t + k, d + c]
+            out[c] += taps[c] * inputs[c]
 
 
 @_kernel
@@ -504,13 +524,17 @@ def _conv_forward(first, last, padded, weight, bias, silu, y):
     for item in range(first, last):
         b, d = item // blocks, item % blocks * _BLOCK
         width = min(_BLOCK, channels - d)
-        w = _load_block(weight, d, width)
+        w, bias_block = _load_block(weight, d, width), bias[d:d + width]
         for t in range(y.shape[1]):
-            _convolve(padded, w, bias, b, t, d, width, out)
+            outputs = y[b, t, d:d + width]
+            _convolve(padded, w, bias_block, b, t, d, width, out)
+            if silu:
+                for c in range(width):
+                    out[c] *= _sigmoid(out[c])
             for c in range(width):
-                y[b, t, d + c] = out[c] * _sigmoid(out[c]) if silu else out[c]
+                outputs[c] = out[c]
 
-# %% ../../nbs/engine/scan.ipynb #bc0f454a
+# %% ../../nbs/engine/scan.ipynb #e66ab497
 @_kernel
 def _conv_backward(first, last, padded, weight, bias, silu, y_grad, padded_grad, weight_grad, bias_grad):
     channels, blocks = padded.shape[2], (padded.shape[2] + _BLOCK - 1) // _BLOCK
@@ -518,21 +542,24 @@ def _conv_backward(first, last, padded, weight, bias, silu, y_grad, padded_grad,
     for item in range(first, last):
         b, d = item // blocks, item % blocks * _BLOCK
         width = min(_BLOCK, channels - d)
-        w = _load_block(weight, d, width)
-        w_grad = np.zeros(w.shape, padded.dtype)
+        w, bias_block = _load_block(weight, d, width), bias[d:d + width]
+        w_grad, bias_grad_row = np.zeros(w.shape, padded.dtype), bias_grad[b, d:d + width]
         for t in range(y_grad.shape[1]):
+            output_grads = y_grad[b, t, d:d + width]
             for c in range(width):
-                grad[c] = y_grad[b, t, d + c]
+                grad[c] = output_grads[c]
             if silu:
-                _convolve(padded, w, bias, b, t, d, width, out)
+                _convolve(padded, w, bias_block, b, t, d, width, out)
                 for c in range(width):
                     grad[c] *= _silu_slope(out[c])
             for c in range(width):
-                bias_grad[b, d + c] += grad[c]
+                bias_grad_row[c] += grad[c]
             for k in range(w.shape[0]):
+                taps, tap_grads = w[k], w_grad[k]
+                inputs, input_grads = padded[b, t + k, d:d + width], padded_grad[b, t + k, d:d + width]
                 for c in range(width):
-                    padded_grad[b, t + k, d + c] += w[k, c] * grad[c]
-                    w_grad[k, c] += padded[b, t + k, d + c] * grad[c]
+                    input_grads[c] += taps[c] * grad[c]
+                    tap_grads[c] += inputs[c] * grad[c]
         _store_block(w_grad, weight_grad[b], d, width)
 
 # %% ../../nbs/engine/scan.ipynb #cbf31f4d
