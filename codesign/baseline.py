@@ -185,7 +185,7 @@ class LayerwiseMambaModel(LayerwiseMambaPreTrainedModel):
         for layer in self.layers: hidden_states = layer(hidden_states, cache_params, attention_mask)
         return self.norm_f(hidden_states.to(self.norm_f.weight.dtype))
 
-# %% ../nbs/00_baseline.ipynb #2f6bbfd8
+# %% ../nbs/00_baseline.ipynb #6aaef8d9
 class LayerwiseMambaForCausalLM(LayerwiseMambaPreTrainedModel, GenerationMixin):
     "A Mamba language model with a tied head; layers may differ in d_inner and d_state."
     _tied_weights_keys = {"lm_head.weight": "backbone.embeddings.weight"}
@@ -228,7 +228,8 @@ class LayerwiseMambaForCausalLM(LayerwiseMambaPreTrainedModel, GenerationMixin):
         logits = self.lm_head(hidden_states[:, -logits_to_keep:].to(self.lm_head.weight.dtype))
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         loss = None
-        if labels is not None: loss = nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten())
+        if labels is not None:      # the labels move, not the logits: those would have to be copied
+            loss = nn.functional.cross_entropy(logits.flatten(0, 1), nn.functional.pad(labels[:, 1:], (0, 1), value=-100).flatten())
         return MambaCausalLMOutput(loss=loss, logits=logits, cache_params=cache_params if use_cache else None)
 
 # %% ../nbs/00_baseline.ipynb #80670061

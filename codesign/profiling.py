@@ -299,7 +299,7 @@ def _group_metrics(run, group, model, times, settings):
         params_total=count_parameters(model)["total_parameters"], mem_peak_bytes=weights + peak_memory(prefill(model, ids)),
         checkpoint_bytes=sum(p.stat().st_size for p in folder.glob("*.safetensors")), cache_bytes_per_sequence=cache_bytes_per_sequence(model))
 
-# %% ../nbs/05_profiling.ipynb #d3e0f44c
+# %% ../nbs/05_profiling.ipynb #b60b384c
 def compare_training_step(layers: int = 2, d_model: int = 128, vocabulary: int = 4096, batch: int = 4, length: int = 256, rounds: dict | None = None) -> dict[str, float]:
     "Shortest time in ms of a training step (forward, backward, AdamW): ours, transformers' default CPU path, and transformers with mambapy."
     from transformers import MambaConfig, MambaForCausalLM
@@ -313,7 +313,7 @@ def compare_training_step(layers: int = 2, d_model: int = 128, vocabulary: int =
     for name, model in models.items():
         model.load_state_dict(models["codesign"].state_dict())
         model.train()
-        optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
+        optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
 
         def step():
             optimizer.zero_grad()

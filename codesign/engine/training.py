@@ -207,11 +207,11 @@ class TrainingPlan:
     checkpoint_every: int = 0          # steps; 0 keeps no checkpoints
     first_step: int = 0                # above 0 when a run branches off another's schedule
 
-# %% ../../nbs/engine/training.ipynb #ae1c0e69
+# %% ../../nbs/engine/training.ipynb #a0229eac
 def _optimizer(model, objective, plan):
     groups = weight_decay_groups(model, plan.weight_decay) + objective.parameter_groups()
     for group in groups: group.setdefault("lr", plan.lr)
-    optimizer = torch.optim.AdamW(groups, lr=plan.lr, betas=(plan.beta1, plan.beta2), eps=plan.eps)
+    optimizer = torch.optim.AdamW(groups, lr=plan.lr, betas=(plan.beta1, plan.beta2), eps=plan.eps, fused=True)
     for group in optimizer.param_groups: group["peak_lr"] = group["lr"]
     return optimizer
 
@@ -235,7 +235,7 @@ def load_optimizer_tensors(model: nn.Module, objective: Objective, optimizer: to
         state = {key: tensors.get(f"{name}|{key}") for key in ("step", "exp_avg", "exp_avg_sq")}
         if any(v is None for v in state.values()) or state["exp_avg"].shape != p.shape:
             raise CodesignError(f"the optimizer state of {name} is missing or has another shape than the parameter {tuple(p.shape)}")
-        optimizer.state[p] = {key: value.to(p.device) if key != "step" else value for key, value in state.items()}
+        optimizer.state[p] = {key: value.to(p.device) for key, value in state.items()}
 
 # %% ../../nbs/engine/training.ipynb #f62e5328
 class Stopped(CodesignError):
