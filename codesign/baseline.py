@@ -25,7 +25,7 @@ from transformers.models.mamba.modeling_mamba import MambaCausalLMOutput, MambaF
 
 from .engine import data as text
 from .engine.runs import GROUPS_TABLE, CodesignError, ModelSettings, Run, load_settings
-from .engine.scan import causal_conv1d, selective_scan, selective_state_update
+from .engine.scan import cached_convolution, cached_scan
 from .engine.training import Objective, TrainingPlan, evaluate_nll, optimizer_tensors, reproducible, save_checkpoint, train
 
 # %% ../nbs/00_baseline.ipynb #12ff82e4
@@ -75,31 +75,15 @@ class LayerwiseMambaMixer(nn.Module):
     def inputs_of_scan(self, hidden_states: Tensor, cache: DynamicCache | None = None, attention_mask: Tensor | None = None) -> ScanInputs:
         "From the normed residual stream (B, L, d) to everything the recurrence needs."
         x, z = _without_padding(self.in_proj(_without_padding(hidden_states, attention_mask)), None).chunk(2, dim=-1)
-        x = _without_padding(self._convolve(x, cache), attention_mask)
-        if self.channel_mask is not None: x = x * self.channel_mask
+        x = _without_padding(cached_convolution(x, self.conv1d, cache, self.layer_idx), attention_mask)
+        if self.channel_mask is not None: x = x * self.channel_mask.to(x.dtype)
         low_rank, B, C = self.x_proj(x).split([self.dt_rank, self.d_state, self.d_state], dim=-1)
         return ScanInputs(x, self.dt_proj(low_rank), -torch.exp(self.A_log.float()), B, C, z)
-
-    def _convolve(self, x, cache):
-        "Causal convolution and SiLU; with a cache, the last K inputs of the past stand before x."
-        length = x.shape[1]
-        if cache is not None:
-            past = cache.update_conv_state(x.transpose(1, 2), self.layer_idx, conv_kernel_size=self.config.conv_kernel)
-            x = past.transpose(1, 2)
-        return causal_conv1d(x, self.conv1d.weight.squeeze(1), self.conv1d.bias, activation="silu")[:, -length:]
 
     def forward(self, hidden_states: Tensor, cache_params: DynamicCache | None = None, attention_mask: Tensor | None = None) -> Tensor:
         "(B, L, d) -> (B, L, d); reads and updates the layer's state in `cache_params` if there is one."
         s = self.inputs_of_scan(hidden_states, cache_params, attention_mask)
-        if cache_params is None:
-            y = selective_scan(s.x, s.delta, s.A, s.B, s.C, self.D.float(), z=s.z, delta_softplus=True)
-            return self.out_proj(y.to(hidden_states.dtype))
-        state = cache_params.get_recurrent_state(self.layer_idx)
-        if state is not None and hidden_states.shape[1] == 1:
-            y = selective_state_update(state, s.x[:, 0], s.delta[:, 0], s.A, s.B[:, 0], s.C[:, 0], self.D.float(), z=s.z[:, 0], delta_softplus=True)[:, None]
-        else:
-            y, last = selective_scan(s.x, s.delta, s.A, s.B, s.C, self.D.float(), z=s.z, delta_softplus=True, initial_state=state, return_last_state=True)
-            cache_params.update_recurrent_state(last, self.layer_idx)
+        y = cached_scan(s.x, s.delta, s.A, s.B, s.C, self.D.float(), s.z, cache_params, self.layer_idx)
         return self.out_proj(y.to(hidden_states.dtype))
 
 # %% ../nbs/00_baseline.ipynb #cc66c299
