@@ -25,6 +25,7 @@ from transformers.models.mamba.modeling_mamba import MambaCausalLMOutput, MambaF
 
 from .engine import data as text
 from .engine.runs import GROUPS_TABLE, CodesignError, ModelSettings, Run, load_settings
+from .engine.decoding import Decoder, decode_with_cache
 from .engine.scan import cached_convolution, cached_scan
 from .engine.training import Objective, TrainingPlan, evaluate_nll, optimizer_tensors, reproducible, save_checkpoint, train
 
@@ -178,6 +179,7 @@ class LayerwiseMambaForCausalLM(LayerwiseMambaPreTrainedModel, GenerationMixin):
         super().__init__(config)
         self.backbone = LayerwiseMambaModel(config)
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        self._decoder: Decoder | None = None     # made when first generating on a CPU
         self.post_init()
 
     def get_input_embeddings(self): return self.backbone.embeddings
@@ -208,6 +210,9 @@ class LayerwiseMambaForCausalLM(LayerwiseMambaPreTrainedModel, GenerationMixin):
         "Logits (B, L, vocabulary) in float32 or wider, and the mean shifted cross-entropy if there are labels."
         use_cache = (self.config.use_cache and not self.training) if use_cache is None else use_cache
         if use_cache and cache_params is None: cache_params = DynamicCache(config=self.config)
+        if use_cache and labels is None and attention_mask is None:
+            logits, self._decoder = decode_with_cache(self, self._decoder, input_ids, cache_params)
+            if logits is not None: return MambaCausalLMOutput(logits=logits, cache_params=cache_params)
         hidden_states = self.backbone(input_ids, inputs_embeds, cache_params if use_cache else None, attention_mask)
         logits = self.lm_head(hidden_states[:, -logits_to_keep:].to(self.lm_head.weight.dtype))
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
