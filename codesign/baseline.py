@@ -25,7 +25,7 @@ from transformers.models.mamba.modeling_mamba import MambaCausalLMOutput, MambaF
 
 from .engine import data as text
 from .engine.runs import GROUPS_TABLE, CodesignError, ModelSettings, Run, load_settings
-from .engine.decoding import Decoder, decode_with_cache
+from .engine.decoding import Decoder, GraphedDecoder, decode_with_cache
 from .engine.scan import cached_convolution, cached_scan
 from .engine.training import Objective, TrainingPlan, evaluate_nll, optimizer_tensors, reproducible, save_checkpoint, train
 
@@ -179,7 +179,7 @@ class LayerwiseMambaForCausalLM(LayerwiseMambaPreTrainedModel, GenerationMixin):
         super().__init__(config)
         self.backbone = LayerwiseMambaModel(config)
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
-        self._decoder: Decoder | None = None     # made when first generating on a CPU
+        self._decoder: Decoder | GraphedDecoder | None = None     # made when first generating
         self.post_init()
 
     def get_input_embeddings(self): return self.backbone.embeddings
@@ -246,7 +246,7 @@ def save_model(model: PreTrainedModel, folder: str | Path) -> None:
 def load_model(folder: str | Path) -> LayerwiseMambaForCausalLM:
     """Read a model saved by `save_pretrained`: ours, or a Hugging Face Mamba; safetensors only.
 
-    Raises CodesignError if the folder is not such a model, or if any tensor is missing, unexpected or of another shape.
+    Raises CodesignError if the folder is not such a model, if any tensor is missing, unexpected or of another shape, or holds NaN.
     """
     folder = Path(folder)
     if not (folder / "config.json").exists(): raise CodesignError(f"{folder} holds no model: config.json is missing; give a folder written by save_pretrained")
@@ -256,6 +256,8 @@ def load_model(folder: str | Path) -> LayerwiseMambaForCausalLM:
     with quietly(): model, report = LayerwiseMambaForCausalLM.from_pretrained(folder, config=config, output_loading_info=True, use_safetensors=True)
     wrong = {k: sorted(map(str, v)) for k, v in report.items() if v and k in ("missing_keys", "unexpected_keys", "mismatched_keys", "error_msgs")}
     if wrong: raise CodesignError(f"{folder} does not fit its own config.json: {wrong}")
+    broken = [name for name, parameter in model.named_parameters() if not parameter.isfinite().all()]
+    if broken: raise CodesignError(f"{folder} holds NaN or infinity in {', '.join(broken[:3])}{' ...' if len(broken) > 3 else ''}; was its training cut short?")
     return model.eval()
 
 
