@@ -31,44 +31,50 @@ BACKENDS = {
     'mamba_ssm': "mamba-ssm's CUDA scan: float32, bfloat16, float16; its backward adds in no fixed order, so bits may differ",
 }
 
-# %% ../../nbs/engine/scan.ipynb #75f4f93f
+# %% ../../nbs/engine/scan.ipynb #9c5c535a
+@lru_cache
+def _installed(package: str) -> bool: return find_spec(package) is not None
+
+
 def _why_not_triton() -> str | None:
-    if find_spec('triton') is None: return "the package triton is not installed: pip install triton (Linux)"
+    if not _installed('triton'): return "the package triton is not installed: pip install triton (Linux)"
     if not torch.cuda.is_available() and os.environ.get('TRITON_INTERPRET') != '1': return "no CUDA device; TRITON_INTERPRET=1 in the environment runs it on a CPU, slowly, for tests"
 
 
-@lru_cache
 def _why_not_mamba_ssm() -> str | None:
     if not torch.cuda.is_available(): return "no CUDA device"
-    if find_spec('mamba_ssm') is None or find_spec('selective_scan_cuda') is None:
+    if not (_installed('mamba_ssm') and _installed('selective_scan_cuda')):
         return "mamba-ssm with its compiled scan is not installed: MAMBA_KEEP_CUDA_BUILD=TRUE pip install mamba-ssm --no-build-isolation"
+
+
+_WHY_NOT = {'reference': lambda: None, 'cpu': lambda: None, 'triton': _why_not_triton, 'mamba_ssm': _why_not_mamba_ssm}
 
 
 def available_backends() -> dict[str, str | None]:
     "Backends by name; the value is None where it can be used, else one line that says why not."
-    return {'reference': None, 'cpu': None, 'triton': _why_not_triton(), 'mamba_ssm': _why_not_mamba_ssm()}
+    return {name: why_not() for name, why_not in _WHY_NOT.items()}
 
-# %% ../../nbs/engine/scan.ipynb #2c5c1bdf
-def kernel_path(device: str | torch.device = 'cpu') -> str:
-    "Name of the backend that 'auto' takes for tensors on `device`, for the record of a run."
-    kind = torch.device(device).type
-    if kind == 'cpu': return 'cpu'
-    available = available_backends()
-    return next((name for name in ('mamba_ssm', 'triton') if kind == 'cuda' and available[name] is None), 'reference')
+# %% ../../nbs/engine/scan.ipynb #e805a266
+def kernel_path(device: str | torch.device = 'cpu', lacking: Sequence[str] = ()) -> str:
+    "Name of the backend that 'auto' takes for tensors on `device`, for the record of a run; those in `lacking` don't count."
+    candidates = {'cpu': ('cpu',), 'cuda': ('mamba_ssm', 'triton')}.get(torch.device(device).type, ())
+    return next((name for name in candidates if name not in lacking and _WHY_NOT[name]() is None), 'reference')
 
 
 def _choose_backend(backend: str, device: torch.device, lacking: Sequence[str] = ()) -> str:
-    "A usable backend by name, or what 'auto' means on this device; `lacking` names those without an option that is asked for."
-    if backend != 'auto' and backend not in BACKENDS: raise ValueError(f"unknown backend {backend!r}; choose one of auto, {', '.join(BACKENDS)}")
-    available = available_backends()
-    name = kernel_path(device) if backend == 'auto' else backend
-    if name in lacking:
-        if backend != 'auto': raise ValueError(f"backend {name!r} has no initial_state and no capture; use 'triton' or 'reference'")
-        name = 'triton' if available['triton'] is None else 'reference'
-    if available[name] is not None: raise ValueError(f"backend {name!r} cannot be used here: {available[name]}")
-    if name == 'cpu' and device.type != 'cpu': raise ValueError(f"backend 'cpu' needs tensors on the CPU, got {device.type}; use 'auto' or 'reference'")
-    if name == 'mamba_ssm' and device.type != 'cuda': raise ValueError(f"backend 'mamba_ssm' needs tensors on a CUDA device, got {device.type}; use 'auto'")
-    return name
+    "A usable backend by name, or what 'auto' means on this device; `lacking` names those that cannot do what is asked for."
+    if backend == 'auto': return kernel_path(device, lacking)
+    if backend not in BACKENDS: raise ValueError(f"unknown backend {backend!r}; choose one of auto, {', '.join(BACKENDS)}")
+    if backend in lacking: raise ValueError(f"backend {backend!r} lacks what is asked for (mamba_ssm: initial_state, capture, one token, convolution; both GPU backends: float64); use 'auto'")
+    if why_not := _WHY_NOT[backend](): raise ValueError(f"backend {backend!r} cannot be used here: {why_not}")
+    if backend == 'cpu' and device.type != 'cpu': raise ValueError(f"backend 'cpu' needs tensors on the CPU, got {device.type}; use 'auto' or 'reference'")
+    if backend == 'mamba_ssm' and device.type != 'cuda': raise ValueError(f"backend 'mamba_ssm' needs tensors on a CUDA device, got {device.type}; use 'auto'")
+    return backend
+
+
+def _lacking(x: Tensor, plain: bool) -> tuple[str, ...]:
+    "Backends that cannot take x; mamba-ssm's does nothing but a plain scan."
+    return ('mamba_ssm', 'triton') if x.dtype == torch.float64 else () if plain else ('mamba_ssm',)
 
 
 def _fused(backend: str) -> ModuleType:
@@ -168,7 +174,7 @@ def _scan_mamba_ssm(x, delta, A, B, C, D, z, delta_bias, delta_softplus):
     y, last_state = theirs(channels_first[0], channels_first[1], A, *channels_first[2:4], D, channels_first[4], delta_bias, delta_softplus, True)
     return y.mT, last_state, A.new_empty(x.shape[0], 0, *A.shape)
 
-# %% ../../nbs/engine/scan.ipynb #bfd3e199
+# %% ../../nbs/engine/scan.ipynb #5228cee8
 def selective_scan(
     x: Tensor,                           # (B, L, D) input
     delta: Tensor,                       # (B, L, D) step size before bias and softplus
@@ -196,7 +202,7 @@ def selective_scan(
     compute, capture = _check('selective_scan', x, A, tokens, constants, validate), list(capture)
     if capture and not (capture == sorted(set(capture)) and 0 <= capture[0] and capture[-1] < x.shape[1]):
         raise ValueError(f"selective_scan: capture must be ascending tokens from 0 to {x.shape[1] - 1}, got {capture}")
-    name = _choose_backend(backend, x.device, ('mamba_ssm',) if capture or initial_state is not None else ())
+    name = _choose_backend(backend, x.device, _lacking(x, not capture and initial_state is None))
     A, D, delta_bias, initial_state = (tensor if tensor is None else tensor.to(compute) for tensor in constants.values())
     if name == 'mamba_ssm': y, last_state, captured = _scan_mamba_ssm(x, delta, A, B, C, D, z, delta_bias, delta_softplus)
     elif name == 'reference':
@@ -240,7 +246,7 @@ def _(state, x, delta, A, B, C, D, z, delta_bias, delta_softplus, backend): retu
 
 _count_flops(torch.ops.codesign.selective_state_update, lambda state, x, *others, **more: 9 * math.prod(state))
 
-# %% ../../nbs/engine/scan.ipynb #4dd2877d
+# %% ../../nbs/engine/scan.ipynb #459a2fc6
 def selective_state_update(
     state: Tensor,                       # (B, D, N) updated in place
     x: Tensor,                           # (B, D) input of one token
@@ -259,7 +265,7 @@ def selective_state_update(
     Raises ValueError for a shape, type or device that does not fit, and for a backend that cannot be used here.
     """
     compute = _check('selective_state_update', x, A, dict(delta=delta, B=B, C=C, z=z), dict(A=A, D=D, delta_bias=delta_bias, state=state))
-    name = _choose_backend(backend, x.device, ('mamba_ssm',))
+    name = _choose_backend(backend, x.device, _lacking(x, False))
     fits = state.dtype == compute and state.is_contiguous() and x.dtype in (torch.float32, torch.float64, torch.bfloat16)
     if name == 'reference' or not fits:
         return scan_reference.state_update(state, x, delta, A, B, C, D, z, delta_bias, delta_softplus)
@@ -325,7 +331,7 @@ def _check_convolution(function, x, weight, bias, activation, state, least):
         if tensor is not None and tensor.device != x.device: raise ValueError(f"{function}: {name} is on {tensor.device} beside x on {x.device}; move one of them")
     return torch.float64 if x.dtype == torch.float64 else torch.float32
 
-# %% ../../nbs/engine/scan.ipynb #3d5e9228
+# %% ../../nbs/engine/scan.ipynb #3eb6444a
 def causal_conv1d(
     x: Tensor,                            # (B, L, D) input
     weight: Tensor,                       # (D, K) one filter per channel, oldest token first
@@ -343,10 +349,9 @@ def causal_conv1d(
     compute = _check_convolution('causal_conv1d', x, weight, bias, activation, initial_state, None)
     past = weight.shape[1] - 1
     state = x.new_zeros(x.shape[0], x.shape[2], past) if initial_state is None else initial_state.to(x.dtype)
-    if backend == 'mamba_ssm': raise ValueError("causal_conv1d: backend must be 'auto', 'reference', 'cpu' or 'triton', got 'mamba_ssm'")
-    name = _choose_backend(backend, x.device, ('mamba_ssm',))
+    name = _choose_backend(backend, x.device, _lacking(x, False))
     weight, bias = weight.to(compute), bias if bias is None else bias.to(compute)
-    if name == 'reference' or (name == 'cpu' and x.dtype == torch.float16) or (name == 'triton' and x.dtype == torch.float64):
+    if name == 'reference' or (name == 'cpu' and x.dtype == torch.float16):
         y = scan_reference.convolution(x.to(compute), weight, bias, activation is not None, state.to(compute)).to(x.dtype)
     else: y = torch.ops.codesign.causal_conv1d(x, weight, bias, activation is not None, state.to(compute), name)
     return (y, torch.cat([state, x[:, max(0, x.shape[1] - past):].mT], dim=-1)[..., max(0, min(x.shape[1], past)):].contiguous()) if return_last_state else y
