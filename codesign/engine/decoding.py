@@ -19,7 +19,7 @@ from numba.extending import intrinsic
 from torch import Tensor, nn
 from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
-from .scan_cpu import _OPTIONS, _compile_once, _exp, _exp2_all, _kernel, _LOG2_E, _sigmoid, _softplus, _vector_hints, in_parallel
+from .scan_cpu import _OPTIONS, _compile_once, _exp2_all, _kernel, _LOG2_E, _sigmoid, _softplus, _vector_hints, in_parallel
 
 # %% ../../nbs/engine/decoding.ipynb #3a2eee2e
 @intrinsic

@@ -8,9 +8,9 @@ __all__ = ['BACKENDS', 'MAX_STATES', 'available_backends', 'kernel_path', 'scan_
            'cached_scan', 'Acceleration', 'accelerate_transformers']
 
 # %% ../../nbs/engine/scan.ipynb #997fca0a
+import math
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from importlib import import_module
 from importlib.util import find_spec

@@ -272,7 +272,7 @@ def state_update(
     delta_softplus: bool,
 ) -> Tensor:                     # (B, D) output of the token
     "One decoding step; x, delta and z are (B, D), B and C (B, N)."
-    (batch, channels), states = x.shape, A.shape[1]
+    batch, channels = x.shape
     x, delta, B, C, z_ = (_dense(tensor) for tensor in (x, delta, B, C, x if z is None else z))
     y, options = x.new_empty(batch, channels), _launch_options(x, A, D, z, delta_bias, delta_softplus) | dict(num_warps=4)
     del options['T']
