@@ -30,7 +30,7 @@ from torch import Tensor
 # 2^r = 1 + r q(r): exactly 1 at r = 0, since an error there would grow with every token that a long memory lasts.
 _Q0, _Q1, _Q2, _Q3, _Q4 = (
     np.float32(c) for c in Chebyshev.interpolate(lambda r: np.expm1(r * math.log(2)) / r, 4, domain=[-.5, .5 + 1e-9]).convert(kind=Polynomial).coef)
-_ONE, _TWO = np.float32(1), np.float32(2)
+_ONE = np.float32(1)
 _LOG2_E = 1 / math.log(2)
 _SMALLEST, _LARGEST = np.float32(-126), np.float32(127)    # exponents of normal float32 numbers
 _ROUND = np.float32(1.5 * 2**23)
@@ -74,7 +74,8 @@ def _exp2_overload(x):
     return polynomial if x == types.float32 else library
 
 # %% ../../nbs/engine/scan_cpu.ipynb #073b800c
-_T0, _T1, _T2, _T3, _T4, _T5, _T6, _T7 = (np.float32(2 / (2 * k + 1)) for k in range(8))
+_L0, _L1, _L2, _L3, _L4, _L5, _L6, _L7, _L8, _L9 = (
+    np.float32(c) for c in Chebyshev.interpolate(lambda u: np.log1p(u) / u, 9, domain=[0, 1]).convert(kind=Polynomial).coef)
 
 
 def _log1p(u):
@@ -86,12 +87,10 @@ def _log1p_overload(u):
     def library(u):
         return math.log1p(u)
 
-    def series(u):
-        s = u / (u + _TWO)
-        q = s * s
-        return s * (_T0 + q * (_T1 + q * (_T2 + q * (_T3 + q * (_T4 + q * (_T5 + q * (_T6 + q * _T7)))))))
+    def polynomial(u):
+        return u * (_L0 + u * (_L1 + u * (_L2 + u * (_L3 + u * (_L4 + u * (_L5 + u * (_L6 + u * (_L7 + u * (_L8 + u * _L9)))))))))
 
-    return library if u != types.float32 else series
+    return library if u != types.float32 else polynomial
 
 # %% ../../nbs/engine/scan_cpu.ipynb #e93c8596
 @njit(**_OPTIONS)
