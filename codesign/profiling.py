@@ -26,7 +26,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import DynamicCache
 
 from .baseline import GROUPS, LayerwiseMambaConfig, LayerwiseMambaForCausalLM, count_parameters, flops_per_token, quietly
-from .engine.runs import CodesignError, Run
+from .engine.runs import CodesignError, Run, keep_freed_memory
 from .engine.scan import kernel_path
 from .sgh_peft import load_merged
 
@@ -306,6 +306,7 @@ def compare_training_step(layers: int = 2, d_model: int = 128, vocabulary: int =
     "Shortest time in ms of a training step (forward, backward, AdamW): ours, transformers' default CPU path, and transformers with mambapy."
     from transformers import MambaConfig, MambaForCausalLM
 
+    keep_freed_memory()
     rounds = rounds or {"codesign": 8, "transformers, mambapy": 4, "transformers": 1}
     shape = dict(hidden_size=d_model, num_hidden_layers=layers, vocab_size=vocabulary)
     torch.manual_seed(0)

@@ -10,11 +10,12 @@ __all__ = ['RULES', 'SECTIONS', 'PACKAGE', 'CONFIGS', 'SIZES', 'GROUPS_TABLE', '
            'notebooks_folder', 'load_graph', 'Node', 'needs', 'Parameters', 'studies_folder', 'study_folder',
            'run_folder', 'notebook_path', 'code_hashes', 'Undeclared', 'declared_settings', 'write_atomic',
            'write_json', 'plain', 'Record', 'read_record', 'study_records', 'locked', 'Run', 'file_sha256',
-           'environment', 'settings_of', 'identity', 'upstream', 'for_node', 'why_not_done', 'is_done', 'make',
-           'declared_parameters', 'passed_on', 'execute']
+           'environment', 'keep_freed_memory', 'settings_of', 'identity', 'upstream', 'for_node', 'why_not_done',
+           'is_done', 'make', 'declared_parameters', 'passed_on', 'execute']
 
 # %% ../../nbs/engine/runs.ipynb #359c46f3
 import ast
+import ctypes
 import difflib
 import hashlib
 import json
@@ -736,6 +737,17 @@ def _commit():
         return None
     return done.stdout.strip() or None
 
+# %% ../../nbs/engine/runs.ipynb #616e7436
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3      # of malloc.h
+
+
+def keep_freed_memory() -> bool:
+    "Lets this process, from now on, keep the memory that it frees for its next step. False where the C library is not glibc, which alone needs to be told."
+    if platform.libc_ver()[0] != "glibc":
+        return False
+    libc = ctypes.CDLL(None)
+    return bool(libc.mallopt(_M_TRIM_THRESHOLD, 2**30) and (libc.mallopt(_M_MMAP_THRESHOLD, 2**30) or libc.mallopt(_M_MMAP_THRESHOLD, 2**25)))   # older versions take 32 MiB at most
+
 # %% ../../nbs/engine/runs.ipynb #a7c3c319
 SCHEMA = 1
 WAIT_IN_SCRATCH = 900.0  # seconds
@@ -829,6 +841,7 @@ def make(notebook: str, parameters: Parameters, job) -> Record:
             return record
         _begin(folder, _sha256(now))
         settings = declared_settings(notebook, settings_of(notebook, parameters))
+        keep_freed_memory()
         run = Run(node, parameters, settings, folder, inputs)
         started = time.perf_counter()
         try:

@@ -154,6 +154,7 @@ def _memory(tensor: Tensor) -> np.ndarray:
 
 def _rows(tensor: Tensor) -> tuple[np.ndarray, int]:
     "Flat memory of (..., width) and the distance between rows; copied first unless its rows lie evenly spaced and dense."
+    if tensor.is_contiguous(): return _memory(tensor.view(-1)), tensor.shape[-1]
     stride, expected = tensor.stride(), tensor.stride(-2) if tensor.ndim > 1 else 0
     even = tensor.stride(-1) == 1 and expected >= tensor.shape[-1]
     for axis in range(tensor.ndim - 3, -1, -1):
@@ -178,6 +179,25 @@ def _kernel(function: Callable) -> Callable:
         return njit(function, cache=in_module, **_OPTIONS)
     except RuntimeError:                    # no folder can be written: compile in every process
         return njit(function, **_OPTIONS)
+
+# %% ../../nbs/engine/scan_cpu.ipynb #03cfcdc4
+@intrinsic
+def _prefetch(typing_context, array, index):
+    "Ask for the cache line of array[index]; an index out of bounds does no harm."
+    def generate(context, builder, signature, arguments):
+        byte_pointer, integer = ir.IntType(8).as_pointer(), ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [byte_pointer, integer, integer, integer])
+        function = builder.module.globals.get('llvm.prefetch.p0') or ir.Function(builder.module, kind, 'llvm.prefetch.p0')
+        address = builder.gep(context.make_array(signature.args[0])(context, builder, arguments[0]).data, [arguments[1]])
+        builder.call(function, [builder.bitcast(address, byte_pointer), integer(0), integer(2), integer(1)])    # to read, into the second-level cache, as data
+        return context.get_dummy_value()
+    return types.void(array, types.intp), generate
+
+
+@njit(**_OPTIONS)
+def _prefetch_row(array, first, width):
+    for c in range(0, width, 64 // array.itemsize):
+        _prefetch(array, first + c)
 
 # %% ../../nbs/engine/scan_cpu.ipynb #aa34a875
 @njit(**_OPTIONS)
@@ -204,12 +224,14 @@ def _carve(scratch, first_row, rows):
 
 # %% ../../nbs/engine/scan_cpu.ipynb #87bbb29c
 @njit(**_OPTIONS)
-def _enter(tokens, x, x0, x_step, delta, delta0, delta_step, bias, D, softplus, Delta, write, out):
-    "Step size, what is written to the states, and the direct path, of a chunk; x0 and delta0 are where its first rows begin."
+def _enter(tokens, x, x0, x_step, delta, delta0, delta_step, ahead, bias, D, softplus, Delta, write, out):
+    "Step size, what is written to the states, and the direct path, of a chunk; x0 and delta0 are where its first rows begin, `ahead` rows on those that will be next."
     _vector_hints()
     width = len(bias)
     for i in range(tokens):
         x_t, delta_t = x[x0 + i * x_step:x0 + i * x_step + width], delta[delta0 + i * delta_step:delta0 + i * delta_step + width]
+        _prefetch_row(x, x0 + (i + ahead) * x_step, width)
+        _prefetch_row(delta, delta0 + (i + ahead) * delta_step, width)
         for c in range(width):
             Delta[i, c] = _real(delta_t[c]) + bias[c]
         if softplus:
@@ -242,7 +264,9 @@ def _leave(tokens, width, out, z, z0, z_step, gate, y, y0, y_step):
     _vector_hints()
     for i in range(tokens):
         z_t, y_t = z[z0 + i * z_step:z0 + i * z_step + width], y[y0 + i * y_step:y0 + i * y_step + width]
+        _prefetch_row(y, y0 + (i + _CHUNK) * y_step, width)
         if gate:
+            _prefetch_row(z, z0 + (i + _CHUNK) * z_step, width)
             for c in range(width):
                 z_c = _real(z_t[c])
                 out[i, c] *= z_c * _sigmoid(z_c)
@@ -277,7 +301,7 @@ def _scan_forward(worker, first, last, scratches, length, steps, x, delta, A, B,
             if captures < len(capture):
                 end = min(end, capture[captures] + 1)
             tokens, row = end - t, b * length + t
-            _enter(tokens, x, row * x_step + d, x_step, delta, row * delta_step + d, delta_step, delta_bias[d:d + width], D[d:d + width], softplus, Delta, write, out)
+            _enter(tokens, x, row * x_step + d, x_step, delta, row * delta_step + d, delta_step, _CHUNK, delta_bias[d:d + width], D[d:d + width], softplus, Delta, write, out)
             _advance(tokens, Delta, write, B, row * B_step, B_step, C, row * C_step, C_step, a2, h, out)
             _leave(tokens, width, out, z, row * z_step + d, z_step, gate, y, row * channels + d, channels)
             t = end
@@ -311,9 +335,12 @@ def _gate_backward(tokens, width, y_grad, y_grad0, y_grad_step, z, z0, z_step, o
     for i in range(tokens):
         y_grad_t, z_t = y_grad[y_grad0 + i * y_grad_step:y_grad0 + i * y_grad_step + width], z[z0 + i * z_step:z0 + i * z_step + width]
         z_grad_t = z_grad[z_grad0 + i * z_grad_step:z_grad0 + i * z_grad_step + width]
+        _prefetch_row(y_grad, y_grad0 + (i - _CHUNK) * y_grad_step, width)
         for c in range(width):
             out_grad[i, c] = _real(y_grad_t[c])
         if gate:
+            _prefetch_row(z, z0 + (i - _CHUNK) * z_step, width)
+            _prefetch_row(z_grad, z_grad0 + (i - _CHUNK) * z_grad_step, width)
             for c in range(width):
                 z_c = _real(z_t[c])
                 _put(z_grad_t, c, out_grad[i, c] * out[i, c] * _silu_slope(z_c))
@@ -397,7 +424,7 @@ def _scan_backward(worker, first, last, scratches, length, steps, x, delta, A, B
             tokens, row = min(_CHUNK, length - chunk * _CHUNK), b * length + chunk * _CHUNK
             x0, delta0, B0, C0, z0, out0 = row * x_step + d, row * delta_step + d, row * B_step, row * C_step, row * z_step + d, row * channels + d
             h[0] = kept[b, block, chunk]
-            _enter(tokens, x, x0, x_step, delta, delta0, delta_step, bias_block, D_block, softplus, Delta, write, out)
+            _enter(tokens, x, x0, x_step, delta, delta0, delta_step, -_CHUNK, bias_block, D_block, softplus, Delta, write, out)
             _again(tokens, Delta, write, B, B0, B_step, C, C0, C_step, a2, h, decay, out)
             _gate_backward(tokens, width, y_grad, row * y_grad_step + d, y_grad_step, z, z0, z_step, out, gate, out_grad,
                            z_grad, out0 if gate else 0, channels if gate else 0)
@@ -575,7 +602,7 @@ def _scan_update(worker, first, last, scratches, length, steps, x, delta, A, B, 
         b, d = item // blocks, item % blocks * _BLOCK
         width = min(_BLOCK, channels - d)
         Delta, write, out = vectors[:1], vectors[1:2], vectors[2:]
-        _enter(1, x, b * x_step + d, x_step, delta, b * delta_step + d, delta_step, delta_bias[d:d + width], D[d:d + width], softplus, Delta, write, out)
+        _enter(1, x, b * x_step + d, x_step, delta, b * delta_step + d, delta_step, 0, delta_bias[d:d + width], D[d:d + width], softplus, Delta, write, out)
         for c in range(width):
             scale = Delta[0, c] * Delta.dtype.type(_LOG2_E)
             for n in range(states):

@@ -24,7 +24,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from .runs import CodesignError
+from .runs import CodesignError, keep_freed_memory
 
 # %% ../../nbs/engine/training.ipynb #a0fa0fc4
 class Objective:
@@ -279,6 +279,7 @@ def train(
     """
     from accelerate import Accelerator
 
+    keep_freed_memory()
     objective = objective or Objective()
     accelerator = Accelerator(mixed_precision="bf16" if plan.precision == "bf16" else "no", cpu=not torch.cuda.is_available())
     model.to(accelerator.device)
