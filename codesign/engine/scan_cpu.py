@@ -53,6 +53,16 @@ def _vector_hints(typing_context):
     return types.void(), generate
 
 # %% ../../nbs/engine/scan_cpu.ipynb #2992c354
+@intrinsic
+def _between(typing_context, low, x, high):
+    "x, or the limit that it is beyond; NaN stays NaN. As two `if`s LLVM would merge the comparisons into something slower than the machine's maximum and minimum."
+    def generate(context, builder, signature, arguments):
+        low, x, high = arguments
+        x = builder.select(builder.fcmp_ordered('>', low, x), low, x)
+        return builder.select(builder.fcmp_ordered('<', high, x), high, x)
+    return x(low, x, high), generate
+
+
 def _exp2(x):
     return 2**x
 
@@ -63,8 +73,7 @@ def _exp2_overload(x):
         return np.exp2(x)
 
     def polynomial(x):
-        x = _SMALLEST if x < _SMALLEST else x            # comparisons let NaN pass, min and max would not
-        x = _LARGEST if x > _LARGEST else x
+        x = _between(_SMALLEST, x, _LARGEST)
         shifted = x + _ROUND
         r = x - (shifted - _ROUND)
         power = _ONE + r * (_Q0 + r * (_Q1 + r * (_Q2 + r * (_Q3 + r * _Q4))))
