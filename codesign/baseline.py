@@ -424,9 +424,9 @@ def branch_step(settings, steps: int) -> int:
 
 
 def quality(model: nn.Module, data: LanguageData, length: int) -> dict[str, float]:
-    "Perplexity of the validation split in three forms, in windows of `length` tokens."
+    "Perplexity of the validation split in three forms, in windows of `length` tokens that do not overlap, so that a token has 1 to `length` tokens of context."
     nats, tokens = evaluate_nll(model, data.validation, length)
-    return text.perplexities(nats, tokens, *_counts(data.corpus, "validation"))
+    return text.perplexities(nats, tokens, *_counts(data.corpus, "validation")) | dict(eval_window_tokens=length, eval_stride_tokens=length)
 
 
 def _counts(corpus, split):

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['weight_importance', 'Tier', 'quantile_tiers', 'uniform_tiers', 'inject_adapters', 'merge_adapters', 'tiers_of_group',
            'sgh_peft_step', 'uniform_lora_step', 'SequenceClassifier', 'held_out', 'alike', 'predict', 'Outcome',
-           'finetune', 'finetune_group', 'load_merged']
+           'finetune', 'finetune_group', 'load_merged', 'predict_split']
 
 # %% ../nbs/03_sgh_peft.ipynb #624ef96a
 import hashlib
@@ -17,12 +17,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from .baseline import BuildContext, GROUPS, LayerwiseMambaForCausalLM, LayerwiseMambaModel, count_parameters, load_model, relative_difference, step
 from .engine import data as text
-from .engine.runs import CodesignError, FinetuneSettings, Run
+from .engine.runs import CodesignError, FinetuneSettings, Node, Parameters, Record, Run, declared_settings, settings_of, upstream
 from .engine.training import Objective, TrainingPlan, reproducible, train
 
 # %% ../nbs/03_sgh_peft.ipynb #e47d519d
@@ -150,7 +150,8 @@ def held_out(examples: Sequence, fraction: float) -> tuple[list[int], list[int]]
 class _Classification(Objective):
     def loss(self, model: nn.Module, batch: tuple) -> Tensor:
         ids, lengths, labels = batch
-        return nn.functional.cross_entropy(model(ids, lengths).float(), labels)
+        logits = model(ids, lengths).float()
+        return nn.functional.cross_entropy(logits, labels) if not labels.is_floating_point() else nn.functional.mse_loss(logits[:, 0], labels.float())
 
 
 def alike(order: Sequence[int], lengths: Sequence[int], batch_size: int) -> list[list[int]]:
@@ -173,14 +174,15 @@ def _pad(sequences):
 
 @torch.no_grad()
 def predict(model: nn.Module, sequences: Sequence[np.ndarray], batch_size: int = 64) -> np.ndarray:
-    "Predicted label of each sequence; sequences of like length share a batch."
+    "Predicted label of each sequence, or score where the head has one output; sequences of like length share a batch."
     was_training, device = model.training, next(model.parameters()).device
     model.eval()
-    order, result = np.argsort([len(s) for s in sequences], kind="stable"), np.zeros(len(sequences), dtype=int)
+    order, result = np.argsort([len(s) for s in sequences], kind="stable"), np.zeros(len(sequences), dtype=float if model.head.out_features == 1 else int)
     for i in range(0, len(order), batch_size):
         chosen = order[i:i + batch_size]
         ids, lengths = _pad([sequences[j] for j in chosen])
-        result[chosen] = model(ids.to(device), lengths.to(device)).argmax(-1).cpu().numpy()
+        logits = model(ids.to(device), lengths.to(device)).float()
+        result[chosen] = (logits[:, 0] if result.dtype == float else logits.argmax(-1)).cpu().numpy()
     model.train(was_training)
     return result
 
@@ -217,7 +219,8 @@ def finetune(
 
     def end_of_epoch(model, optimizer=None):
         found = text.task_metrics(task.name, labels[held_rows], predict(model, [sequences[r] for r in held_rows]))
-        scores.append(found["accuracy"] if "accuracy" in found else found["primary"])
+        score = found["accuracy"] if "accuracy" in found else found["primary"]
+        scores.append(-1. if score is None else score)               # a correlation that is not defined is no progress
         if scores[-1] == max(scores) and scores.count(scores[-1]) == 1:
             best.update({n: p.detach().clone() for n, p in model.named_parameters() if p.requires_grad})
         return len(scores) - 1 - int(np.argmax(scores)) >= settings.patience
@@ -235,32 +238,48 @@ def finetune(
 # %% ../nbs/03_sgh_peft.ipynb #91760ea9
 def finetune_group(run: Run) -> dict:
     "The job of this chapter: fine-tune the group's backbone on every task of the run."
-    group, settings, seed = run.parameters.group, run.settings, run.parameters.seed
-    backbone_folder = run.inputs[GROUPS[group].backbone].folder / "model"
-    learned = _learned_importance(run) if GROUPS[group].importance == "learned_masks" else None
-    corpus = text.load_corpus(run.parameters.data)
-    tokenizer = text.load_tokenizer(settings.model.tokenizer, settings.model.vocab_size, corpus)
+    tokenizer = _tokenizer(run)
     metrics, primaries = {}, []
     for name in run.parameters.tasks:
         task = text.load_task(name, run.parameters.data)
-        with reproducible(seed, run.parameters.threads):
-            model = load_model(backbone_folder)
-            tiers = tiers_of_group(group, model, settings.finetune, learned)
-            classifier = SequenceClassifier(model.backbone, len(task.labels))
-            if tiers:
-                inject_adapters(classifier.backbone, tiers, settings.finetune)
-                classifier.head.requires_grad_(True)
-            counts = _counts(classifier)
-            outcome = finetune(classifier, task, tokenizer, settings.finetune, seed, log=lambda **values: run.log(task=name, **values))
+        classifier, tiers, counts, outcome = _train_on(run, task, tokenizer, log=lambda **values: run.log(task=name, **values))
         labels = np.array([e.label for e in task.splits["validation"]])
-        majority = np.bincount([e.label for e in task.splits["train"]]).argmax()
         primaries.append(outcome.metrics["primary"])
         metrics |= {f"{name}_{key}": value for key, value in outcome.metrics.items()} | counts
-        metrics |= {f"{name}_accuracy": float((outcome.predictions == labels).mean()), f"{name}_majority_accuracy": float((labels == majority).mean()),
-                    f"{name}_epochs_run": outcome.epochs_run, f"{name}_n_validation": len(labels)}
+        metrics |= {f"{name}_epochs_run": outcome.epochs_run, f"{name}_n_validation": len(labels)}
+        if task.labels:
+            majority = np.bincount([e.label for e in task.splits["train"]]).argmax()
+            metrics |= {f"{name}_accuracy": float((outcome.predictions == labels).mean()), f"{name}_majority_accuracy": float((labels == majority).mean())}
         _save_outcome(run, name, classifier, tiers, outcome)
-    return metrics | dict(score_points=100 * float(np.mean(primaries)), tiers=[str(t) for t in tiers] if tiers else None,
+    return metrics | dict(score_points=None if None in primaries else 100 * float(np.mean(primaries)), tiers=[str(t) for t in tiers] if tiers else None,
                           tasks_source=text.load_task(run.parameters.tasks[0], run.parameters.data).source)
+
+
+def _tokenizer(run):
+    model = run.settings.model
+    return text.load_tokenizer(model.tokenizer, model.vocab_size, text.load_corpus(run.parameters.data))
+
+
+def _train_on(run, task, tokenizer, log=None):
+    "Fine-tune the run's backbone on one task: the classifier, its tiers, its counts and the outcome."
+    group, settings, seed = run.parameters.group, run.settings, run.parameters.seed
+    learned = _learned_importance(run) if GROUPS[group].importance == "learned_masks" else None
+    with reproducible(seed, run.parameters.threads):
+        model = load_model(run.inputs[GROUPS[group].backbone].folder / "model")
+        tiers = tiers_of_group(group, model, settings.finetune, learned)
+        classifier = _classifier(model, task, tiers, settings.finetune)
+        counts = _counts(classifier)
+        outcome = finetune(classifier, task, tokenizer, settings.finetune, seed, log=log)
+    return classifier, tiers, counts, outcome
+
+
+def _classifier(model, task, tiers, settings):
+    "A head for the task on the model's backbone, with adapters where there are tiers; a score has one output."
+    classifier = SequenceClassifier(model.backbone, max(1, len(task.labels)))
+    if tiers:
+        inject_adapters(classifier.backbone, tiers, settings)
+        classifier.head.requires_grad_(True)
+    return classifier
 
 
 def _learned_importance(run):
@@ -287,8 +306,6 @@ def _save_outcome(run, name, classifier, tiers, outcome):
 
 def load_merged(model_folder: Path, trained: Path, settings: FinetuneSettings) -> LayerwiseMambaForCausalLM:
     "The group's language model with the adapters of one task merged; after full fine-tuning the backbone as pre-trained (same shapes)."
-    from safetensors.torch import load_file
-
     model, outcome = load_model(model_folder), json.loads((trained / "outcome.json").read_text())
     if not outcome["tiers"]: return model
     inject_adapters(model.backbone, [Tier(**t) for t in outcome["tiers"]], settings)
@@ -299,3 +316,38 @@ def load_merged(model_folder: Path, trained: Path, settings: FinetuneSettings) -
         for name, value in values.items(): model.get_parameter(name).copy_(value)
     merge_adapters(model.backbone)
     return model.eval().requires_grad_(True)
+
+# %% ../nbs/03_sgh_peft.ipynb #9e63ee7f
+def predict_split(
+    record: Record,      # of a run of this chapter
+    split: str,          # test or validation
+) -> list[Path]:
+    "Writes the predictions of every task in GLUE's submission format, in `predictions/` beside the record. Raises CodesignError if a task has no such split."
+    parameters = Parameters.checked("03_sgh_peft", **record["parameters"])
+    node = Node("03_sgh_peft", parameters.size, parameters.seed, parameters.group)
+    tasks = [text.load_task(name, parameters.data) for name in parameters.tasks]
+    lacking = [task.name for task in tasks if split not in task.splits]
+    if lacking: raise CodesignError(f"{', '.join(lacking)}: no split {split!r}; available: {', '.join(tasks[0].splits)}")
+    run = Run(node, parameters, declared_settings("03_sgh_peft", settings_of("03_sgh_peft", parameters)), record.folder, upstream(node, parameters))
+    tokenizer, written = _tokenizer(run), []
+    for task in tasks:
+        classifier = _trained(run, task, tokenizer)
+        for part in (s for s in task.splits if s in (split, f"{split}_mismatched")):
+            sequences, _ = text.encode_task(task, part, tokenizer, run.settings.finetune.length, labelled=False)
+            written.append(text.write_predictions(task, part, predict(classifier, sequences), record.folder / "predictions"))
+    return written
+
+
+def _trained(run, task, tokenizer):
+    "The classifier of a finished run: its tensors read, or after full fine-tuning trained again."
+    folder = run.folder / "tasks" / task.name
+    outcome = json.loads((folder / "outcome.json").read_text())
+    if not outcome["tiers"]:
+        classifier, _, _, again = _train_on(run, task, tokenizer)
+        different = int((again.predictions != np.array(outcome["predictions"])).sum())
+        if different: raise CodesignError(f"{task.name}: trained again, the model answers {different} of {len(again.predictions)} validation examples differently (another machine or thread count?); delete {run.folder.name}/record.json and make the run here")
+        return classifier
+    classifier = _classifier(load_model(run.inputs[GROUPS[run.parameters.group].backbone].folder / "model"), task, [Tier(**t) for t in outcome["tiers"]], run.settings.finetune)
+    with torch.no_grad():
+        for name, value in load_file(folder / "trained.safetensors").items(): classifier.get_parameter(name).copy_(value)
+    return classifier.eval()

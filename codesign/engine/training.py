@@ -371,22 +371,31 @@ def evaluate_nll(
     stream,                   # (T,) token ids of a whole split
     length: int,              # tokens a window predicts; the context of a token is at most length - 1 tokens more
     batch_size: int = 8,      # windows at once
+    stride: int | None = None,    # tokens between the beginnings of windows; None: length, so that windows do not overlap
 ) -> tuple[float, int]:       # total negative log likelihood in nats, number of predicted tokens
-    "Total nats of a token stream under the model, in non-overlapping windows."
+    """Total nats of a token stream under the model; every token but the first is predicted once.
+
+    From the second window on, each token has at least length - stride + 1 tokens of context. Raises CodesignError for a
+    stride beyond the length, or a stream without two tokens.
+    """
     import numpy as np
 
     was_training, device = model.training, next(model.parameters()).device
     model.eval()
     ids = torch.from_numpy(np.asarray(stream).astype(np.int64))
     if len(ids) < 2: raise CodesignError(f"a stream of {len(ids)} tokens has nothing to predict; give at least 2")
-    windows = [ids[i:i + length + 1] for i in range(0, len(ids) - 1, length)]
-    whole = [w for w in windows if len(w) == length + 1]
-    groups = [torch.stack(whole[i:i + batch_size]) for i in range(0, len(whole), batch_size)]
-    groups += [w[None] for w in windows if len(w) <= length]
+    stride = stride or length
+    if not 1 <= stride <= length: raise CodesignError(f"a stride of {stride} leaves tokens out of windows of {length}; valid: 1 to {length}")
+    windows, done = {}, 0                   # (length, tokens scored) -> windows of this shape
+    for begin in range(0, len(ids) - 1, stride):
+        end = min(begin + length, len(ids) - 1)
+        if end > done: windows.setdefault((end - begin, end - done), []).append(ids[begin:end + 1])
+        done = max(done, end)
     total = 0.
-    for group in groups:
-        group = group.to(device)
-        logits = model(input_ids=group[:, :-1], use_cache=False).logits
-        total += nn.functional.cross_entropy(logits.flatten(0, 1).float(), group[:, 1:].flatten(), reduction="sum").item()
+    for (_, scored), alike in windows.items():
+        for first in range(0, len(alike), batch_size):
+            group = torch.stack(alike[first:first + batch_size]).to(device)
+            logits = model(input_ids=group[:, :-1], use_cache=False).logits[:, -scored:]
+            total += nn.functional.cross_entropy(logits.flatten(0, 1).float(), group[:, -scored:].flatten(), reduction="sum").item()
     model.train(was_training)
     return total, len(ids) - 1
