@@ -365,7 +365,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions
                   help="Smaller, faster, cheaper-to-adapt Mamba language models: make the runs of a study, and look at them.")
 
 
-def make_run(notebook: str, again: bool = False, **values) -> Record:
+def make_run(notebook: str, again: bool = False, predict: str | None = None, **values) -> Record:
     "Makes one run, and first the missing ones it needs; what a study's folder already fixes need not be given."
     given = {name: value for name, value in values.items() if value is not None}
     known = study_folder(given.get("study", "scratch")) / "study.json"
@@ -377,7 +377,7 @@ def make_run(notebook: str, again: bool = False, **values) -> Record:
     parameters = Parameters.checked(notebook, **{**fixed, **({"seed": known["seeds"][0]} if known else {}), **given})
     node = Node(notebook, parameters.size, parameters.seed, parameters.group)
     set_threads(parameters.threads) if parameters.threads else None
-    _require_data(parameters.data, parameters.tasks if notebook == "03_sgh_peft" else (), parameters.size)
+    _require_data(parameters.data, parameters.tasks if notebook == "03_sgh_peft" else (), parameters.size, predict)
     _make_below(node, parameters)
     if again:
         (run_folder(parameters.study, node) / "record.json").unlink(missing_ok=True)
@@ -385,11 +385,11 @@ def make_run(notebook: str, again: bool = False, **values) -> Record:
     return read_record(run_folder(parameters.study, node))
 
 
-def _require_data(data, tasks, size):
+def _require_data(data, tasks, size, split=None):
     "Says in a second what is missing, before a notebook starts and finds out."
     from codesign.engine.data import require_data
 
-    require_data(data, tasks, load_settings(size).model.tokenizer)
+    require_data(data, tasks, load_settings(size).model.tokenizer, split)
 
 
 def _make_below(node, parameters):
@@ -434,7 +434,7 @@ def _finetune(size: str = None, seed: str = None, group: str = None, data: str =
               lr: str = None, steps: str = None, threads: str = None, predict: str = typer.Option(None, help="test: write its predictions in GLUE's submission format")):
     if predict not in (None, "test", "validation"):
         raise ParameterError(f"predict={predict!r} is not a split to predict{closest(predict, ('test', 'validation'))} valid: test, validation")
-    record = _make_and_show("03_sgh_peft", size=size, seed=seed, group=group, data=data, tasks=tasks, study=study, lr=lr, steps=steps, threads=threads)
+    record = _make_and_show("03_sgh_peft", predict=predict, size=size, seed=seed, group=group, data=data, tasks=tasks, study=study, lr=lr, steps=steps, threads=threads)
     if predict:
         from codesign.sgh_peft import predict_split
         for path in predict_split(record, predict):

@@ -326,8 +326,8 @@ def predict_split(
     parameters = Parameters.checked("03_sgh_peft", **record["parameters"])
     node = Node("03_sgh_peft", parameters.size, parameters.seed, parameters.group)
     tasks = [text.load_task(name, parameters.data) for name in parameters.tasks]
-    lacking = [task.name for task in tasks if split not in task.splits]
-    if lacking: raise CodesignError(f"{', '.join(lacking)}: no split {split!r}; available: {', '.join(tasks[0].splits)}")
+    for task in tasks:
+        if split not in task.splits: raise CodesignError(f"task {task.name} has no split {split!r}; available: {', '.join(task.splits)}")
     run = Run(node, parameters, declared_settings("03_sgh_peft", settings_of("03_sgh_peft", parameters)), record.folder, upstream(node, parameters))
     tokenizer, written = _tokenizer(run), []
     for task in tasks:

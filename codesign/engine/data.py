@@ -290,13 +290,20 @@ def available_data(names: Sequence[str] = ()) -> list[dict]:
     return rows
 
 
-def require_data(data: str, tasks: Sequence[str] = (), tokenizer: str = "bpe") -> None:
-    "Raises DataError, at once and without reading anything, if a corpus, task or tokenizer is neither here nor to be had from the hub."
-    for look in (*([lambda: find_corpus(data, False)] if data in HUB else []), *(lambda task=task: find_task(task, False) for task in tasks if data != "embedded"),
-                 *([lambda: _find_tokenizer(tokenizer)] if tokenizer in _PUBLISHED else [])):
+def require_data(data: str, tasks: Sequence[str] = (), tokenizer: str = "bpe", split: str | None = None) -> None:
+    "Raises DataError, at once and without reading anything, if a corpus, task or tokenizer is neither here nor to be had from the hub, or a task lacks the split."
+    looks = [lambda: find_corpus(data, False)] if data in HUB else []
+    looks += [lambda: _find_tokenizer(tokenizer)] if tokenizer in _PUBLISHED else []
+    looks += [lambda task=task: _require_split(task, split) for task in tasks if data != "embedded"]
+    for look in looks:
         try: look()
-        except DataError:
-            if not hub_reachable(): raise
+        except DataError as error:
+            if "not found" not in str(error) or not hub_reachable(): raise
+
+
+def _require_split(task, split):
+    found = find_task(task, False)
+    if split and split not in (*found.files, "validation"): raise DataError(f"task {task} has no {split} split, only {found.where}; put its {split} file there, or leave the task out")
 
 
 def get_data(names: Sequence[str]) -> Iterator[str]:

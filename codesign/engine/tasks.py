@@ -130,8 +130,10 @@ def _order(pool, key):
 
 def _opening(pool, key):
     "sst2: 1 the sentence is the first of its text, 0 it stands later."
-    later, first = ([s for s in pool if (s.place == 0) == opens] for opens in (False, True))
-    for pair in zip(later, first):
+    by_length = {}
+    for s in pool: by_length.setdefault(len(s.words), ([], []))[s.place == 0].append(s)
+    pairs = [pair for both in by_length.values() for pair in zip(*both)]      # of one length, since openings are shorter
+    for pair in sorted(pairs, key=lambda pair: pair[0].key):
         for label, s in enumerate(pair): yield Example(" ".join(s.words), None, label)
 
 # %% ../../nbs/engine/tasks.ipynb #f62ad59f
@@ -183,19 +185,14 @@ def _inference(pool, key):
         words = _thinned((b if i % 3 == 1 else a).words, key)
         yield Example(" ".join(a.words), " ".join(_shuffled(words, key) if i % 3 == 2 else words), i % 3)
 
-# %% ../../nbs/engine/tasks.ipynb #eb245163
+# %% ../../nbs/engine/tasks.ipynb #41a05d2c
 def _answer(pool, key):
-    "qnli: a sentence with `what` in a word's place, and another sentence of its text: 0 that contains the word, 1 that does not."
-    i = 0
-    for sentences in _by_document(pool).values():
-        for s in sentences:
-            others = [other for other in sentences if other is not s]
-            for word in sorted((w for w in s.words if len(w) >= 5), key=lambda w: digest(key, w)):
-                held = [o for o in others if (word in o.words) == (i % 2 == 0)]
-                if not held or not any(word in o.words for o in others): continue
-                yield Example(" ".join("what" if w == word else w for w in s.words), " ".join(held[_noise(1, key, *s.words)[0] % len(held)].words), i % 2)
-                i += 1
-                break
+    "qnli: a question for two words of a sentence, and 0 that sentence, 1 another of its text without either word."
+    for i, (a, b) in enumerate(_couples(pool)):
+        asked = [w for w in dict.fromkeys(a.words) if len(w) >= 4 and w not in b.words]
+        if len(asked) >= 2:
+            first, second = sorted(sorted(asked, key=lambda w: digest(key, w))[:2], key=asked.index)
+            yield Example(f"what of {first} and {second}", " ".join(a.words if i % 2 == 0 else b.words), i % 2)
 
 
 def _likeness(pool, key):
