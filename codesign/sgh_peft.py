@@ -12,7 +12,7 @@ import hashlib
 import json
 import warnings
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -250,7 +250,7 @@ def finetune_group(run: Run) -> dict:
         if task.labels:
             majority = np.bincount([e.label for e in task.splits["train"]]).argmax()
             metrics |= {f"{name}_accuracy": float((outcome.predictions == labels).mean()), f"{name}_majority_accuracy": float((labels == majority).mean())}
-        _save_outcome(run, name, classifier, tiers, outcome)
+        _save_outcome(run, task, tokenizer, classifier, tiers, outcome)
     return metrics | dict(score_points=None if None in primaries else 100 * float(np.mean(primaries)), tiers=[str(t) for t in tiers] if tiers else None,
                           tasks_source=text.load_task(run.parameters.tasks[0], run.parameters.data).source)
 
@@ -294,13 +294,13 @@ def _counts(classifier):
     return dict(params_trainable=counts["trainable_parameters"] - head, params_head=head, params_total=counts["total_parameters"] - head)
 
 
-def _save_outcome(run, name, classifier, tiers, outcome):
-    "The task's trained tensors (adapters and head, or the head alone after full fine-tuning), predictions and held-out scores."
+def _save_outcome(run, task, tokenizer, classifier, tiers, outcome):
+    "The task's trained tensors (adapters and head, or the head alone after full fine-tuning), predictions, held-out scores, and what it learned from."
     keep = {n: p.detach().cpu().contiguous() for n, p in classifier.named_parameters() if p.requires_grad and (tiers or n.startswith("head."))}
-    folder = run.folder / "tasks" / name
+    folder = run.folder / "tasks" / task.name
     folder.mkdir(parents=True, exist_ok=True)
     save_file(keep, folder / "trained.safetensors")
-    (folder / "outcome.json").write_text(json.dumps(dict(held_out_scores=outcome.held_out_scores, predictions=outcome.predictions.tolist(), tiers=[asdict(t) for t in tiers or []])))
+    (folder / "outcome.json").write_text(json.dumps(dict(source=task.source, learned_from=_learning_hash(task, tokenizer), held_out_scores=outcome.held_out_scores, predictions=outcome.predictions.tolist(), tiers=[asdict(t) for t in tiers or []])))
     run.file("tasks")
 
 
@@ -322,7 +322,7 @@ def predict_split(
     record: Record,      # of a run of this chapter
     split: str,          # test or validation
 ) -> list[Path]:
-    "Writes the predictions of every task in GLUE's submission format, in `predictions/` beside the record. Raises CodesignError if a task has no such split."
+    "Writes the predictions of every task in GLUE's submission format, in `predictions/<split>/` beside the record. Raises CodesignError if a task has no such split, or other data than the run learned from."
     parameters = Parameters.checked("03_sgh_peft", **record["parameters"])
     node = Node("03_sgh_peft", parameters.size, parameters.seed, parameters.group)
     tasks = [text.load_task(name, parameters.data) for name in parameters.tasks]
@@ -334,14 +334,22 @@ def predict_split(
         classifier = _trained(run, task, tokenizer)
         for part in (s for s in task.splits if s in (split, f"{split}_mismatched")):
             sequences, _ = text.encode_task(task, part, tokenizer, run.settings.finetune.length, labelled=False)
-            written.append(text.write_predictions(task, part, predict(classifier, sequences), record.folder / "predictions"))
+            written.append(text.write_predictions(task, part, predict(classifier, sequences), record.folder / "predictions" / split))
     return written
+
+
+def _learning_hash(task, tokenizer):
+    "Names what a classifier learned from: labels, training and validation examples, tokenizer."
+    learned = replace(task, splits={split: examples for split, examples in task.splits.items() if split in ("train", "validation")})
+    return hashlib.sha256((learned.hash + tokenizer.backend_tokenizer.to_str()).encode()).hexdigest()
 
 
 def _trained(run, task, tokenizer):
     "The classifier of a finished run: its tensors read, or after full fine-tuning trained again."
     folder = run.folder / "tasks" / task.name
     outcome = json.loads((folder / "outcome.json").read_text())
+    learned_from = _learning_hash(task, tokenizer)
+    if outcome["learned_from"] != learned_from: raise CodesignError(f"{task.name}: the examples, or the tokenizer, are not those that {run.node} learned from; give the same CODESIGN_DATA, or delete {run.folder.name}/record.json and make the run again")
     if not outcome["tiers"]:
         classifier, _, _, again = _train_on(run, task, tokenizer)
         different = int((again.predictions != np.array(outcome["predictions"])).sum())

@@ -18,15 +18,16 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import lru_cache, partial
+from functools import lru_cache
 from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
 from filelock import FileLock
 
+from . import sources
 from .runs import DATA, DataError
-from .sources import SPLITS, TABLES, TEXT, Found, Place, cache_folder, closest, data_folder, digest, find, label_of, read_text, split_files, write_whole
+from .sources import SPLITS, TABLES, TEXT, Found, Place, cache_folder, closest, digest, find, label_of, read_text, split_files, write_whole
 
 # %% ../../nbs/engine/corpora.ipynb #c77b872c
 @dataclass(frozen=True)
@@ -200,9 +201,14 @@ def _write_piece(folder: Path, number: int, documents: list[str], blank: int, fo
 
 
 def _summaries(folder: Path) -> list[dict]:
-    "The summaries of the whole pieces in a folder, in order."
+    "The summaries of the whole pieces in a folder, in order; from a damaged piece on, they don't count."
     found = []
-    while (path := folder / f"{len(found):05}.json").is_file(): found.append(json.loads(path.read_text()))
+    while (piece := folder / f"{len(found):05}.txt").is_file():
+        try:
+            summary, table = json.loads(piece.with_suffix(".json").read_text()), np.load(piece.with_suffix(".npy"), mmap_mode="r")
+            if len(table) != summary["documents"] or piece.stat().st_size != (int(table[-1, 0]) + 2 if len(table) else 0): break
+        except (OSError, ValueError, EOFError): break
+        found.append(summary)
     return found
 
 
@@ -211,8 +217,8 @@ def prepared(
     starts: str,               # what begins a document: article, paragraph or never
 ) -> tuple[Documents, int, str]:    # documents, blank lines dropped, hash
     "The documents of some files, brought into the cache unless they are there. Raises DataError, naming file and row."
-    rule = digest(starts, str(_PIECE), *map(inspect.getsource, (_documents, _STARTS[starts], read_text)))
-    folder = cache_folder() / "corpora" / digest(_content(files), rule)[:24]
+    rule = digest(starts, str((_PIECE, _LONGEST, _TITLE.pattern)), *map(inspect.getsource, (_documents, _STARTS[starts], _prepare, _write_piece, sources)))
+    folder = cache_folder() / "corpora" / digest(_content(files), *(path.suffix.lower() for path in files), rule)[:24]
     summaries = _summaries(folder)
     if not summaries or summaries[-1]["next"]:
         write_whole(folder / "source.txt", lambda file: file.write("\n".join(label_of(path) for path in files).encode()))
@@ -226,14 +232,15 @@ def _prepare(files, starts, folder):
     summaries = _summaries(folder)
     if summaries and not summaries[-1]["next"]: return summaries
     start = Place(*summaries[-1]["next"]) if summaries else Place()
-    documents, size, blank = [], 0, 0
+    documents, size, blank, before = [], 0, 0, None
+    for left in folder.glob("tmp*"): left.unlink()                  # of a process that was killed
     with tqdm(desc=f"reading {label_of(files[0])}", unit="B", unit_scale=True, delay=3, leave=False) as bar:
         for place, document, dropped in _documents(read_text(files, start), starts):
-            if size >= _PIECE:
+            if size >= _PIECE and place != before:      # where a row begins: reading goes on from there
                 summaries.append(_write_piece(folder, len(summaries), documents, blank, place))
                 documents, size, blank = [], 0, 0
             if document: documents.append(document)
-            size, blank = size + len(document.encode()) + 1, blank + dropped
+            size, blank, before = size + len(document.encode()) + 1, blank + dropped, place
             bar.update(len(document))
     summaries.append(_write_piece(folder, len(summaries), documents, blank, None))
     return summaries
@@ -333,26 +340,6 @@ def _extract_embedded() -> dict[str, list[list[str]]]:
     split_of = _split_of_modules(sizes)
     return {split: [[m, d] for m, d in pairs if split_of[m] == split] for split in SPLITS}
 
-
-def _load_embedded() -> Corpus:
-    functions = (_library_docstrings, _help_topics, plain_words, _is_prose, _prose_lines, _phrases, _unique_documents, _split_of_modules, _extract_embedded)
-    key = digest(sys.version, *map(inspect.getsource, functions))[:16]
-    path = cache_folder() / "corpora" / f"embedded-{key}.json"
-    try:
-        stored = json.loads(path.read_text(encoding="utf-8"))
-        corpus = _embedded_from(stored["pairs"])
-        if corpus.hash == stored["hash"]: return corpus
-    except (OSError, ValueError, KeyError): pass
-    pairs = _extract_embedded()
-    corpus = _embedded_from(pairs)
-    write_whole(path, lambda file: file.write(json.dumps({"hash": corpus.hash, "pairs": pairs}).encode()))
-    return corpus
-
-
-def _embedded_from(pairs):
-    return Corpus("embedded", *({split: tuple(pair[i] for pair in pairs[split]) for split in SPLITS} for i in (1, 0)),
-                  source=f"docstrings and help topics of Python {sys.version.split()[0]}", derived=dict.fromkeys(SPLITS, "by module"))
-
 # %% ../../nbs/engine/corpora.ipynb #f7ff592e
 def _load_embedded() -> Corpus:
     functions = (_library_docstrings, _help_topics, plain_words, _is_prose, _prose_lines, _phrases, _unique_documents, _split_of_modules, _extract_embedded)
@@ -383,7 +370,7 @@ class _Published:
 _PUBLISHED = {
     "wikitext-2": _Published(("wikitext-2", "wikitext-2-v1", "wikitext-2-raw", "wikitext-2-raw-v1"), "article"),
     "wikitext-103": _Published(("wikitext-103", "wikitext-103-v1", "wikitext-103-raw", "wikitext-103-raw-v1"), "article"),
-    "ptb": _Published(("ptb", "penn", "penn-treebank", "ptb_text_only", "simple-examples/data"), "never"),
+    "ptb": _Published(("ptb", "penn", "penn-treebank", "ptb_text_only"), "never"),
 }
 
 
@@ -396,13 +383,14 @@ class _FirstLines(Sequence):
 
 def find_corpus(name: str, online: bool = True) -> Found:
     "The files of a published corpus, unread. Raises DataError, with the way to get it, if they are nowhere."
-    return find(name, _PUBLISHED[name].folders, (*TEXT, *TABLES), SPLITS, inside=("wikitext", "Salesforce--wikitext"), online=online)
+    found = find(name, _PUBLISHED[name].folders, (*TEXT, *TABLES), SPLITS, inside=("wikitext", "Salesforce--wikitext"), online=online)
+    missing = [split for split in SPLITS if split not in found.files]
+    if missing: raise DataError(f"{name}: {found.where} lacks {' and '.join(missing)}; put all three splits there, or get them with `codesign data get {name}` and CODESIGN_DATA unset")
+    return found
 
 
 def _load_published(name: str, online: bool = True) -> Corpus:
     layout, found = _PUBLISHED[name], find_corpus(name, online)
-    missing = [split for split in SPLITS if split not in found.files]
-    if missing: raise DataError(f"{name}: {found.where} lacks {' and '.join(missing)}; put all three splits there, or get them with `codesign data get {name}` and CODESIGN_DATA unset")
     return _corpus_of(name, {split: found.files[split] for split in SPLITS}, layout.starts, f"{name}, {found.where}")
 
 
@@ -425,6 +413,7 @@ def _load_path(path: Path) -> Corpus:
         return _corpus_of(name, {split: files[split] for split in SPLITS}, "paragraph", f"local text {path.name}")
     if not path.exists(): raise DataError(f"text:{path} does not exist; give a text file, or a folder with train.txt, valid.txt and test.txt")
     whole, blank, _ = prepared([path], "paragraph")
+    if not len(whole): raise DataError(f"{label_of(path)} holds no text; put the whole file there")
     documents = _cut(whole) if len(whole) >= 10 else {split: tuple(lines) for split, lines in _cut([line for document in whole for line in document.split("\n")]).items()}
     empty = [split for split in SPLITS if not len(documents[split])]
     if empty: raise DataError(f"{name} leaves {', '.join(empty)} without text; give more text")
@@ -445,7 +434,7 @@ def _cut(documents):
 def _cut_hashes(whole, documents):
     "The hashes of the three parts, kept beside the pieces that they are cut from."
     if not isinstance(documents["train"], Documents): return {}
-    path = whole.pieces[0].parent / "cut.json"
+    path = whole.pieces[0].parent / f"cut-{digest(inspect.getsource(_cut))[:8]}.json"
     if not path.is_file():
         hashes = {split: _documents_hash(documents[split]) for split in SPLITS}
         write_whole(path, lambda file: file.write(json.dumps(hashes).encode()))

@@ -9,11 +9,9 @@ __all__ = ['END_OF_TEXT', 'train_bpe', 'load_tokenizer', 'fetch_tokenizer', 'tok
            'load_task', 'encode_task', 'padded_batches', 'task_metrics', 'write_predictions', 'TASK_METRICS', 'PRIMARY',
            'SPLITS']
 
-# %% ../../nbs/engine/data.ipynb #63756324
+# %% ../../nbs/engine/data.ipynb #ad565bda
 import inspect
-import json
 import math
-import os
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -24,7 +22,7 @@ from filelock import FileLock
 from . import sources
 from .corpora import Corpus, Counts, find_corpus, load_corpus
 from .runs import DATA, TASKS, DataError
-from .sources import HUB, SPLITS, cache_folder, closest, data_folder, digest, fetch, hub_reachable, label_of, write_whole
+from .sources import HUB, SPLITS, NotFound, cache_folder, closest, data_folder, digest, fetch, hub_reachable, label_of, write_whole
 from .tasks import PRIMARY, TASK_METRICS, Example, Task, encode_task, find_task, load_task, padded_batches, task_metrics, write_predictions
 
 _all_ = ["Corpus", "Counts", "load_corpus", "Example", "Task", "load_task", "encode_task", "padded_batches", "task_metrics", "write_predictions", "TASK_METRICS", "PRIMARY", "SPLITS"]
@@ -84,14 +82,14 @@ def _find_tokenizer(name: str) -> Path:
     cached = sources.hub_cache() / f"models--{repository.replace('/', '--')}" / "snapshots" / revision
     for folder in (*([data_folder() / "tokenizers" / name] if data_folder() else []), cached):
         if any((folder / file).is_file() for file in ("tokenizer.json", "20B_tokenizer.json")) or all((folder / file).is_file() for file in ("vocab.json", "merges.txt")): return folder
-    raise DataError(f"tokenizer {name} not found: it is neither in CODESIGN_DATA/tokenizers/{name} nor in the Hugging Face cache, and the hub does not answer; "
+    raise NotFound(f"tokenizer {name} not found: it is neither in CODESIGN_DATA/tokenizers/{name} nor in the Hugging Face cache, and the hub does not answer; "
                     f"get it with `codesign data get {name}`, or use size nano, tiny or small, which train their own (data=embedded works now)")
 
 
 def _published_tokenizer(name, online):
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     try: folder = _find_tokenizer(name)
-    except DataError:
+    except NotFound:
         if not (online and hub_reachable()): raise
         folder = fetch_tokenizer(name).parent
     single = next((folder / file for file in ("tokenizer.json", "20B_tokenizer.json") if (folder / file).is_file()), None)
@@ -145,7 +143,7 @@ def token_stream(
     tokenizer,        # PreTrainedTokenizerFast
 ) -> np.ndarray:      # (T,) ids, uint16 where the vocabulary allows, else uint32; memory-mapped, read-only
     "The ids of a split: documents joined by end-of-text, which also opens and closes the stream. Cached by content."
-    name = digest(corpus.hashes[split], tokenizer.backend_tokenizer.to_str(), str(tokenizer.eos_token_id), str(_PIECE))[:24]
+    name = digest(corpus.hashes[split], tokenizer.backend_tokenizer.to_str(), str(tokenizer.eos_token_id), str(_PIECE), inspect.getsource(_ids))[:24]
     path = cache_folder() / "streams" / f"{name}.npy"
     if (stream := _whole(path)) is not None: return stream
     path.with_suffix("").mkdir(parents=True, exist_ok=True)
@@ -163,6 +161,7 @@ def _make_stream(corpus, split, tokenizer, path):
     from tqdm.auto import tqdm
     folder, parts = path.with_suffix(""), []
     folder.mkdir(parents=True, exist_ok=True)
+    for left in folder.glob("tmp*"): left.unlink()                  # of a process that was killed
     with tqdm(total=corpus.n_bytes(split), desc=f"{corpus.name}/{split} into tokens", unit="B", unit_scale=True, delay=3, leave=False) as bar:
         for number, documents in enumerate(_stretches(corpus.documents[split], _PIECE)):
             parts.append(folder / f"{number:05}.npy")
@@ -297,8 +296,8 @@ def require_data(data: str, tasks: Sequence[str] = (), tokenizer: str = "bpe", s
     looks += [lambda task=task: _require_split(task, split) for task in tasks if data != "embedded"]
     for look in looks:
         try: look()
-        except DataError as error:
-            if "not found" not in str(error) or not hub_reachable(): raise
+        except NotFound:
+            if not hub_reachable(): raise
 
 
 def _require_split(task, split):
@@ -314,4 +313,6 @@ def get_data(names: Sequence[str]) -> Iterator[str]:
     for name in dict.fromkeys(n for name in names for n in (TASKS if name == "glue" else [name])):
         if name in _PUBLISHED: fetch_tokenizer(name)
         else: fetch(name)
-        yield f"{name}: {', '.join(f'{split} {rows:,}' for split, rows in available_data([name])[0]['splits'].items())}"
+        row = available_data([name])[0]
+        if not row["found"]: raise DataError(f"{name} was fetched but cannot be read: {row['source']}")
+        yield f"{name}: {', '.join(f'{split} {rows:,}' for split, rows in row['splits'].items())} from {row['source']}"

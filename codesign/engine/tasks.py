@@ -6,7 +6,8 @@
 __all__ = ['TASK_METRICS', 'PRIMARY', 'COLUMNS', 'Example', 'Task', 'find_task', 'load_task', 'encode_task', 'padded_batches',
            'task_metrics', 'write_predictions']
 
-# %% ../../nbs/engine/tasks.ipynb #dd826793
+# %% ../../nbs/engine/tasks.ipynb #d9f0ee8a
+import csv
 import hashlib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,7 +18,7 @@ import numpy as np
 
 from .corpora import Corpus, load_corpus, plain_words
 from .runs import TASKS, DataError
-from .sources import SPLITS, TABLES, Found, closest, data_folder, digest, find, label_of, read_rows, write_whole
+from .sources import SPLITS, TABLES, Found, closest, digest, find, label_of, read_rows, write_whole
 
 # %% ../../nbs/engine/tasks.ipynb #b2a8e122
 @dataclass(frozen=True)
@@ -40,8 +41,8 @@ class Task:
     hash: str = ""
 
     def __post_init__(self):
-        rows = ((e.text, e.pair or "", str(e.label)) for split in self.splits for e in self.splits[split])
-        object.__setattr__(self, "hash", digest(self.name, *(digest(*row) for row in rows)))
+        splits = (digest(split, *(digest(e.text, e.pair or "", str(e.label)) for e in self.splits[split])) for split in sorted(self.splits))
+        object.__setattr__(self, "hash", digest(self.name, *self.labels, *splits))
 
     @property
     def metrics(self) -> tuple[str, ...]: return TASK_METRICS[self.name]
@@ -244,14 +245,14 @@ class _Glue:
     label: Sequence[str]
     labels: Sequence[str]
     header: Sequence[str] | None = None    # of a TSV file that has none
-    may_be_empty: bool = False             # whether published rows lack a text
+    may_be_broken: bool = False            # whether published rows lack a text, or are torn in two
 
 
 _GLUE = {
     "cola": _Glue(("CoLA",), ("sentence",), (), ("label",), ("unacceptable", "acceptable"), header=("source", "label", "mark", "sentence")),
     "sst2": _Glue(("SST-2",), ("sentence",), (), ("label",), ("negative", "positive")),
     "mrpc": _Glue(("MRPC",), ("sentence1", "#1 String"), ("sentence2", "#2 String"), ("label", "Quality"), ("different", "paraphrase")),
-    "qqp": _Glue(("QQP",), ("question1",), ("question2",), ("label", "is_duplicate"), ("different", "duplicate"), may_be_empty=True),
+    "qqp": _Glue(("QQP",), ("question1",), ("question2",), ("label", "is_duplicate"), ("different", "duplicate"), may_be_broken=True),
     "stsb": _Glue(("STS-B", "STSB"), ("sentence1",), ("sentence2",), ("label", "score"), ()),
     "mnli": _Glue(("MNLI",), ("premise", "sentence1"), ("hypothesis", "sentence2"), ("label", "gold_label"), ("entailment", "neutral", "contradiction")),
     "qnli": _Glue(("QNLI",), ("question",), ("sentence",), ("label",), ("entailment", "not_entailment")),
@@ -262,28 +263,33 @@ _GLUE = {
 def _header(path: Path, layout: _Glue) -> Sequence[str] | None:
     "Column names for a table whose first line has none of the text's."
     if layout.header is None or path.suffix.lower() not in (".tsv", ".csv"): return None
-    with open(path, encoding="utf-8-sig", errors="replace") as file: names = file.readline().rstrip("\r\n").split("\t" if path.suffix.lower() == ".tsv" else ",")
+    with open(path, encoding="utf-8-sig", errors="replace", newline="") as file:
+        names = file.readline().rstrip("\r\n").split("\t") if path.suffix.lower() == ".tsv" else next(csv.reader(file), [])
     return None if set(layout.text) & set(names) else layout.header
 
 
 def _label(value, layout: _Glue, where: str, name: str) -> int | float | None:
     "A label's number, or a score; None where the row is marked as unlabelled."
     text = str(value).strip()
+    text = text.removesuffix(".0") if layout.labels else text       # as a table with gaps writes whole numbers
     if text in ("-1", "-1.0"): return None
     if not layout.labels:
         try: score = float(text)
         except ValueError: score = -1.
-        if 0 <= score <= 5: return score
+        if 0 <= score <= 5: return round(score, 6)               # 3.8 is stored as 3.79999995 in some formats
         raise DataError(f"{where}: {name} {text[:20]!r} is not a score; valid: 0 to 5")
     if text in layout.labels: return layout.labels.index(text)
-    if text.isdigit() and int(text) < len(layout.labels): return int(text)
+    if text.isascii() and text.isdecimal() and int(text) < len(layout.labels): return int(text)
     raise DataError(f"{where}: {name} {text[:20]!r} is not a label; valid: {', '.join(layout.labels)}, or 0 to {len(layout.labels) - 1}")
 
 
-def _read_glue(files: Sequence[Path], layout: _Glue) -> list[Example]:
-    "Examples of one split. Raises DataError for a row without text, with an unknown label, or unlabelled among labelled ones."
+def _read_glue(files: Sequence[Path], layout: _Glue, broken: list[str] | None = None) -> list[Example]:
+    """Examples of one split; `broken` receives the rows that a published table has torn.
+
+    Raises DataError for a row without text, with an unknown label, or unlabelled among labelled ones.
+    """
     examples, name_of, labelled = [], None, None
-    for place, row in read_rows(files, header=_header(files[0], layout), columns=(*layout.text, *layout.pair, *layout.label)):
+    for place, row in read_rows(files, header=_header(files[0], layout), broken=broken if layout.may_be_broken else None, columns=(*layout.text, *layout.pair, *layout.label)):
         where = f"{label_of(files[place.file])}, row {place.row}"
         if name_of is None:
             name_of = [next((c for c in options if c in row), None) for options in (layout.text, layout.pair, layout.label)]
@@ -292,8 +298,8 @@ def _read_glue(files: Sequence[Path], layout: _Glue) -> list[Example]:
         texts = []
         for name in filter(None, name_of[:2]):
             if not isinstance(row.get(name), str): raise DataError(f"{where}: {name} is {'null' if row.get(name) is None else type(row[name]).__name__}, not text")
-            texts.append(row[name].strip())
-            if not texts[-1] and not layout.may_be_empty: raise DataError(f"{where}: {name} is empty; every text needs words")
+            texts.append(row[name].strip().replace("\r\n", "\n"))
+            if not texts[-1] and not layout.may_be_broken: raise DataError(f"{where}: {name} is empty; every text needs words")
         label = None
         if name_of[2]:
             if row.get(name_of[2]) is None: raise DataError(f"{where}: {name_of[2]} is null; give it a label, or -1 in every row of a file without labels")
@@ -306,7 +312,7 @@ def _read_glue(files: Sequence[Path], layout: _Glue) -> list[Example]:
 
 
 def _derive(examples: Sequence[Example]) -> dict[str, tuple[Example, ...]]:
-    "Four fifths for training, one for validation, by a hash of the first text, so that no text is on both sides."
+    "Four fifths for training, one for validation, by a hash of the first text, so that none is on both sides."
     held = [int(digest(e.text)[:8], 16) % 5 == 0 for e in examples]
     return {"train": tuple(e for e, h in zip(examples, held) if not h), "validation": tuple(e for e, h in zip(examples, held) if h)}
 
@@ -318,14 +324,17 @@ def find_task(name: str, online: bool = True) -> Found:
 
 def _load_glue(name: str, online: bool = True) -> Task:
     layout, found = _GLUE[name], find_task(name, online)
-    splits, derived = {split: tuple(_read_glue(files, layout)) for split, files in found.files.items()}, {}
+    broken, derived = [], {}
+    splits = {split: tuple(_read_glue(files, layout, broken)) for split, files in found.files.items()}
     for split, examples in splits.items():
         if not split.startswith("test") and examples[0].label is None: raise DataError(f"{', '.join(map(label_of, found.files[split]))}: no labels, but {split} is for learning; is this a test file?")
     for there, missing in (("validation", "train"), ("train", "validation")):
         if there in splits and missing not in splits:
             rule = f"four fifths of {', '.join(path.name for path in found.files[there])} for training, one for validation, by a hash of the first text"
-            splits, derived = splits | _derive(splits[there]), {"train": rule, "validation": rule}
-    source = f"GLUE, {found.where}" + (f"; derived: {derived['train']}" if derived else "")
+            cut = _derive(splits[there])
+            if not all(cut.values()): raise DataError(f"{', '.join(map(label_of, found.files[there]))}: too few different texts to derive {missing} from; give {missing} as a file")
+            splits, derived = splits | cut, {"train": rule, "validation": rule}
+    source = f"GLUE, {found.where}" + (f"; derived: {derived['train']}" if derived else "") + (f"; {len(broken)} torn rows left out, the first {broken[0]}" if broken else "")
     return Task(name, splits, layout.labels, COLUMNS[name], source, derived)
 
 # %% ../../nbs/engine/tasks.ipynb #994735ce

@@ -382,9 +382,9 @@ def evaluate_nll(
 
     was_training, device = model.training, next(model.parameters()).device
     model.eval()
-    ids = torch.from_numpy(np.asarray(stream).astype(np.int64))
+    ids = np.asarray(stream)
     if len(ids) < 2: raise CodesignError(f"a stream of {len(ids)} tokens has nothing to predict; give at least 2")
-    stride = stride or length
+    stride = length if stride is None else stride
     if not 1 <= stride <= length: raise CodesignError(f"a stride of {stride} leaves tokens out of windows of {length}; valid: 1 to {length}")
     windows, done = {}, 0                   # (length, tokens scored) -> windows of this shape
     for begin in range(0, len(ids) - 1, stride):
@@ -394,7 +394,7 @@ def evaluate_nll(
     total = 0.
     for (_, scored), alike in windows.items():
         for first in range(0, len(alike), batch_size):
-            group = torch.stack(alike[first:first + batch_size]).to(device)
+            group = torch.from_numpy(np.stack(alike[first:first + batch_size]).astype(np.int64)).to(device)
             logits = model(input_ids=group[:, :-1], use_cache=False).logits[:, -scored:]
             total += nn.functional.cross_entropy(logits.flatten(0, 1).float(), group[:, -scored:].flatten(), reduction="sum").item()
     model.train(was_training)
