@@ -37,7 +37,8 @@ _ROUND = np.float32(1.5 * 2**23)
 _EXPONENT_SHIFT = np.int32(23)
 
 # %% ../../nbs/engine/scan_cpu.ipynb #eb2e9529
-_OPTIONS = dict(nogil=True, error_model='numpy', fastmath={'contract'})
+_KERNEL = dict(nogil=True, error_model='numpy', fastmath={'contract'}, no_cfunc_wrapper=True)
+_OPTIONS = dict(_KERNEL, no_cpython_wrapper=True)      # parts of kernels: nothing but kernels calls them
 
 
 @intrinsic
@@ -185,9 +186,9 @@ def _kernel(function: Callable) -> Callable:
     "Compile for any thread without the GIL; keep the machine code beside the module, where numba finds a folder for it."
     in_module = '__file__' in globals()     # in a notebook a changed helper cell would leave a stale kernel behind
     try:
-        return njit(function, cache=in_module, **_OPTIONS)
+        return njit(function, cache=in_module, **_KERNEL)
     except RuntimeError:                    # no folder can be written: compile in every process
-        return njit(function, **_OPTIONS)
+        return njit(function, **_KERNEL)
 
 # %% ../../nbs/engine/scan_cpu.ipynb #03cfcdc4
 @intrinsic
@@ -224,6 +225,19 @@ def _store_block(block, target, first_channel, width):
     for n in range(block.shape[0]):
         for c in range(width):
             target[first_channel + c, n] = block[n, c]
+
+
+@njit(**_OPTIONS)
+def _copy(width, source, target):
+    "As `target[:width] = source[:width]`, for which Numba compiles, at every first call, the composition of its error message: seconds."
+    for c in range(width):
+        target[c] = source[c]
+
+
+@njit(**_OPTIONS)
+def _copy_rows(rows, source, target):
+    for n in range(rows):
+        _copy(_BLOCK, source[n], target[n])
 
 
 @njit(**_OPTIONS)
@@ -305,7 +319,7 @@ def _scan_forward(worker, first, last, scratches, length, steps, x, delta, A, B,
         vectors[:] = 0                                  # channels beyond the last one stay zero
         while t < length:
             if keep and t % _CHUNK == 0:
-                kept[b, block, t // _CHUNK] = h
+                _copy_rows(states, h, kept[b, block, t // _CHUNK])
             end = min(length, t - t % _CHUNK + _CHUNK)
             if captures < len(capture):
                 end = min(end, capture[captures] + 1)
@@ -432,7 +446,7 @@ def _scan_backward(worker, first, last, scratches, length, steps, x, delta, A, B
         for chunk in range((length + _CHUNK - 1) // _CHUNK - 1, -1, -1):
             tokens, row = min(_CHUNK, length - chunk * _CHUNK), b * length + chunk * _CHUNK
             x0, delta0, B0, C0, z0, out0 = row * x_step + d, row * delta_step + d, row * B_step, row * C_step, row * z_step + d, row * channels + d
-            h[0] = kept[b, block, chunk]
+            _copy_rows(states, kept[b, block, chunk], h[0])
             _enter(tokens, x, x0, x_step, delta, delta0, delta_step, -_CHUNK, bias_block, D_block, softplus, Delta, write, out)
             _again(tokens, Delta, write, B, B0, B_step, C, C0, C_step, a2, h, decay, out)
             _gate_backward(tokens, width, y_grad, row * y_grad_step + d, y_grad_step, z, z0, z_step, out, gate, out_grad,
@@ -684,7 +698,7 @@ def _conv_forward(worker, first, last, scratches, length, x_step, x, initial_sta
         scratch[:] = 0
         _load_block(weight, d, width, w)
         _load_block(initial_state[b], d, width, rows[:past])
-        b_block[:width] = bias[d:d + width]
+        _copy(width, bias[d:], b_block)
         for t in range(0, length, _CHUNK):
             tokens, row = min(_CHUNK, length - t), b * length + t
             _load_rows(tokens, width, x, row * x_step + d, x_step, rows[past:])
@@ -693,7 +707,7 @@ def _conv_forward(worker, first, last, scratches, length, x_step, x, initial_sta
                 _silu(tokens, out)
             _store_rows(tokens, width, out, y, row * channels + d, channels)
             for k in range(past):
-                rows[k] = rows[tokens + k]
+                _copy(_BLOCK, rows[tokens + k], rows[k])
 
 # %% ../../nbs/engine/scan_cpu.ipynb #e64c18a5
 @njit(**_OPTIONS)
@@ -745,12 +759,12 @@ def _conv_backward(worker, first, last, scratches, length, x_step, x, initial_st
         scratch[:] = 0
         _load_block(weight, d, width, w)
         _load_block(initial_state[b], d, width, head)
-        b_block[:width] = bias[d:d + width]
+        _copy(width, bias[d:], b_block)
         for chunk in range((length + _CHUNK - 1) // _CHUNK - 1, -1, -1):
             t = chunk * _CHUNK
             tokens, row, known = min(_CHUNK, length - t), b * length + t, min(past, t)
             for k in range(past - known):
-                rows[k] = head[t + k]
+                _copy(_BLOCK, head[t + k], rows[k])
             _load_rows(known + tokens, width, x, (row - known) * x_step + d, x_step, rows[past - known:])
             _load_rows(tokens, width, y_grad, row * y_grad_step + d, y_grad_step, grads)
             if silu:
@@ -761,11 +775,11 @@ def _conv_backward(worker, first, last, scratches, length, x_step, x, initial_st
             _store_rows(tokens, width, out, x_grad, row * channels + d, channels)
             if t > 0:
                 for k in range(past - 1, -1, -1):
-                    grads[_CHUNK + k] = grads[k]
+                    _copy(_BLOCK, grads[k], grads[_CHUNK + k])
         _spread(-past, past, grads, w, head)
         _store_block(head, state_grad[b], d, width)
         _store_block(w_grad, weight_grad[b], d, width)
-        bias_grad[b, d:d + width] = b_grad[:width]
+        _copy(width, b_grad, bias_grad[b, d:])
 
 # %% ../../nbs/engine/scan_cpu.ipynb #ea7f8086
 def _conv_inputs(x, initial_state, weight, bias, silu):
