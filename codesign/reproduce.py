@@ -26,7 +26,7 @@ from pathlib import Path
 import typer
 
 from .engine.runs import (
-    COMMANDS, CONFIGS, DATA, EMBEDDED_TASKS, GRAPH, GROUPS_TABLE, PACKAGE, SIZES, TASKS, CodesignError, MissingRun, Node,
+    COMMANDS, CONFIGS, CONTROLS_TABLE, DATA, EMBEDDED_TASKS, GRAPH, GROUPS_TABLE, PACKAGE, RECIPES_TABLE, SIZES, TASKS, CodesignError, MissingRun, Node,
     ParameterError, Parameters, Record, closest, execute, file_sha256, load_settings, locked, needs, passed_on, plain, read_record,
     read_yaml, repository, run_folder, study_folder, study_records, why_not_done, write_json)
 
@@ -76,7 +76,7 @@ class Grid:
                                   study=self.study, steps=self.steps, threads=self.threads)
 
     def _wants(self, group):
-        return group in self.groups if group in GROUPS_TABLE else set(self.groups) == set(GROUPS_TABLE)
+        return group in self.groups if group in RECIPES_TABLE else set(self.groups) >= set(GROUPS_TABLE)
 
 
 def reads_all(node: Node) -> bool:
@@ -95,16 +95,16 @@ def grid_file(size: str) -> dict:
     return read_yaml(path) if path.is_file() else {"seeds": [42, 43, 44, 45, 46]}
 
 
-def load_grid(size: str = "tiny", study: str | None = None, seeds=None, groups=None, data=None, tasks=None, steps=None) -> Grid:
+def load_grid(size: str = "tiny", study: str | None = None, seeds=None, groups=None, data=None, tasks=None, steps=None, controls: bool = False) -> Grid:
     "The grid of a size, with whatever is given replacing the grid file's. Raises ParameterError before anything is written."
     if size not in SIZES:
         raise ParameterError(f"size={size!r} is unknown{closest(size, SIZES)} valid: {', '.join(SIZES)}")
     file = grid_file(size)
     data = data or file.get("data", "embedded")
-    listed = _listed(groups) or tuple(GROUPS_TABLE)
+    listed = tuple(dict.fromkeys((*(_listed(groups) or GROUPS_TABLE), *(CONTROLS_TABLE if controls else ()))))
     for group in listed:
-        if group not in GROUPS_TABLE:
-            raise ParameterError(f"group={group!r} is unknown{closest(group, GROUPS_TABLE)} valid: {', '.join(GROUPS_TABLE)}")
+        if group not in RECIPES_TABLE:
+            raise ParameterError(f"group={group!r} is unknown{closest(group, RECIPES_TABLE)} valid: {', '.join(RECIPES_TABLE)}")
     tasks = _listed(tasks) or (EMBEDDED_TASKS if data == "embedded" else tuple(file.get("tasks", TASKS)))
     seeds = [Parameters.checked("00_baseline", size=size, seed=seed).seed for seed in _listed(seeds) or file["seeds"]]
     if len(set(seeds)) < len(seeds):
@@ -133,7 +133,7 @@ def draw_grid(grid: Grid, ax, state=lambda node: "made"):
             if below in place and (not reads_all(node) or runs_alone(below)):
                 ax.plot(*zip(place[below], place[node]), color="0.75", linewidth=0.8, zorder=1)
         color = "#0072b2" if state(node) == "made" else "#e69f00"
-        label = f"{node.notebook.split('_')[0]} {node.group}" if node.group in GROUPS_TABLE else node.notebook.replace("_", " ", 1)
+        label = f"{node.notebook.split('_')[0]} {node.group}" if node.group in RECIPES_TABLE else node.notebook.replace("_", " ", 1)
         ax.text(*place[node], label, ha="center", va="center", fontsize=7.5, color="white", zorder=2,
                 bbox={"boxstyle": "round,pad=0.35", "facecolor": color, "edgecolor": "none"})
     ax.set(xlim=(-0.5, max(column.values()) + 0.5), ylim=(-3.7, 3.7))
@@ -402,10 +402,10 @@ def _make_below(node, parameters):
 # %% ../nbs/08_reproduce.ipynb #a500569f
 HELP = {
     "00_baseline": "Pre-train the dense model (M_base).",
-    "01_csp": "Order the scan states of a model by correlation (M_csp, M_full).",
+    "01_csp": "Order the scan states of a model by correlation, or fold them into fewer (M_csp, M_full; M_csp-N8, M_csp-N4, M_full-N4).",
     "02_sdm": "Pre-train with masks and remove channels (M_sdm).",
     "03_sgh_peft": "Fine-tune a group on the tasks.",
-    "04_challenge": "Prune by magnitude to M_sdm's parameter count (M_challenge).",
+    "04_challenge": "Prune by magnitude to M_sdm's parameter count (M_challenge and its variants), or at random (C_random).",
     "05_profiling": "Measure latency, throughput, FLOPs and memory of all groups.",
     "06_results": "Make tables, figures, verdicts and report of a study again, from its records.",
 }
@@ -447,8 +447,8 @@ for _notebook, _name in COMMANDS.items():
 
 @app.command("reproduce", help="Make every run of a study that is not done, by Snakemake and papermill.")
 def _reproduce(size: str = "tiny", study: str = None, seeds: str = None, groups: str = None, data: str = None, tasks: str = None,
-               steps: str = None, jobs: str = "2", gpus: str = "0", snakemake: str = "", dry_run: bool = False):
-    grid = load_grid(size, study, seeds, groups, data, tasks, steps)
+               steps: str = None, controls: bool = False, jobs: str = "2", gpus: str = "0", snakemake: str = "", dry_run: bool = False):
+    grid = load_grid(size, study, seeds, groups, data, tasks, steps, controls)
     jobs, gpus = _count("jobs", jobs, 1), _count("gpus", gpus, 0)
     if dry_run:
         refuse_another_study(grid)
@@ -504,7 +504,7 @@ def _one_line(error):
     return f"{error.format_message()}{f' Valid: {valid}' if valid else ''}"
 
 # %% ../nbs/08_reproduce.ipynb #697ec676
-def validate(study: str, size: str | None = None, groups=tuple(GROUPS_TABLE)) -> list[tuple[str, str, str | None]]:
+def validate(study: str, size: str | None = None, groups=tuple(RECIPES_TABLE)) -> list[tuple[str, str, str | None]]:
     "Checks every record of a study; returns rows (run, check, problem or None). Raises MissingRun if there is no record."
     records = {name: record for name, record in study_records(study, size).items() if record["parameters"]["group"] in (*groups, "all")}
     if not records:
@@ -562,7 +562,7 @@ def check_adapters(record: Record, records: dict) -> str | None:
     trainable, total = record.metrics.get("params_trainable"), record.metrics.get("params_total")
     if trainable is None:
         return NotImplemented
-    full = GROUPS_TABLE[record["parameters"]["group"]]["finetuning"] == "full"
+    full = RECIPES_TABLE[record["parameters"]["group"]]["finetuning"] == "full"
     return None if (trainable == total if full else 0 < trainable < total) else f"{trainable:,} of {total:,} trainable"
 
 
@@ -572,11 +572,11 @@ CHECKS = {"files": check_files, "certificate": check_certificate, "iso-sparsity"
 
 @app.command("validate", help="Check a study's records: files, certificates, iso-sparsity, models reload, counts.")
 def _validate(study: str = "tiny", size: str = None, group: str = None, all: bool = False):
-    if group is not None and group not in GROUPS_TABLE:
-        raise ParameterError(f"group={group!r} is unknown{closest(group, GROUPS_TABLE)} valid: {', '.join(GROUPS_TABLE)}")
+    if group is not None and group not in RECIPES_TABLE:
+        raise ParameterError(f"group={group!r} is unknown{closest(group, RECIPES_TABLE)} valid: {', '.join(RECIPES_TABLE)}")
     if size is not None and size not in SIZES:
         raise ParameterError(f"size={size!r} is unknown{closest(size, SIZES)} valid: {', '.join(SIZES)}")
-    _show_checks([(f"{check:<13} {run}", problem) for run, check, problem in validate(study, size, (group,) if group and not all else tuple(GROUPS_TABLE))])
+    _show_checks([(f"{check:<13} {run}", problem) for run, check, problem in validate(study, size, (group,) if group and not all else tuple(RECIPES_TABLE))])
 
 
 def _show_checks(rows):

@@ -190,7 +190,7 @@ def learned_pruning_step(model: LayerwiseMambaForCausalLM, context: BuildContext
 def pretrain_sdm(run: Run) -> dict:
     "The job of this chapter: pre-train under masks on M_base's batches, remove the masked channels, certify, measure the small model."
     settings, data = run.settings, LanguageData.load(run)
-    masked, objective, plan = pretrain(run, data, lambda model, plan: MaskObjective(model, settings.sdm, branch_step(settings, plan.steps)))
+    masked, objective, plan, batch_of = pretrain(run, data, lambda model, plan: MaskObjective(model, settings.sdm, branch_step(settings, plan.steps)))
     masked.eval()
     compressed = remove_channels(masked, objective.kept).eval()
     probe = torch.as_tensor(np.asarray(data.validation[:4 * 128]).astype(np.int64)).view(4, 128).to(masked.device)
