@@ -253,7 +253,9 @@ def load_model(folder: str | Path) -> LayerwiseMambaForCausalLM:
     folder = Path(folder)
     if not (folder / "config.json").exists(): raise CodesignError(f"{folder} holds no model: config.json is missing; give a folder written by save_pretrained")
     config = AutoConfig.from_pretrained(folder)
-    if config.model_type == "mamba": config = LayerwiseMambaConfig(**{k: v for k, v in config.to_dict().items() if k not in ("model_type", "architectures", "intermediate_size")})
+    if config.model_type == "mamba":
+        config = LayerwiseMambaConfig(**{k: v for k, v in config.to_dict().items() if k not in ("model_type", "architectures", "intermediate_size")},
+                                      d_inner=[config.intermediate_size] * config.num_hidden_layers)
     if config.model_type != "layerwise_mamba": raise CodesignError(f"{folder} holds a {config.model_type!r} model; valid: mamba, layerwise_mamba")
     with quietly(): model, report = LayerwiseMambaForCausalLM.from_pretrained(folder, config=config, output_loading_info=True, use_safetensors=True)
     wrong = {k: sorted(map(str, v)) for k, v in report.items() if v and k in ("missing_keys", "unexpected_keys", "mismatched_keys", "error_msgs")}
@@ -264,13 +266,14 @@ def load_model(folder: str | Path) -> LayerwiseMambaForCausalLM:
 
 
 def save_as_mamba(model: LayerwiseMambaForCausalLM, folder: str | Path) -> MambaForCausalLM:
-    "Save in Hugging Face's own `mamba` format, which has one width for all layers; raises CodesignError if ours differ."
+    "Save in Hugging Face's own `mamba` format, which has one width and one number of states for all layers; raises CodesignError if ours differ."
     config = model.config
-    if len(set(config.d_inner)) > 1 or len(set(config.d_state)) > 1 or config.d_inner[0] % config.hidden_size:
-        raise CodesignError(f"plain Mamba has one d_inner, a multiple of {config.hidden_size}, and one d_state; this model has {config.d_inner} and {config.d_state}; keep it as layerwise_mamba")
+    if len(set(config.d_inner)) > 1 or len(set(config.d_state)) > 1:
+        raise CodesignError(f"plain Mamba has one d_inner and one d_state for all layers; this model has {config.d_inner} and {config.d_state}; keep it as layerwise_mamba")
     skip = ("model_type", "architectures", "intermediate_size", "d_inner", "d_state", "expand", "state_size")
-    plain = MambaForCausalLM(MambaConfig(**{k: v for k, v in config.to_dict().items() if k not in skip},
-                                         expand=config.d_inner[0] // config.hidden_size, state_size=config.d_state[0]))
+    plain_config = MambaConfig(**{k: v for k, v in config.to_dict().items() if k not in skip}, state_size=config.d_state[0])
+    plain_config.intermediate_size = config.d_inner[0]      # expand times hidden_size unless channels were removed; it is saved and read back
+    plain = MambaForCausalLM(plain_config)
     plain.load_state_dict(model.state_dict())
     save_model(plain, folder)
     return plain.eval()

@@ -315,6 +315,8 @@ def load_settings(
     size: str,                 # a name in `SIZES`
     lr: float | None = None,   # replaces the learning rates of both phases
     steps: int | None = None,  # replaces the number of pre-training steps
+    examples: int | None = None,  # replaces the most training examples of a task
+    epochs: int | None = None, # replaces the epochs of every task
 ) -> Settings:
     "The settings of a size. Raises ParameterError for an unknown size or a bad file, naming file, key, value and range."
     if size not in SIZES:
@@ -333,6 +335,10 @@ def load_settings(
         settings = replace(settings, pretrain=replace(settings.pretrain, lr=lr), finetune=replace(settings.finetune, lr=lr))
     if steps is not None:
         settings = replace(settings, pretrain=replace(settings.pretrain, max_steps=steps))
+    if examples is not None:
+        settings = replace(settings, finetune=replace(settings.finetune, max_examples=examples))
+    if epochs is not None:
+        settings = replace(settings, finetune=replace(settings.finetune, epochs=dict.fromkeys(settings.finetune.epochs, epochs)))
     return settings
 
 # %% ../../nbs/engine/runs.ipynb #da01feb2
@@ -393,6 +399,8 @@ class Parameters:
     study: str = "scratch"
     lr: float | None = rule("above 0", None)
     steps: int | None = rule("1 or more", None)     # of pre-training
+    examples: int | None = rule("1 or more", None)  # of a task, for fine-tuning
+    epochs: int | None = rule("1 or more", None)    # of fine-tuning
     threads: int | None = rule("1 or more", None)
 
     @classmethod
@@ -766,9 +774,9 @@ WAIT_IN_SCRATCH = 900.0  # seconds
 
 
 def settings_of(notebook: str, parameters: Parameters) -> Settings:
-    "The settings of a run: a learning rate or a number of steps counts only where the notebook declares it."
+    "The settings of a run: a learning rate, or a number of steps, examples or epochs, counts only where the notebook declares it."
     declared = GRAPH[notebook]["parameters"]
-    return load_settings(parameters.size, *(getattr(parameters, name) if name in declared else None for name in ("lr", "steps")))
+    return load_settings(parameters.size, *(getattr(parameters, name) if name in declared else None for name in ("lr", "steps", "examples", "epochs")))
 
 
 def identity(node: Node, parameters: Parameters, inputs: dict[str, Record]) -> dict:
@@ -926,7 +934,7 @@ def _inputs(node, parameters):
 def passed_on(notebook: str, parameters: Parameters, record: Record | None = None) -> Parameters:
     "What a run below gets: what the notebook decides, and otherwise what the run was made with, if its `record` is there."
     entry, made = GRAPH[notebook], record["parameters"] if record else {}
-    free = [name for name in ("data", "tasks", "lr", "steps") if name not in entry["parameters"] or name in entry.get("keeps", [])]
+    free = [name for name in ("data", "tasks", "lr", "steps", "examples", "epochs") if name not in entry["parameters"] or name in entry.get("keeps", [])]
     found = {name: made[name] for name in free if name in made}
     found.update({name: found.get(name) for name in entry.get("keeps", [])})
     return typed(Parameters, {**asdict(parameters), **found}, notebook)
