@@ -28,7 +28,7 @@ import typer
 from .engine.runs import (
     COMMANDS, CONFIGS, CONTROLS_TABLE, DATA, EMBEDDED_TASKS, GRAPH, GROUPS_TABLE, PACKAGE, RECIPES_TABLE, SIZES, TASKS, CodesignError, MissingRun, Node,
     ParameterError, Parameters, Record, closest, execute, file_sha256, load_settings, locked, needs, passed_on, plain, read_record,
-    read_yaml, repository, run_folder, study_folder, study_records, why_not_done, write_json)
+    read_yaml, repository, run_folder, study_folder, study_records, typed, why_not_done, write_json)
 
 # %% ../nbs/08_reproduce.ipynb #7b4f1fc0
 @dataclass(frozen=True)
@@ -470,6 +470,22 @@ def _count(name, text, least):
     if not text.isdigit() or int(text) < least:
         raise ParameterError(f"{name}={text!r} is not a whole number; valid: {least} or more")
     return int(text)
+
+
+@app.command("compress", help="Make a checkpoint of yours smaller: remove channels, fold states, heal, measure before and after.")
+def _compress(path: str, out: str = typer.Option(..., help="folder to write; must not exist"),
+              flops: str = typer.Option("0.75", help="share of the FLOPs that may stay"), states: str = typer.Option(None, help="states a layer keeps; all unless given"),
+              data: str = typer.Option("embedded", help="text to calibrate, heal and measure on"), tokenizer: str = typer.Option(None, help="its folder, if it is not the model's"),
+              mask_steps: str = typer.Option("0", help="of mask learning with the weights frozen; 0: activation-weighted magnitude"), heal_steps: str = "0", heal_lr: str = "3e-4",
+              uniform: bool = typer.Option(False, help="one width for all layers: plain transformers opens it"), multiple: str = typer.Option("8", help="widths are multiples of this"),
+              calibration_tokens: str = "65536", length: str = "256", batch_size: str = "8", profile_length: str = "512", iterations: str = "100", seed: str = "42", threads: str = None):
+    from codesign.compress import CompressSettings, comparison, compress
+
+    asked = typed(CompressSettings, {name: value for name, value in locals().items() if name in CompressSettings.__dataclass_fields__ and value is not None}, "compress")
+    set_threads(asked.threads) if asked.threads else None
+    _require_data(Parameters.checked("00_baseline", data=asked.data).data, (), "nano")
+    print(comparison(compress(path, out, asked, tokenizer)))
+    print(f"record {_shown(Path(out).expanduser().resolve() / 'compress.json')}")
 
 
 @app.command("node", hidden=True)
