@@ -627,7 +627,7 @@ def check_hyperparameters() -> str | None:
 
 # %% ../nbs/08_reproduce.ipynb #39a19d4e
 def check_groups() -> str | None:
-    "Builds every group at nano from a model with random weights; a problem, or None."
+    "Builds every group and control at nano from a model with random weights; a problem, or None."
     import numpy as np
     import torch
 
@@ -635,12 +635,12 @@ def check_groups() -> str | None:
     import codesign.csp  # noqa: F401
     import codesign.sdm  # noqa: F401
     import codesign.sgh_peft  # noqa: F401
-    from codesign.baseline import GROUPS, BuildContext, LayerwiseMambaForCausalLM, build, config_of
+    from codesign.baseline import RECIPES, BuildContext, LayerwiseMambaForCausalLM, build, config_of
 
     settings, rng = load_settings("nano"), np.random.default_rng(0)
     logits = list(torch.randn(settings.model.n_layer, settings.model.d_inner, generator=torch.Generator().manual_seed(0)))
-    for group in GROUPS:
-        context = BuildContext(stream=rng.integers(0, settings.model.vocab_size, 8192), mask_logits=logits, channels_removed=64,
+    for group in RECIPES:
+        context = BuildContext(stream=rng.integers(0, settings.model.vocab_size, 8192), mask_logits=logits, channels_removed=64, widths=[96] * settings.model.n_layer,
                                width_multiple=settings.sdm.width_multiple, settings=settings)
         logits_out = build(group, LayerwiseMambaForCausalLM(config_of(settings.model)), context)(input_ids=torch.zeros(1, 8, dtype=torch.long)).logits
         if not torch.isfinite(logits_out).all():
