@@ -615,7 +615,7 @@ def order_and_reduce(run: Run) -> dict:
         final = permute_states(model, orders)
         metrics = _order_metrics(statistics, orders, signal, csp, seed) | dict(source=source)
         metrics["certificate"] = _certified(model(probe, use_cache=False).logits, final(probe, use_cache=False).logits, "the permuted model differs from its original")
-        if run.node.group == "M_csp":
+        if run.node.group == "M_csp":            # the curves of the dense model, once a seed
             sweep = compare_reductions(model, statistics, [n for n in SWEEP_STATES if n < min(model.config.d_state)], data.validation[:min(SWEEP_TOKENS, csp.compare_tokens) + 1], length,
                                        ("output", "none"), ridge=csp.ridge, orders=orders, seed=seed)
             _write_table(run, sweep)
