@@ -269,7 +269,7 @@ def parameter_account(model: nn.Module) -> dict[str, int | list[int]]:
         else: account["head" if name.startswith("head.") else "outside_layers"] += parameter.numel()
     return account
 
-# %% ../nbs/03_sgh_peft.ipynb #161a7510
+# %% ../nbs/03_sgh_peft.ipynb #8b0a8fb0
 _PREFIX = "base_model.model."     # what a PeftModel puts before the names of the model in it
 
 
@@ -314,7 +314,7 @@ def _adapter_tensors(model, kind):
 
     return get_peft_model_state_dict(model, adapter_name=kind, save_embedding_layers=False)
 
-# %% ../nbs/03_sgh_peft.ipynb #45cbbb00
+# %% ../nbs/03_sgh_peft.ipynb #076a467f
 def shuffled_tiers(tiers: Sequence[Tier], config: LayerwiseMambaConfig, seed: int) -> list[Tier]:
     "The same tiers dealt to layers by the seed, again if that changes nothing; warns if no deal can change anything."
     if len(set(tiers)) == 1:
@@ -451,7 +451,7 @@ def predict(model: nn.Module, sequences: Sequence[np.ndarray], batch_size: int =
     model.train(was_training)
     return result
 
-# %% ../nbs/03_sgh_peft.ipynb #ba16b08b
+# %% ../nbs/03_sgh_peft.ipynb #69eecef5
 class EarlyStopping:
     "Called after every epoch: keeps the trained tensors of the best one, and is true when `patience` epochs brought nothing better."
 
@@ -515,7 +515,8 @@ def finetune(
     stopping.restore(classifier)
     predictions, metrics = _score(classifier, task, "validation", tokenizer, settings.length)
     if "validation_mismatched" in task.splits:
-        metrics |= {f"{name}_mismatched": value for name, value in _score(classifier, task, "validation_mismatched", tokenizer, settings.length)[1].items()}
+        mismatched = _score(classifier, task, "validation_mismatched", tokenizer, settings.length)[1]
+        metrics |= {f"{name}_mismatched": mismatched[name] for name in task.metrics}
     return Outcome(metrics, len(stopping.scores), stopping.scores, predictions)
 
 
@@ -528,20 +529,22 @@ def _score(classifier, task, split, tokenizer, length):
 def finetune_group(run: Run) -> dict:
     "The job of this chapter: fine-tune the group's backbone on every task of the run."
     tokenizer, (importance, tiers) = _tokenizer(run), _tiers(run)
-    metrics, primaries = {}, []
+    metrics, primaries, heads = {}, [], {}
     for name in run.parameters.tasks:
         task = text.load_task(name, run.parameters.data)
         classifier, outcome = _train_on(run, task, tokenizer, tiers, log=lambda **values: run.log(task=name, **values))
         labels = np.array([e.label for e in task.splits["validation"]])
         primaries.append(outcome.metrics["primary"])
         metrics |= {f"{name}_{key}": value for key, value in outcome.metrics.items()} | _counts(classifier)
+        heads[name] = parameter_account(classifier)["head"]
         metrics |= {f"{name}_epochs_run": outcome.epochs_run, f"{name}_n_validation": len(labels)}
         if task.labels:
             majority = np.bincount([e.label for e in task.splits["train"]]).argmax()
             metrics |= {f"{name}_accuracy": float((outcome.predictions == labels).mean()), f"{name}_majority_accuracy": float((labels == majority).mean())}
         _save_outcome(run, task, tokenizer, classifier, tiers, outcome)
-    return metrics | dict(score_points=None if None in primaries else 100 * float(np.mean(primaries)), tiers=[str(t) for t in tiers] if tiers else None,
-                          importance=[asdict(layer) for layer in importance] if importance else None, policy=run.settings.finetune.policy if importance else None,
+    return metrics | dict(score_points=None if None in primaries else 100 * float(np.mean(primaries)), params_head=max(heads.values()), params_head_by_task=heads,
+                          tiers=[str(t) for t in tiers] if tiers else None, importance=[asdict(layer) for layer in importance] if importance else None,
+                          policy=run.settings.finetune.policy if importance else None,
                           tasks_source=text.load_task(run.parameters.tasks[0], run.parameters.data).source)
 
 
@@ -586,7 +589,7 @@ def _counts(classifier):
     "Trainable and total parameters, the head apart, and the adapters by layer."
     account = parameter_account(classifier)
     trainable, total = (sum(p.numel() for p in classifier.parameters() if p.requires_grad or every) for every in (False, True))
-    return dict(params_trainable=trainable - account["head"], params_head=account["head"], params_total=total - account["head"],
+    return dict(params_trainable=trainable - account["head"], params_total=total - account["head"],
                 params_adapters=sum(account["adapters_by_layer"]), params_adapters_by_layer=account["adapters_by_layer"])
 
 
