@@ -489,7 +489,7 @@ def heal(
     batch_of: Callable[[int], Tensor],   # as of pre-training
     plan: TrainingPlan,                  # of the pre-training that went before
     steps: int,
-    lr_fraction: float = .3,             # peak learning rate, as a fraction of that of pre-training
+    lr_fraction: float = .03,             # peak learning rate, as a fraction of that of pre-training
     run: Run | None = None,              # gets the log and the checkpoints
     name: str = "heal",
 ) -> list[float]:                        # the losses
