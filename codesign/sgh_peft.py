@@ -245,7 +245,7 @@ def _train_only_adapters(model):
     for name, parameter in model.named_parameters(): parameter.requires_grad_("lora_" in name or "ia3_" in name)
     return model
 
-
+# %% ../nbs/03_sgh_peft.ipynb #d2e80198
 def merge_adapters(model: nn.Module) -> nn.Module:
     "Fold every adapter into its base weight and take the peft layers out again, in place; eval outputs stay equal."
     from peft.tuners.tuners_utils import BaseTunerLayer
@@ -258,7 +258,7 @@ def merge_adapters(model: nn.Module) -> nn.Module:
     if hasattr(model, "peft_config"): del model.peft_config
     return model
 
-# %% ../nbs/03_sgh_peft.ipynb #065ce49f
+# %% ../nbs/03_sgh_peft.ipynb #24b1c9ea
 def parameter_account(model: nn.Module) -> dict[str, int | list[int]]:
     "Parameters of a model by part: adapters and backbone of each layer, what stands outside the layers, and the head of a classifier."
     layers = sum(name.endswith(".mixer") for name, _ in model.named_modules())
@@ -269,7 +269,7 @@ def parameter_account(model: nn.Module) -> dict[str, int | list[int]]:
         else: account["head" if name.startswith("head.") else "outside_layers"] += parameter.numel()
     return account
 
-# %% ../nbs/03_sgh_peft.ipynb #8b0a8fb0
+# %% ../nbs/03_sgh_peft.ipynb #de98d3fa
 _PREFIX = "base_model.model."     # what a PeftModel puts before the names of the model in it
 
 
@@ -314,7 +314,7 @@ def _adapter_tensors(model, kind):
 
     return get_peft_model_state_dict(model, adapter_name=kind, save_embedding_layers=False)
 
-# %% ../nbs/03_sgh_peft.ipynb #076a467f
+# %% ../nbs/03_sgh_peft.ipynb #6bd4f8de
 def shuffled_tiers(tiers: Sequence[Tier], config: LayerwiseMambaConfig, seed: int) -> list[Tier]:
     "The same tiers dealt to layers by the seed, again if that changes nothing; warns if no deal can change anything."
     if len(set(tiers)) == 1:
@@ -451,7 +451,7 @@ def predict(model: nn.Module, sequences: Sequence[np.ndarray], batch_size: int =
     model.train(was_training)
     return result
 
-# %% ../nbs/03_sgh_peft.ipynb #69eecef5
+# %% ../nbs/03_sgh_peft.ipynb #347c57eb
 class EarlyStopping:
     "Called after every epoch: keeps the trained tensors of the best one, and is true when `patience` epochs brought nothing better."
 
@@ -592,7 +592,7 @@ def _counts(classifier):
     return dict(params_trainable=trainable - account["head"], params_total=total - account["head"],
                 params_adapters=sum(account["adapters_by_layer"]), params_adapters_by_layer=account["adapters_by_layer"])
 
-
+# %% ../nbs/03_sgh_peft.ipynb #cdc361bf
 def _save_outcome(run, task, tokenizer, classifier, tiers, outcome):
     "The task's adapters (none after full fine-tuning), head, predictions, held-out scores, and what it learned from."
     folder = run.file(f"tasks/{task.name}")
