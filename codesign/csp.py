@@ -146,7 +146,7 @@ def state_statistics(
 ) -> list[StateStatistics]:    # one a layer
     """Stream the moments of every layer's true states over evenly spaced windows of the text.
 
-    Memory holds the states of one layer for 2^25 numbers' worth of windows, or for one window.
+    Memory holds the states of one layer for as many windows as give 2^23 numbers, at least one.
     Raises CodesignError if the text gives fewer than two windows.
     """
     length = max(1, min(length, len(stream) // 2))
@@ -155,7 +155,7 @@ def state_statistics(
     groups = min(groups, len(windows))
     result = [StateStatistics.zero(N, groups) for N in model.config.d_state]
     group_of = np.arange(len(windows)) * groups // len(windows)
-    at_once = max(1, 2**25 // (length * max(D * N for D, N in zip(model.config.d_inner, model.config.d_state))))
+    at_once = max(1, 2**23 // (length * max(D * N for D, N in zip(model.config.d_inner, model.config.d_state))))
     for some, named in zip(windows.split(at_once), np.split(group_of, range(at_once, len(windows), at_once))):
         for statistics, mixer, (h, s) in zip(result, model.mixers, true_states(model, some)):
             h, C, z = h[:, burn_in:], s.C[:, burn_in:], s.z[:, burn_in:]
@@ -457,7 +457,7 @@ def choose_states(
     chosen = rank_states(statistics, choice, fold, ridge, seed)[:states]
     return np.array([state for state in order if state in chosen])
 
-# %% ../nbs/01_csp.ipynb #c5900020
+# %% ../nbs/01_csp.ipynb #c5900022
 @torch.no_grad()
 def _averaged(model, runs):
     "The full model in which the states of each run have the same A_log and B, their means."
@@ -485,7 +485,7 @@ def reduce(
     Raises CodesignError, naming the layer, if that is not 1 to its number of states; also for an unknown choice or fold.
     """
     layers = len(model.mixers)
-    counts = [states] * layers if isinstance(states, int) else list(states)
+    counts = [states] * layers if np.ndim(states) == 0 else list(states)
     if not len(counts) == len(statistics) == layers: raise CodesignError(f"{layers} layers need as many numbers of states and statistics, got {len(counts)} and {len(statistics)}")
     for layer, (count, N) in enumerate(zip(counts, model.config.d_state)):
         if not 1 <= count <= N: raise CodesignError(f"layer {layer}: {count} states cannot be kept of {N}; valid: 1 to {N}")
@@ -531,7 +531,7 @@ def fold_step(model: LayerwiseMambaForCausalLM, context: BuildContext) -> Layerw
     reduced, context.notes["reduction"] = reduce(model, statistics, context.states, csp.choice, csp.fold, csp.ridge, in_place, context.seed)
     return reduced
 
-# %% ../nbs/01_csp.ipynb #c5900028
+# %% ../nbs/01_csp.ipynb #c590002a
 def compare_reductions(
     model: LayerwiseMambaForCausalLM,
     statistics: Sequence[StateStatistics],
@@ -553,7 +553,7 @@ def compare_reductions(
         rows.append(dict(states=kept, choice=choice, fold=fold, output_error=error, ppl_rise=float(np.expm1((nats - full) / count))))
     return rows
 
-# %% ../nbs/01_csp.ipynb #c590002b
+# %% ../nbs/01_csp.ipynb #c590002d
 def effective_count(moment: np.ndarray) -> float:
     "How many directions carry the energy of a second moment (N, N): the participation ratio of its eigenvalues."
     return float(np.trace(moment) ** 2 / (moment * moment).sum())
@@ -565,6 +565,7 @@ SWEEP_STATES, SWEEP_TOKENS = (1, 2, 3, 4, 6, 8, 12), 8192     # of the curves th
 def _signal_by_layer(model, stream, length, burn_in, draws, seed, windows=4, channels=24):
     "Held-out signal by layer, on windows from the two halves of the text and a sample of channels."
     chosen = _windows(stream, length, 2 * windows)
+    burn_in = min(burn_in, length // 2)
     picks = [np.random.default_rng(seed).permutation(D)[:channels] for D in model.config.d_inner]
     series = [[h[0, burn_in:, pick].cpu().numpy() for pick, (h, _) in zip(picks, true_states(model, window[None]))] for window in chosen]
     by_layer = [np.array_split(np.stack(of_layer), 2) for of_layer in zip(*series)]
@@ -600,7 +601,7 @@ def _certified(first, second, what):
     if difference > 1e-5: raise CodesignError(f"{what} by {difference:.1e} of the largest logit; at most 1e-5 is allowed in float32")
     return difference
 
-# %% ../nbs/01_csp.ipynb #c590002e
+# %% ../nbs/01_csp.ipynb #c5900030
 def order_and_reduce(run: Run) -> dict:
     "The job of this chapter: order the states of the group's model, reduce and heal it where its recipe says so, and leave the model with its certificate."
     settings, data, seed, recipe = run.settings, LanguageData.load(run), run.parameters.seed, RECIPES[run.parameters.group]

@@ -217,7 +217,7 @@ class CSPSettings:
     ridge: float = rule("0 or more", 1e-6)
     compare_tokens: int = rule("1 or more", 131_072)    # of validation, that choices and folds are compared on
     heal_fraction: float = rule("0 to 1", 0.05)     # of the pre-training steps
-    heal_lr_fraction: float = rule("above 0", 0.3)  # of the pre-training learning rate
+    heal_lr_fraction: float = rule("above 0", 0.02) # of the pre-training learning rate
 
 # %% ../../nbs/engine/runs.ipynb #9f0dedd3
 @dataclass(frozen=True)
