@@ -159,7 +159,7 @@ class MaskObjective(Objective):
         self.target = self.first_share + ramp * (1 - s.flops_reduction - self.first_share)
         self.open = step < self.frozen_from
         if not self.open and not any(m.any() for m in self.frozen): self._freeze()
-        if self.open: self.history[step * SNAPSHOTS // self.frozen_from] = torch.cat([z.detach() for z in self.logits]).cpu()
+        if self.open: self.history[step * SNAPSHOTS // self.frozen_from:] = torch.cat([z.detach() for z in self.logits]).cpu()    # and on, in case steps are fewer
         for z in self.logits: z.requires_grad_(self.open)
 
     def _freeze(self):
