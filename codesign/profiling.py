@@ -277,7 +277,7 @@ def profile_groups(run: Run) -> dict:
 def _merged_models(run, groups=tuple(GROUPS)):
     "Every group's language model with the adapters of the first task merged."
     task = run.parameters.tasks[0]
-    return {group: load_merged(run.inputs[GROUPS[group].backbone].folder / "model", run.inputs[f"03_sgh_peft/{group}"].folder / "tasks" / task, run.settings.finetune) for group in groups}
+    return {group: load_merged(run.inputs[GROUPS[group].backbone].folder / "model", run.inputs[f"03_sgh_peft/{group}"].folder / "tasks" / task) for group in groups}
 
 
 def _all_latencies(models, settings, device):

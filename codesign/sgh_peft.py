@@ -609,7 +609,6 @@ def _any_adapter(tiers):
 def load_merged(
     model_folder: Path,        # of the group's language model
     trained: Path,             # `tasks/<task>` of a run
-    settings: FinetuneSettings | None = None,    # not read: the adapters' folders say everything
 ) -> LayerwiseMambaForCausalLM:
     "The group's language model with the adapters of one task merged; after full fine-tuning the backbone as pre-trained (same shapes)."
     model, tiers = load_model(model_folder), _saved_tiers(trained)
