@@ -20,6 +20,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, DynamicCache, GenerationMixin, MambaConfig, PreTrainedModel
 from transformers.utils import logging as hf_logging
@@ -252,12 +254,15 @@ def load_model(folder: str | Path) -> LayerwiseMambaForCausalLM:
     """
     folder = Path(folder)
     if not (folder / "config.json").exists(): raise CodesignError(f"{folder} holds no model: config.json is missing; give a folder written by save_pretrained")
-    config = AutoConfig.from_pretrained(folder)
+    try: config = AutoConfig.from_pretrained(folder)
+    except (StrictDataclassError, OSError, ValueError, KeyError, TypeError) as error: raise CodesignError(f"{folder}/config.json cannot be read: {' '.join(str(error).split())[:160]}") from None
     if config.model_type == "mamba":
         config = LayerwiseMambaConfig(**{k: v for k, v in config.to_dict().items() if k not in ("model_type", "architectures", "intermediate_size")},
                                       d_inner=[config.intermediate_size] * config.num_hidden_layers)
     if config.model_type != "layerwise_mamba": raise CodesignError(f"{folder} holds a {config.model_type!r} model; valid: mamba, layerwise_mamba")
-    with quietly(): model, report = LayerwiseMambaForCausalLM.from_pretrained(folder, config=config, output_loading_info=True, use_safetensors=True)
+    try:
+        with quietly(): model, report = LayerwiseMambaForCausalLM.from_pretrained(folder, config=config, output_loading_info=True, use_safetensors=True, ignore_mismatched_sizes=True)
+    except (SafetensorError, OSError, ValueError, RuntimeError) as error: raise CodesignError(f"{folder} cannot be read as a model: {' '.join(str(error).split())[:160]}") from None
     wrong = {k: sorted(map(str, v)) for k, v in report.items() if v and k in ("missing_keys", "unexpected_keys", "mismatched_keys", "error_msgs")}
     if wrong: raise CodesignError(f"{folder} does not fit its own config.json: {wrong}")
     broken = [name for name, parameter in model.named_parameters() if not parameter.isfinite().all()]
@@ -360,6 +365,7 @@ class BuildContext:
     widths: Sequence[int] | None = None        # channels of each layer that same-shape pruning must meet
     states: int | None = None                  # that a reduction leaves in each layer; None: the recipe's
     width_multiple: int = 8                    # widths are multiples of this
+    flops_reduction: float | None = None       # that learned pruning must reach; None: the recipe's, or that of the settings
     settings: object | None = None             # Settings of the size
     notes: dict = field(default_factory=dict)  # what the steps measured
 
@@ -382,6 +388,7 @@ def build(group: str, model: LayerwiseMambaForCausalLM, context: BuildContext) -
         name = ("fold" if RECIPES[group].states else None) if axis == "reduction" else getattr(RECIPES[group], axis)
         if name in (None, "full"): continue
         if axis == "reduction" and context.states is None: context.states = RECIPES[group].states
+        if axis == "pruning" and context.flops_reduction is None: context.flops_reduction = RECIPES[group].flops_reduction
         if (axis, name) not in STEPS: raise CodesignError(f"{group} needs the {axis} step {name!r}; import the chapter that defines it (codesign.csp, .sdm, .sgh_peft or .challenge)")
         model = STEPS[axis, name](model, context)
     return model
@@ -470,7 +477,7 @@ def pretrain(
     batch_of = batches(data.train, settings.pretrain.length, settings.pretrain.batch_size, seed)
     plan = plan_of(settings, batch_of.steps_per_epoch)
     with reproducible(seed, run.parameters.threads):
-        model = LayerwiseMambaForCausalLM(config_of(settings.model))
+        model = LayerwiseMambaForCausalLM(config_of(settings.model)).to("cuda" if torch.cuda.is_available() else "cpu")     # drawn on the CPU: the same weights everywhere
         objective = objective_of(model, plan) if objective_of else Objective()
         train(model, batch_of, plan, objective, folder=run.folder / "checkpoints", fingerprint=str(run.node), log=run.log, on_resume=rewinding(run),
               at_step=at_step(plan) if at_step else None, tokens_per_step=settings.pretrain.batch_size * settings.pretrain.length)

@@ -7,7 +7,9 @@ __all__ = ['Checkpoint', 'open_checkpoint', 'learn_masks', 'channels_within', 'u
            'comparison']
 
 # %% ../nbs/09_compress.ipynb #ddef3d20
+import hashlib
 import json
+import os
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -17,16 +19,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
 from .baseline import (LanguageData, LayerwiseMambaConfig, LayerwiseMambaForCausalLM, batches, count_parameters, flops_per_channel, flops_per_token,
                                load_model, quality, relative_difference, save_as_mamba, save_model)
 from .challenge import calibration_blocks, channel_contributions
-from .csp import reduce, state_statistics
+from .csp import JOINT_STATES, reduce, replaced_logits, state_statistics
 from .engine import data as text
-from .engine.runs import CodesignError, ParameterError, environment, file_sha256, load_settings, plain, write_json
+from .engine.runs import CodesignError, ParameterError, environment, file_sha256, load_settings, plain, rule, typed, write_json
 from .engine.training import TrainingPlan, reproducible, train
 from .profiling import latency_summary, paired_latencies, prefill, ratio_with_interval
 from .sdm import MaskObjective, choose_channels, mask_channels, remove_channels
@@ -44,13 +45,14 @@ def open_checkpoint(
     path: str | Path,                      # folder saved by transformers (mamba) or by this project; or owner/name on the hub
     tokenizer: str | Path | None = None,   # folder of the tokenizer, if it lies elsewhere
 ) -> Checkpoint:
-    "Read a model and its tokenizer. Raises CodesignError in one line if either is missing, damaged, or does not fit the other."
+    "Read a model, in float32 whatever it was saved in, and its tokenizer. Raises CodesignError in one line if either is missing, damaged, or does not fit the other."
     folder = _folder(path)
-    try: model = load_model(folder)
-    except (SafetensorError, OSError, ValueError) as error: raise CodesignError(f"{path} cannot be read as a model: {' '.join(str(error).split())[:160]}") from None
+    model = load_model(folder).float()
     found = Path(tokenizer or folder)
     if not (found / "tokenizer.json").is_file(): raise CodesignError(f"{found} has no tokenizer.json; save the tokenizer beside the model, or give its folder with --tokenizer")
-    tokens = PreTrainedTokenizerFast.from_pretrained(found)
+    try: tokens = PreTrainedTokenizerFast.from_pretrained(found)
+    except Exception as error:      # the library raises plain Exception
+        raise CodesignError(f"{found}/tokenizer.json cannot be read: {' '.join(str(error).split())[:160]}") from None
     if tokens.eos_token_id is None: raise CodesignError(f"the tokenizer in {found} names no end-of-text token (eos_token); it closes every document")
     if len(tokens) > model.config.vocab_size: raise CodesignError(f"the tokenizer in {found} has {len(tokens):,} tokens, the model in {path} only {model.config.vocab_size:,}; they do not belong together")
     return Checkpoint(model, tokens, dict(path=str(path), sha256={p.name: file_sha256(p) for p in sorted(folder.glob("*.safetensors"))}))
@@ -77,7 +79,7 @@ def learn_masks(
     "Learn channel masks of a model whose weights are left alone."
     settings = replace(load_settings("nano").sdm, mask_lr=mask_lr, flops_reduction=flops_reduction, width_multiple=1)
     trained = [p.requires_grad for p in model.parameters()]
-    objective = MaskObjective(model.requires_grad_(False), settings, frozen_from=steps)
+    objective = MaskObjective(model.requires_grad_(False).to("cuda" if torch.cuda.is_available() else "cpu"), settings, frozen_from=steps)
     try: train(model, batch_of, TrainingPlan(steps=steps, lr=mask_lr, micro_batch_size=micro_batch_size), objective)
     finally:
         for p, was in zip(model.parameters(), trained): p.requires_grad_(was)
@@ -121,30 +123,49 @@ def _too_small(config, flops, multiple):
 @dataclass(frozen=True)
 class CompressSettings:
     "What `compress` may be asked."
-    flops: float = .75           # share of the FLOPs that may stay, above 0, at most 1
-    states: int | None = None    # states a layer keeps; None: all
-    data: str = "embedded"       # text to calibrate on (training split), and to measure on (validation split)
-    calibration_tokens: int = 65_536
-    length: int = 256            # tokens of a block
-    multiple: int = 8            # widths are multiples of this
-    uniform: bool = False        # one width for all layers, in plain Mamba format
-    mask_steps: int = 0          # of mask learning; 0: activation-weighted magnitude
-    heal_steps: int = 0
-    heal_lr: float = 3e-4        # peak learning rate of healing
-    batch_size: int = 8          # sequences of a step
-    profile_length: int = 512    # tokens of the timed prefill, batch 1
-    iterations: int = 100        # timed rounds
-    seed: int = 42
-    threads: int | None = None   # CPU threads; None: the machine's
+    flops: float = rule("above 0", .75)               # share of the FLOPs that may stay, at most 1
+    states: int | None = rule("1 or more", None)      # states a layer keeps; None: all
+    data: str = "embedded"                            # text to calibrate on (training split), and to measure on (validation split)
+    calibration_tokens: int = rule("1 or more", 65_536)
+    length: int = rule("1 or more", 256)              # tokens of a block
+    multiple: int = rule("1 or more", 8)              # widths are multiples of this
+    uniform: bool = False                             # one width for all layers, in plain Mamba format
+    mask_steps: int = rule("0 or more", 0)            # of mask learning; 0: activation-weighted magnitude
+    heal_steps: int = rule("0 or more", 0)
+    heal_lr: float = rule("above 0", 3e-4)            # peak learning rate of healing
+    batch_size: int = rule("1 or more", 8)            # sequences of a step
+    profile_length: int = rule("1 or more", 512)      # tokens of the timed prefill, batch 1
+    iterations: int = rule("100 or more", 100)        # timed rounds
+    seed: int = rule("0 to 4294967295", 42)
+    threads: int | None = rule("1 or more", None)     # CPU threads; None: the machine's
 
-    def check(self, config: LayerwiseMambaConfig) -> None:
-        "Raises ParameterError, in one line, for what this model cannot be asked."
-        N = min(config.d_state)
-        if not 0 < self.flops <= 1: raise ParameterError(f"flops={self.flops} is out of range; valid: above 0, at most 1; 0.75 keeps three quarters of the FLOPs")
-        if self.states is not None and not 1 <= self.states <= N: raise ParameterError(f"states={self.states} is out of range; valid: 1 to {N}, which is what this model has")
-        if self.flops == 1 and self.states in (None, N) and not self.heal_steps: raise ParameterError("nothing to do: give flops below 1, states below the model's, or heal_steps")
-        for name, least in (("mask_steps", 0), ("heal_steps", 0), ("multiple", 1), ("length", 2), ("batch_size", 1), ("calibration_tokens", 2 * self.length), ("iterations", 100)):
-            if getattr(self, name) < least: raise ParameterError(f"{name}={getattr(self, name)} is out of range; valid: {least} or more")
+    def __post_init__(self):
+        if self.flops > 1: raise ParameterError(f"compress: flops={self.flops} is out of range; valid: above 0, at most 1; 0.75 keeps three quarters of the FLOPs")
+
+
+@dataclass(frozen=True)
+class _Plan:
+    "What a request means for a model."
+    flops: float                    # forward FLOPs a token that may stay
+    reduced: LayerwiseMambaConfig   # of the model with its states folded
+    removes: bool                   # whether channels have to go
+    folds: bool                     # whether states have to go
+
+
+def _plan(config: LayerwiseMambaConfig, settings: CompressSettings, data: LanguageData) -> _Plan:
+    "Raises ParameterError or CodesignError, in one line, for what this model and text cannot be asked."
+    typed(CompressSettings, vars(settings), "compress")
+    N, narrowest = min(config.d_state), min(config.d_inner)
+    if settings.states is not None and settings.states > N: raise ParameterError(f"compress: states={settings.states} is out of range; valid: 1 to {N}, which is what this model has")
+    if settings.multiple > narrowest: raise ParameterError(f"compress: multiple={settings.multiple} is out of range; valid: 1 to {narrowest}, the width of the narrowest layer")
+    reduced = LayerwiseMambaConfig.from_dict(config.to_dict() | dict(d_state=[settings.states or n for n in config.d_state]))
+    plan = _Plan(flops_per_token(config) * settings.flops, reduced, flops_per_token(reduced) > flops_per_token(config) * settings.flops, reduced.d_state != config.d_state)
+    if not (plan.removes or plan.folds or settings.heal_steps): raise ParameterError("compress: nothing to do; give flops below 1, states below the model's, or heal_steps")
+    if plan.removes: channels_within([torch.zeros(D) for D in config.d_inner], reduced, plan.flops, settings.multiple)       # whether that is possible at all
+    elif settings.uniform and len(set(config.d_inner)) + len(set(reduced.d_state)) > 2: raise ParameterError(f"compress: uniform needs equal layers, this model has widths {config.d_inner} and states {reduced.d_state}; lower flops, so that channels are removed, or leave uniform out")
+    needed = max(settings.length, settings.profile_length, 64) + 1
+    if len(data.validation) < needed: raise CodesignError(f"the validation split of {data.corpus.name} has {len(data.validation):,} tokens, {needed:,} are needed; give more text, or a shorter length and profile_length")
+    return plan
 
 # %% ../nbs/09_compress.ipynb #8a8f2af6
 def compress(
@@ -154,75 +175,106 @@ def compress(
     tokenizer: str | Path | None = None,
     say: Callable[[str], None] = print,
 ) -> dict:                            # the record, also written as compress.json
-    "Make a checkpoint smaller: remove channels, fold states, heal, measure before and after, write it. Raises CodesignError, in one line, before anything is computed where that is possible."
-    out = Path(out).expanduser()
-    if out.exists(): raise CodesignError(f"{out} is there already; give a folder that is not")
+    "Make a checkpoint smaller: remove channels, fold states, heal, measure before and after, write it. What cannot be done is refused in one line, before it calibrates."
+    typed(CompressSettings, vars(settings), "compress")
+    out = _writable(Path(out).expanduser())
     began, checkpoint = time.perf_counter(), open_checkpoint(path, tokenizer)
-    model, config = checkpoint.model, checkpoint.model.config
-    settings.check(config)
+    model = checkpoint.model.to("cuda" if torch.cuda.is_available() else "cpu")
     corpus = text.load_corpus(settings.data)
     data = LanguageData(corpus, checkpoint.tokenizer, *(text.token_stream(corpus, split, checkpoint.tokenizer) for split in ("train", "validation")))
-    say(f"{path}: {count_parameters(model)['total_parameters']:,} parameters, {flops_per_token(config):,} FLOPs a token; calibrating on {corpus.name}")
+    plan = _plan(model.config, settings, data)
+    say(f"{path}: {count_parameters(model)['total_parameters']:,} parameters, {flops_per_token(model.config):,} FLOPs a token; calibrating on {corpus.name}")
     with _threads(settings.threads), reproducible(settings.seed):
-        smaller, notes = _smaller(model, data, settings, say)
+        smaller, notes = _smaller(model, data, plan, settings, say)
         if settings.heal_steps:
             say(f"healing for {settings.heal_steps:,} steps of {settings.batch_size} x {settings.length} tokens")
             notes["ppl_word_before_healing"] = quality(smaller, data, settings.length)["ppl_word"]
-            _heal(smaller, data, settings, out, notes)
+            notes |= _heal(smaller, data, settings, _healing_folder(out, checkpoint, corpus, notes, settings))
         say(f"measuring: {settings.iterations} rounds of prefill in turns, perplexity of the validation split")
         measured = _measure(model, smaller, data, settings)
     record = plain(dict(status="done", **checkpoint.source, settings=vars(settings), notes=notes, **measured, environment=environment(), wall_s=round(time.perf_counter() - began, 1)))
-    _write(smaller, checkpoint.tokenizer, record, out, settings.uniform)
+    _write(smaller.cpu(), checkpoint.tokenizer, record, out, settings.uniform)
     return record
 
 
-def _smaller(model, data, settings, say):
+def _writable(out):
+    "The destination, if it can be written; its parent is made."
+    if out.exists(): raise CodesignError(f"{out} is there already; give a folder that is not")
+    try: out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error: raise CodesignError(f"{out} cannot be written: {error.strerror}; give another folder") from None
+    if not os.access(out.parent, os.W_OK): raise CodesignError(f"{out} cannot be written: no permission in {out.parent}; give another folder")
+    return out
+
+
+def _smaller(model, data, plan, settings, say):
     "The smaller model and what was done to it."
-    target, notes = flops_per_token(model.config) * settings.flops, {}
-    reduced = LayerwiseMambaConfig.from_dict(model.config.to_dict() | dict(d_state=[settings.states or N for N in model.config.d_state]))
-    smaller = model
-    if flops_per_token(reduced) > target:
-        scores = _scores(model, data, settings, say)
-        kept = (uniform_channels if settings.uniform else channels_within)(scores, reduced, target, settings.multiple)
-        smaller = remove_channels(model, kept).eval()
-        notes |= dict(certificate_of_removal=_removal_certificate(model, smaller, kept, data), kept_by_layer=smaller.config.d_inner)
-    if reduced.d_state != model.config.d_state:
+    notes, smaller = {}, model
+    if plan.removes:
+        scores = _scores(model, data, plan, settings, say)
+        kept = (uniform_channels if settings.uniform else channels_within)(scores, plan.reduced, plan.flops, settings.multiple)
+        smaller = remove_channels(model, kept).eval().to(model.device)
+        notes |= dict(certificate_of_removal=_removal_certificate(model, smaller, kept, data), kept_by_layer=smaller.config.d_inner, kept_sha256=_sha256([index.tolist() for index in kept]))
+    if plan.folds:
         say(f"folding {max(model.config.d_state)} states into {settings.states}")
         statistics = state_statistics(smaller, data.train, settings.calibration_tokens, settings.length)
-        smaller, folded = reduce(smaller, statistics, settings.states)
-        notes["kept_states_by_layer"] = [[int(n) for n in kept] for kept in folded["kept"]]
+        fold = "output" if max(model.config.d_state) <= JOINT_STATES else "moment"
+        smaller, folded = reduce(smaller, statistics, settings.states, fold=fold)
+        with torch.no_grad():
+            wanted = replaced_logits(folded["source"], _probe(data, smaller), folded["kept"], folded["folds"])
+            notes |= dict(certificate_of_folding=_certified(wanted, smaller, data), fold=fold, kept_states_by_layer=[[int(n) for n in kept] for kept in folded["kept"]])
     return smaller.eval(), notes
 
 
-def _scores(model, data, settings, say):
-    batch_of = batches(data.train, settings.length, settings.batch_size, settings.seed)
+def _scores(model, data, plan, settings, say):
     if settings.mask_steps:
         say(f"learning masks for {settings.mask_steps:,} steps, weights frozen")
-        return learn_masks(model, batch_of, settings.mask_steps, 1 - settings.flops, settings.batch_size)
+        batch_of = batches(data.train, settings.length, settings.batch_size, settings.seed)
+        return learn_masks(model, batch_of, settings.mask_steps, _share_to_remove(model.config, plan), settings.batch_size)
     say(f"weighing channels by what they contribute to {min(settings.calibration_tokens, len(data.train)):,} tokens")
     return channel_contributions(model, calibration_blocks(data.train, settings.calibration_tokens, settings.length, settings.batch_size))
 
 
-def _removal_certificate(model, smaller, kept, data):
-    masked = LayerwiseMambaForCausalLM(model.config).to(model.dtype).eval()
-    masked.load_state_dict(model.state_dict())
-    mask_channels(masked, kept)
-    probe = torch.as_tensor(np.asarray(data.validation[:512]).astype(np.int64)).view(4, 128)
-    with torch.no_grad(): difference = relative_difference(masked(probe, use_cache=False).logits, smaller(probe, use_cache=False).logits)
-    if difference > 1e-5: raise CodesignError(f"the smaller model differs from the masked one by {difference:.1e} of the largest logit; at most 1e-5 is allowed in float32")
+def _share_to_remove(config, plan):
+    "The cut that masks are pulled to, as a share of the whole model's FLOPs: folding states pays for a part of what was asked."
+    head = 2 * config.hidden_size * config.vocab_size
+    channels_stay = (plan.flops - head) / (flops_per_token(plan.reduced) - head)
+    return (1 - channels_stay) * (flops_per_token(config) - head) / flops_per_token(config)
+
+
+def _probe(data, model): return torch.as_tensor(np.asarray(data.validation[:min(512, len(data.validation)) // 4 * 4]).astype(np.int64)).view(4, -1).to(model.device)
+
+
+def _certified(wanted, smaller, data):
+    with torch.no_grad(): difference = relative_difference(wanted, smaller(_probe(data, smaller), use_cache=False).logits)
+    if difference > 1e-5: raise CodesignError(f"the smaller model differs by {difference:.1e} of the largest logit from the one that it must equal; at most 1e-5 is allowed in float32")
     return difference
 
 
-def _heal(model, data, settings, out, notes):
-    "Train with warm-up and cosine, with checkpoints beside the destination: the same command goes on where a killed one stopped."
+def _removal_certificate(model, smaller, kept, data):
+    masked = LayerwiseMambaForCausalLM(model.config).to(model.device).eval()
+    masked.load_state_dict(model.state_dict())
+    mask_channels(masked, kept)
+    with torch.no_grad(): return _certified(masked(_probe(data, model), use_cache=False).logits, smaller, data)
+
+
+def _sha256(value): return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def _healing_folder(out, checkpoint, corpus, notes, settings):
+    "Where healing keeps its checkpoints: beside the destination, under a name that stands for the model, the text and every setting that it depends on."
+    known = {name: value for name, value in plain(vars(settings)).items() if name not in ("iterations", "profile_length", "threads")}
+    name = _sha256([checkpoint.source["sha256"], checkpoint.tokenizer.backend_tokenizer.to_str(), corpus.hash, notes.get("kept_sha256"), notes.get("kept_states_by_layer"), known])
+    return out.with_name(f".{out.name}.healing-{name[:16]}")
+
+
+def _heal(model, data, settings, folder):
+    "Train with warm-up and cosine; the same command goes on where a killed one stopped."
     batch_of = batches(data.train, settings.length, settings.batch_size, settings.seed)
     first = settings.mask_steps                              # batches that the masks have not seen
-    folder = out.with_name(f".{out.name}.healing")
     plan = TrainingPlan(steps=settings.heal_steps, lr=settings.heal_lr, micro_batch_size=settings.batch_size, checkpoint_every=max(50, settings.heal_steps // 10))
-    losses = train(model, lambda step: batch_of(first + step), plan, folder=folder, fingerprint=json.dumps(plain(vars(settings)), sort_keys=True), tokens_per_step=settings.batch_size * settings.length)
+    losses = train(model, lambda step: batch_of(first + step), plan, folder=folder, fingerprint=folder.name, tokens_per_step=settings.batch_size * settings.length)
     model.eval()
-    notes |= dict(tokens_healing=settings.heal_steps * settings.batch_size * settings.length, last_loss=losses[-1] if losses else None)
-    if folder.exists(): shutil.rmtree(folder)
+    return dict(tokens_healing=settings.heal_steps * settings.batch_size * settings.length, last_loss=losses[-1] if losses else None)
 
 
 @contextmanager
@@ -235,29 +287,34 @@ def _threads(threads):
 # %% ../nbs/09_compress.ipynb #0e72d9c3
 def _measure(model, smaller, data, settings):
     "Size, FLOPs, perplexity and prefill latency of both, and their ratios."
-    again = LayerwiseMambaForCausalLM(model.config).to(model.dtype).eval()
+    again = LayerwiseMambaForCausalLM(model.config).to(model.device).eval()
     again.load_state_dict(model.state_dict())
-    ids = torch.as_tensor(np.asarray(data.validation[:settings.profile_length]).astype(np.int64))[None]
+    ids = torch.as_tensor(np.asarray(data.validation[:settings.profile_length]).astype(np.int64))[None].to(model.device)
     times = paired_latencies({name: prefill(m, ids) for name, m in (("before", model), ("after", smaller), ("before again", again))}, settings.iterations, warmup=3)
     def of(name, m):
         return dict(parameters=count_parameters(m)["total_parameters"], flops_per_token=flops_per_token(m.config), **quality(m, data, settings.length),
                     **{f"prefill_{key}": value for key, value in latency_summary(times[name]).items()})
+    null = ratio_with_interval(times["before again"], times["before"])
     return dict(before=of("before", model), after=of("after", smaller), latency_ratio=ratio_with_interval(times["after"], times["before"]),
-                latency_ratio_null=ratio_with_interval(times["before again"], times["before"]), profile_shape=[1, settings.profile_length])
+                latency_ratio_null=null, latency_null_holds=null["low"] <= 1 <= null["high"], profile_shape=[1, settings.profile_length])
 
 
 def _write(model, tokenizer, record, out, uniform):
-    "The whole folder, or nothing; read back before it gets its name."
-    partial = out.with_name(f".{out.name}.partial")
-    if partial.exists(): shutil.rmtree(partial)
-    partial.mkdir(parents=True)
-    (save_as_mamba if uniform else save_model)(model, partial)
-    tokenizer.save_pretrained(partial)
-    write_json(partial / "compress.json", record)
-    probe = torch.arange(16)[None] % model.config.vocab_size
-    with torch.no_grad(): again = relative_difference(model(probe, use_cache=False).logits, load_model(partial)(probe, use_cache=False).logits)
-    if again > 1e-6: raise CodesignError(f"{partial} does not read back as it was written: logits differ by {again:.1e}")
-    partial.rename(out)
+    "The whole folder, or nothing; read back before it gets its name. Only then are the checkpoints of healing removed."
+    unfinished = out.with_name(f".{out.name}.partial")
+    if unfinished.exists(): shutil.rmtree(unfinished)
+    unfinished.mkdir(parents=True)
+    try:
+        (save_as_mamba if uniform else save_model)(model, unfinished)
+        tokenizer.save_pretrained(unfinished)
+        write_json(unfinished / "compress.json", record)
+        probe = torch.arange(16)[None] % model.config.vocab_size
+        with torch.no_grad(): again = relative_difference(model(probe, use_cache=False).logits, load_model(unfinished)(probe, use_cache=False).logits)
+        if again > 1e-6: raise CodesignError(f"the model does not read back as it was written: logits differ by {again:.1e}")
+        unfinished.rename(out)
+    finally:
+        if unfinished.exists(): shutil.rmtree(unfinished)
+    for folder in out.parent.glob(f".{out.name}.healing-*"): shutil.rmtree(folder)
 
 
 def comparison(record: dict) -> str:
@@ -265,10 +322,11 @@ def comparison(record: dict) -> str:
     names = {"parameters": "parameters", "flops_per_token": "FLOPs a token", "prefill_ms_p50": f"prefill {'x'.join(map(str, record['profile_shape']))}, ms", "ppl_token": "perplexity, token", "ppl_word": "perplexity, word", "bits_per_byte": "bits per byte"}
     lines = [f"{'':<22}{'before':>16}{'after':>16}{'ratio':>9}"]
     for key, name in names.items():
-        if key not in record["before"]: continue
         before, after = record["before"][key], record["after"][key]
+        ratio = record["latency_ratio"]["ratio"] if key == "prefill_ms_p50" else after / before        # of latency: the median of the rounds' ratios
         digits = ",.0f" if isinstance(before, int) else ",.3f"
-        lines.append(f"{name:<22}{before:>16{digits}}{after:>16{digits}}{after / before:>9.3f}")
+        lines.append(f"{name:<22}{before:>16{digits}}{after:>16{digits}}{ratio:>9.3f}")
     ratio, null = record["latency_ratio"], record["latency_ratio_null"]
     lines.append(f"latency ratio {ratio['ratio']:.3f} [{ratio['low']:.3f}, {ratio['high']:.3f}]; a second copy of the original: {null['ratio']:.3f} [{null['low']:.3f}, {null['high']:.3f}]")
+    if not record["latency_null_holds"]: lines.append("the second copy's interval does not hold 1: something else kept the machine busy, so do not trust this latency")
     return "\n".join(lines)

@@ -592,7 +592,7 @@ def _order_metrics(statistics, orders, signal, csp, seed):
         order_stability=[order_stability(neighbour_frequency(s, csp.bootstrap, seed), order_of(r)) for s, r in zip(statistics, rhos)] if csp.bootstrap else [],
         effective_states=[effective_count(s.states.second) for s in statistics])
     by_layer = {k: list(map(float, v)) for k, v in by_layer.items() if v}
-    return {k: float(np.mean(v)) for k, v in by_layer.items()} | {f"{k}_by_layer": v for k, v in by_layer.items()}
+    return {k: float(np.mean(v)) for k, v in by_layer.items() if k != "null_p_value"} | {f"{k}_by_layer": v for k, v in by_layer.items()}
 
 
 def _certified(first, second, what):

@@ -84,14 +84,13 @@ def paired_latencies(
 ) -> dict[str, np.ndarray]:                         # name -> (iterations,) milliseconds
     "Interleaved timings; entry i of every array belongs to the same round. Raises CodesignError under 100 rounds."
     if iterations < 100: raise CodesignError(f"{iterations} timed rounds are too few; at least 100")
-    names, times = list(contestants), {name: np.empty(iterations) for name in contestants}
+    rng, names, times = np.random.default_rng(0), list(contestants), {name: np.empty(iterations) for name in contestants}
     gc.collect()
     enabled = gc.isenabled()
     gc.disable()
     try:
         for i in range(-warmup, iterations):
-            start = i % len(names)
-            for name in names[start:] + names[:start]:
+            for name in rng.permutation(names):          # not in one order: a model would always follow the same one
                 elapsed = _milliseconds(contestants[name])
                 if i >= 0: times[name][i] = elapsed
     finally:

@@ -561,9 +561,9 @@ def check_certificate(record: Record, records: dict) -> str | None:
 
 
 def check_iso_sparsity(record: Record, records: dict) -> str | None:
-    if record["parameters"]["group"] != "M_challenge" or not record["run"].startswith("04_"):
+    if not record["run"].startswith("04_"):
         return NotImplemented
-    partner = records.get(record["run"].replace("04_challenge", "02_sdm").replace("M_challenge", "M_sdm"))
+    partner = records.get(str(Node("02_sdm", record["parameters"]["size"], record["parameters"]["seed"], "M_sdm")))
     if partner is None:
         return "no record of M_sdm to compare with"
     ours, theirs = record.metrics["params_total"], partner.metrics["params_total"]

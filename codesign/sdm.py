@@ -217,7 +217,7 @@ def layer_importance(logits: Sequence[Tensor], kept: Sequence[Tensor]) -> list[d
 def learned_pruning_step(model: LayerwiseMambaForCausalLM, context: BuildContext) -> LayerwiseMambaForCausalLM:
     "Remove the channels that the learned logits rank last, down to the FLOPs target."
     if context.mask_logits is None: raise CodesignError("learned pruning needs the mask logits: give BuildContext(mask_logits=one (d_inner,) tensor a layer)")
-    reduction = context.settings.sdm.flops_reduction if context.settings else .25
+    reduction = context.flops_reduction or (context.settings.sdm.flops_reduction if context.settings else .25)
     kept = choose_channels(context.mask_logits, kept_for_target(model.config, reduction, context.width_multiple), context.width_multiple)
     context.notes["kept"] = kept
     return remove_channels(model, kept)
@@ -228,7 +228,7 @@ def pretrain_sdm(run: Run) -> dict:
     settings, data, base = run.settings, LanguageData.load(run), run.inputs["00_baseline/M_base"]
     recipe = RECIPES[run.parameters.group]
     sdm = settings.sdm if recipe.flops_reduction is None else replace(settings.sdm, flops_reduction=recipe.flops_reduction)
-    teacher = load_model(base.folder / "model") if sdm.distill else None
+    teacher = load_model(base.folder / "model").to("cuda" if torch.cuda.is_available() else "cpu") if sdm.distill else None
     masked, objective, plan, batch_of = pretrain(run, data, lambda model, plan: MaskObjective(model, sdm, branch_step(settings, plan.steps), teacher))
     seen = tokens_seen(batch_of, settings, plan)
     if seen["batches_sha256"] != base.metrics["batches_sha256"]: raise CodesignError(f"{run.node} did not train on the batches of {base['run']}: their digests differ; make both with the same data, steps and seed")

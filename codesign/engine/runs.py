@@ -197,7 +197,6 @@ class SDMSettings:
     flops_reduction: float = rule("0 to 1", 0.25)
     tau_start: float = rule("above 0", 5.0)
     tau_end: float = rule("above 0", 0.1)
-    anneal_fraction: float = rule("0 to 1", 0.8)
     ramp_fraction: float = rule("0 to 1", 0.2)
     initial_keep: float = rule("0 to 1", 0.95)
     straight_through: bool = True
@@ -733,11 +732,12 @@ def file_sha256(path: Path) -> str:
 def environment() -> dict:
     "Where a run was made: versions, threads, commit, peak resident memory in bytes."
     torch, transformers, scan = (sys.modules.get(name) for name in ("torch", "transformers", "codesign.engine.scan"))
+    device = "cuda" if torch and torch.cuda.is_available() else "cpu"
     threads = torch.get_num_threads() if torch else int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count())
     return {
         "python": platform.python_version(), "torch": getattr(torch, "__version__", None) and str(torch.__version__),
         "transformers": getattr(transformers, "__version__", None), "platform": platform.platform(),
-        "device": "cpu", "kernel": scan and scan.kernel_path("cpu"), "threads": threads, "commit": _commit(), "mem_peak_rss_bytes": _peak_memory(),
+        "device": torch.cuda.get_device_name() if device == "cuda" else device, "kernel": scan and scan.kernel_path(device), "threads": threads, "commit": _commit(), "mem_peak_rss_bytes": _peak_memory(),
     }
 
 
@@ -926,7 +926,7 @@ def _inputs(node, parameters):
             command = f"codesign {COMMANDS.get(needed.notebook, 'reproduce')} --size {needed.size} --seed {needed.seed} --group {needed.group} --study {parameters.study}"
             raise MissingRun(f"{node} needs {needed}, which study {parameters.study!r} does not have; make it with `{command}`")
         for name, asked in plain(asdict(lower)).items():
-            made = record["parameters"][name]
+            made = record["parameters"].get(name)        # a record may be older than a parameter
             if name in GRAPH[needed.notebook]["parameters"] and asked != made:
                 raise MissingRun(f"{node} needs {needed} at {name}={asked}, but study {parameters.study!r} has it at {name}={made}; use another study")
     return upstream(node, parameters)
