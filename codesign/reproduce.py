@@ -26,8 +26,8 @@ from pathlib import Path
 import typer
 
 from .engine.runs import (
-    COMMANDS, CONFIGS, CONTROLS_TABLE, DATA, EMBEDDED_TASKS, GRAPH, GROUPS_TABLE, PACKAGE, RECIPES_TABLE, SIZES, TASKS, CodesignError, MissingRun, Node,
-    ParameterError, Parameters, Record, closest, execute, file_sha256, load_settings, locked, needs, passed_on, plain, read_record,
+    BESIDE, COMMANDS, CONFIGS, CONTROLS_TABLE, DATA, EMBEDDED_TASKS, GRAPH, GROUPS_TABLE, PACKAGE, RECIPES_TABLE, SIZES, TASKS, CodesignError, MissingRun, Node,
+    ParameterError, Parameters, Record, closest, execute, file_sha256, listed_needs, load_settings, locked, needs, passed_on, plain, read_record,
     read_yaml, repository, run_folder, study_folder, study_records, typed, why_not_done, write_json)
 
 # %% ../nbs/08_reproduce.ipynb #7b4f1fc0
@@ -57,7 +57,7 @@ class Grid:
         for seed in self.seeds:
             for notebook, entry in GRAPH.items():
                 for group in entry["groups"]:
-                    if self._wants(group) and not reads_all(Node(notebook, self.size, seed, group)):
+                    if self._wants(notebook, group) and not reads_all(Node(notebook, self.size, seed, group)):
                         add(Node(notebook, self.size, seed, group))
         return [*ordered, *self.readers()]
 
@@ -77,13 +77,16 @@ class Grid:
         return Parameters.checked(node.notebook, size=node.size, seed=node.seed, group=node.group, data=self.data, tasks=self.tasks,
                                   study=self.study, steps=self.steps, examples=self.examples, epochs=self.epochs, threads=self.threads)
 
-    def _wants(self, group):
-        return group in self.groups if group in RECIPES_TABLE else set(self.groups) >= set(GROUPS_TABLE)
+    def _wants(self, notebook, group):
+        "A recipe if it was asked for; what takes several together if all of them were."
+        listed = listed_needs(notebook, group)
+        together = set(GROUPS_TABLE) if isinstance(listed, str) else {key.split("/")[1] for key in listed}
+        return group in self.groups if group in RECIPES_TABLE else group not in GRAPH[notebook].get("on_demand", ()) and together <= set(self.groups)
 
 
 def reads_all(node: Node) -> bool:
     "Whether the run reads every record it finds, instead of needing certain ones."
-    return isinstance(GRAPH[node.notebook]["groups"][node.group], str)
+    return isinstance(listed_needs(node.notebook, node.group), str)
 
 
 def runs_alone(node: Node) -> bool:
@@ -412,7 +415,7 @@ HELP = {
     "02_sdm": "Pre-train with masks and remove channels (M_sdm).",
     "03_sgh_peft": "Fine-tune a group on the tasks.",
     "04_challenge": "Prune by magnitude to M_sdm's parameter count (M_challenge and its variants), or at random (C_random).",
-    "05_profiling": "Measure latency, throughput, FLOPs and memory of all groups.",
+    "05_profiling": "Measure latency, throughput, FLOPs and memory: all groups, some side by side, or saved models.",
     "06_results": "Make tables, figures, verdicts and report of a study again, from its records.",
 }
 
@@ -447,8 +450,50 @@ def _finetune(size: str = None, seed: str = None, group: str = None, data: str =
             print(f"predictions {_shown(path)}")
 
 
+def _profile(size: str = None, seed: str = None, group: str = typer.Option(None, help="all, controls, shapes, trials, a recipe, or the folder of a saved model"),
+             against: str = typer.Option(None, help="recipes, or folders of saved models, that it is compared with; of a recipe M_base and M_challenge unless given"),
+             data: str = None, tasks: str = None, study: str = None, threads: str = None,
+             device: str = typer.Option("cpu", help="for saved models: cpu, cuda"), out: str = typer.Option(None, help="for saved models: the record's file, profile.json unless given")):
+    from codesign.profiling import profile_table
+
+    if any("/" in name or Path(name).is_dir() for name in _listed(group)[:1]):
+        return _profile_folders((group, *_listed(against)), size or "small", threads, device, Path(out or "profile.json"))
+    if against is not None or group in RECIPES_TABLE:
+        group = BESIDE.join((group or "", *(_listed(against) or [name for name in ("M_base", "M_challenge") if name != group])))
+    record = make_run("05_profiling", size=size, seed=seed, group=group, data=data, tasks=tasks, study=study, threads=threads)
+    print(f"record {_shown(record.folder / 'record.json')}\n{profile_table(record.metrics)}")
+
+
+def _profile_folders(folders, size, threads, device, out):
+    "Times saved models at the shapes of a size's settings; the record is written beside nothing else."
+    from codesign.profiling import profile_folders, profile_table
+
+    if out.exists():
+        raise ParameterError(f"{out} exists; give another file with --out, so that no record is lost")
+    set_threads(_count("threads", threads, 1)) if threads else None
+    content = profile_folders(folders, load_settings(size).profile, device)
+    write_json(out, content)
+    print(f"record {_shown(out.resolve())}\n{profile_table(content['metrics'])}")
+
+
+@app.command("compare", help="Set the medians of two profiling records side by side, if they were timed alike; else say what differs.")
+def _compare(first: str, second: str):
+    from codesign.profiling import compare_records
+
+    records = []
+    for path in (first, second):
+        try:
+            records.append(json.loads(Path(path).read_text(encoding="utf-8")))
+        except (OSError, ValueError) as error:
+            raise ParameterError(f"{path} is not a record: {error}; give two record.json of 05_profiling") from None
+    rows = compare_records(*records)
+    print(f"{'':<44}{'first':>12}{'second':>12}{'ratio':>9}   (not paired: timed at different moments)")
+    for name, row in rows.items():
+        print(f"{name:<44}{row['first']:>12.3f}{row['second']:>12.3f}{row['ratio']:>9.3f}")
+
+
 for _notebook, _name in COMMANDS.items():
-    app.command(_name, help=HELP[_notebook])(_finetune if _notebook == "03_sgh_peft" else _command(_notebook))
+    app.command(_name, help=HELP[_notebook])({"03_sgh_peft": _finetune, "05_profiling": _profile}.get(_notebook) or _command(_notebook))
 
 
 @app.command("reproduce", help="Make every run of a study that is not done, by Snakemake and papermill.")
@@ -528,16 +573,21 @@ def _one_line(error):
 # %% ../nbs/08_reproduce.ipynb #697ec676
 def validate(study: str, size: str | None = None, groups=tuple(RECIPES_TABLE)) -> list[tuple[str, str, str | None]]:
     "Checks every record of a study; returns rows (run, check, problem or None). Raises MissingRun if there is no record."
-    records = {name: record for name, record in study_records(study, size).items() if record["parameters"]["group"] in (*groups, "all")}
+    records = {name: record for name, record in study_records(study, size).items() if _is_of(record["parameters"]["group"], groups)}
     if not records:
         raise MissingRun(f"study {study!r} has no records{f' of size {size}' if size else ''}; make some with `codesign reproduce --study {study}`")
-    rows = [(str(node), "record", "there is none") for node in _expected(study) if node.group in (*groups, "all") and str(node) not in records]
+    rows = [(str(node), "record", "there is none") for node in _expected(study) if _is_of(node.group, groups) and str(node) not in records]
     for name, record in records.items():
         for check, function in CHECKS.items():
             problem = function(record, records)
             if problem is not NotImplemented:
                 rows.append((name, check, problem))
     return rows
+
+
+def _is_of(group, groups):
+    "Whether a record's group is one of `groups`, or takes several together."
+    return group in groups or group not in RECIPES_TABLE
 
 
 def _expected(study):

@@ -780,7 +780,7 @@ def layers_figure(analysis: Analysis) -> Figure:
 def latency_figure(analysis: Analysis) -> Figure:
     "Paired latency ratios to M_base, one bar per seed, with the null control: M_base against a second copy of itself."
     figure, axes = _canvas(9.6, 3.9, 1, 2, sharey=True)
-    runs = sorted((r for r in analysis.records if _notebook(r) == "05_profiling"), key=lambda r: r["parameters"]["seed"])
+    runs = sorted((r for r in analysis.records if _notebook(r) == "05_profiling" and r["parameters"]["group"] == "all"), key=lambda r: r["parameters"]["seed"])
     names = ["M_base twice (null)", *(group for group in GROUPS_TABLE if group != "M_base")]
     for ax, what, label in zip(axes[0], ("latency_prefill", "latency_decode_batch1"), ("prefill", "decoding, batch 1")):
         for number, record in enumerate(runs):

@@ -4,14 +4,15 @@
 
 # %% auto #0
 __all__ = ['RULES', 'SECTIONS', 'PACKAGE', 'CONFIGS', 'SIZES', 'GROUPS_TABLE', 'CONTROLS_TABLE', 'RECIPES_TABLE', 'TASKS',
-           'EMBEDDED_TASKS', 'DATA', 'GRAPH', 'SCHEMA', 'WAIT_IN_SCRATCH', 'COMMANDS', 'CodesignError',
+           'EMBEDDED_TASKS', 'DATA', 'GRAPH', 'BESIDE', 'SCHEMA', 'WAIT_IN_SCRATCH', 'COMMANDS', 'CodesignError',
            'ParameterError', 'DataError', 'MissingRun', 'RunLocked', 'closest', 'rule', 'typed', 'ModelSettings',
            'PretrainSettings', 'SDMSettings', 'CSPSettings', 'FinetuneSettings', 'ProfileSettings', 'Settings',
-           'read_yaml', 'load_settings', 'repository', 'notebooks_folder', 'load_graph', 'Node', 'needs', 'Parameters',
-           'studies_folder', 'study_folder', 'run_folder', 'notebook_path', 'code_hashes', 'Undeclared',
-           'declared_settings', 'write_atomic', 'write_json', 'plain', 'Record', 'read_record', 'study_records',
-           'locked', 'Run', 'file_sha256', 'environment', 'keep_freed_memory', 'settings_of', 'identity', 'upstream',
-           'for_node', 'why_not_done', 'is_done', 'make', 'declared_parameters', 'passed_on', 'execute']
+           'read_yaml', 'load_settings', 'repository', 'notebooks_folder', 'load_graph', 'Node', 'needs',
+           'listed_needs', 'Parameters', 'studies_folder', 'study_folder', 'run_folder', 'notebook_path', 'code_hashes',
+           'Undeclared', 'declared_settings', 'write_atomic', 'write_json', 'plain', 'Record', 'read_record',
+           'study_records', 'locked', 'Run', 'file_sha256', 'environment', 'keep_freed_memory', 'settings_of',
+           'identity', 'upstream', 'for_node', 'why_not_done', 'is_done', 'make', 'declared_parameters', 'passed_on',
+           'execute']
 
 # %% ../../nbs/engine/runs.ipynb #359c46f3
 import ast
@@ -255,8 +256,12 @@ class ProfileSettings:
     memory_budget_bytes: int = rule("1 or more")
     batch_size: int = rule("1 or more", 8)
     length: int = rule("1 or more", 512)
-    iterations: int = rule("100 or more", 100)
+    iterations: int = rule("100 or more", 200)
     warmup: int = rule("0 or more", 10)
+    precision: str = rule(("fp32", "bf16"), "fp32")
+    scaling_lengths: tuple[int, ...] = rule("at least 1, all", (256, 1024, 4096, 16384))     # at batch 1
+    scaling_rounds: int = rule("1 or more", 5)
+    trials: int = rule("1 or more", 20)              # repeats of the controls, null and plant
 
 
 SECTIONS = {
@@ -363,6 +368,7 @@ def load_graph() -> dict:
 
 
 GRAPH = load_graph()
+BESIDE = "~"     # between the names of groups that a notebook with `side_by_side` takes together
 
 
 @dataclass(frozen=True)
@@ -383,9 +389,19 @@ class Node:
 
 def needs(node: Node, graph: dict = GRAPH) -> dict[str, Node]:
     "The runs that `node` needs, by 'notebook/group'; none for a notebook that reads every record it finds."
-    listed = graph[node.notebook]["groups"][node.group]
+    listed = listed_needs(node.notebook, node.group, graph)
     listed = [] if isinstance(listed, str) else listed
     return {key: Node(key.split("/")[0], node.size, node.seed, key.split("/")[1]) for key in listed}
+
+
+def listed_needs(notebook: str, group: str, graph: dict = GRAPH) -> list[str] | str:
+    "What the graph lists for a group of a notebook; for groups side by side, as in 'M_csp~M_base', the model and the adapters of each."
+    entry = graph[notebook]
+    if BESIDE not in group or not entry.get("side_by_side"):
+        return entry["groups"][group]
+    recipes = {member: RECIPES_TABLE[member] for member in group.split(BESIDE)}
+    tuned = [f"03_sgh_peft/{member}" for member, recipe in recipes.items() if recipe["finetuning"] != "full" and member in graph["03_sgh_peft"]["groups"]]
+    return list(dict.fromkeys([*(recipe["backbone"] for recipe in recipes.values()), *tuned]))
 
 # %% ../../nbs/engine/runs.ipynb #7b8faea3
 @dataclass(frozen=True)
@@ -409,7 +425,7 @@ class Parameters:
         groups = tuple(_known("notebook", notebook, GRAPH) and GRAPH[notebook]["groups"])
         self = typed(cls, {"group": groups[0], **values}, notebook)
         _known("size", self.size, SIZES)
-        _known("group", self.group, groups, RECIPES_TABLE)
+        _known_group(self.group, groups, GRAPH[notebook].get("side_by_side", False))
         for task in self.tasks:
             _known("task", task, TASKS)
         if not self.tasks or len(set(self.tasks)) < len(self.tasks):
@@ -431,6 +447,21 @@ def _known(what, value, options, elsewhere=()):
         why = " is not made by this notebook" if value in elsewhere else f" is unknown{closest(value, [*options, *elsewhere])}"
         raise ParameterError(f"{what}={value!r}{why}; valid: {', '.join(options)}".replace("?;", "?"))
     return True
+
+
+def _known_group(group, groups, side_by_side):
+    members = group.split(BESIDE)
+    if not side_by_side or len(members) == 1:
+        hint = f", or recipes side by side such as M_csp{BESIDE}M_base" if side_by_side and group in RECIPES_TABLE else ""
+        try:
+            _known("group", group, groups, RECIPES_TABLE)
+        except ParameterError as error:
+            raise ParameterError(f"{error}{hint}") from None
+        return
+    for member in members:
+        _known("group", member, RECIPES_TABLE)
+    if len(set(members)) < len(members):
+        raise ParameterError(f"group={group!r} must name each group once")
 
 
 def _known_data(data):
@@ -798,7 +829,7 @@ def identity(node: Node, parameters: Parameters, inputs: dict[str, Record]) -> d
 
 def upstream(node: Node, parameters: Parameters) -> dict[str, Record | None]:
     "The records that `node` needs, None where one is missing; for a notebook that reads all, those that are there."
-    if isinstance(GRAPH[node.notebook]["groups"][node.group], str):
+    if isinstance(listed_needs(node.notebook, node.group), str):
         records = study_records(parameters.study, node.size)
         return {name: record for name, record in records.items() if not name.startswith(f"{node.notebook}/")}
     return {key: read_record(run_folder(parameters.study, needed)) for key, needed in needs(node).items()}

@@ -6,16 +6,16 @@
 __all__ = ['paired_latencies', 'ratio_with_interval', 'drift', 'comparisons', 'latency_summary', 'measurement', 'Conditions',
            'refuse_unlike']
 
-# %% ../../nbs/engine/timing.ipynb #46ab8eeb
+# %% ../../nbs/engine/timing.ipynb #1e90f39c
 import gc
 import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
 from torch.utils.benchmark import Measurement, TaskSpec
-from tqdm.auto import tqdm
 
 from .machine import seconds_of
 from .runs import CodesignError
@@ -26,7 +26,7 @@ def paired_latencies(
     iterations: int = 200,                          # timed rounds
     warmup: int = 10,                               # rounds before
     device: str | torch.device = "cpu",             # where they run; on a GPU they are timed by CUDA events
-    title: str | None = None,                       # of a progress bar; None: no bar
+    title: str | None = None,                       # of a line every 15 seconds; None: none
 ) -> dict[str, np.ndarray]:                         # name -> (iterations,) milliseconds
     "Interleaved timings; entry i of every array belongs to the same round. Raises CodesignError under 100 rounds."
     if iterations < 100: raise CodesignError(f"{iterations} timed rounds are too few; at least 100")
@@ -35,10 +35,15 @@ def paired_latencies(
     enabled = gc.isenabled()
     gc.disable()
     try:
-        for i in tqdm(range(-warmup, iterations), desc=title, disable=title is None, leave=False, mininterval=2):
+        began = said = time.monotonic()
+        for i in range(-warmup, iterations):
             for name in rng.permutation(names):
                 elapsed = 1e3 * seconds_of(contestants[name], device)
                 if i >= 0: times[name][i] = elapsed
+            now, done = time.monotonic(), i + warmup + 1
+            if title and now - said > 15:
+                said = now
+                print(f"{title}: round {i + 1} of {iterations}, {(iterations - i - 1) * (now - began) / done:,.0f} s left", flush=True)
     finally:
         if enabled: gc.enable()
     return times
@@ -76,14 +81,16 @@ def drift(numerator: np.ndarray, denominator: np.ndarray, resamples: int = 2000,
 def comparisons(
     times: dict[str, np.ndarray],     # name -> (n,) milliseconds, of `paired_latencies`
     against: str,                     # whose time is 1
-    null: str,                        # the second copy of `against`
+    null: str,                        # a second copy
+    original: str | None = None,      # of whom; None: of `against`
 ) -> dict[str, dict]:
-    "For every contestant the ratio to `against` with its interval, its drift, and in `found`: slower, faster, nothing, or why nothing can be said."
+    "For every contestant the ratio to `against` with its interval, its drift, and in `found`: slower, faster, nothing, or drift; of the null nothing or off."
     rows = {name: ratio_with_interval(values, times[against]) | dict(drift=drift(values, times[against])) for name, values in times.items() if name != against}
-    holds = rows[null]["low"] <= 1 <= rows[null]["high"]
+    control = ratio_with_interval(times[null], times[original or against])
+    low, high = min(1, control["low"]), max(1, control["high"])
     for name, row in rows.items():
-        row["found"] = ("not to be trusted: the null control is off" if not holds and name != null else "not to be trusted: it drifted" if not row["drift"]["steady"]
-                        else "slower" if row["low"] > 1 else "faster" if row["high"] < 1 else "nothing")
+        if name == null: row["found"] = "nothing" if row["low"] <= 1 <= row["high"] else "off"
+        else: row["found"] = "drift" if not row["drift"]["steady"] else "slower" if row["low"] > high else "faster" if row["high"] < low else "nothing"
     return rows
 
 # %% ../../nbs/engine/timing.ipynb #7160d619
