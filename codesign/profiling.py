@@ -211,11 +211,10 @@ def side_by_side(
     "Interleaved prefill, and decode timings a token, of all models. Raises CodesignError for models with different vocabularies or devices."
     _check_alike(models)
     base, device = models[against], models[against].device
-    null = copy.deepcopy(base)
-    everyone = {**models, NULL.format(against): null}
+    everyone = {**models, NULL.format(against): copy.deepcopy(base)}
     def ids(length): return torch.zeros(settings.batch_size, length, dtype=torch.long, device=device)
     contestants = {name: prefill(model, ids(settings.length)) for name, model in everyone.items()}
-    contestants[PLANTED.format(against)] = prefill(base, ids(round((1 + PLANT) * settings.length)))
+    contestants[PLANTED.format(against)] = prefill(copy.deepcopy(base), ids(round((1 + PLANT) * settings.length)))
     timed = partial(paired_latencies, iterations=settings.iterations, warmup=settings.warmup, device=device)
     times = {"prefill": timed(contestants, title=title and f"{title}: prefill")}
     for batch in settings.decode_batches if decoding else ():
