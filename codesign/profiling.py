@@ -5,11 +5,11 @@
 # %% auto #0
 __all__ = ['PLANT', 'NULL', 'PLANTED', 'OPERATIONS', 'linear_flops_per_token', 'adapter_flops_per_token', 'count_flops',
            'prefill', 'decode', 'graphed', 'variants', 'cache_bytes_per_sequence', 'checkpoint_bytes',
-           'measure_latency', 'checked_device', 'side_by_side', 'all_comparisons', 'conditions', 'compare_records',
-           'doubling', 'throughput', 'training_memory', 'inference_memory', 'operation_costs', 'predicted_seconds',
-           'predicted_peak_bytes', 'predicted_ratios', 'operation_table', 'roofline_figure', 'scaling_axes', 'scaling',
-           'scaling_figure', 'study_shapes', 'even_widths', 'profile', 'profile_table', 'profile_folders',
-           'compare_training_step', 'ratio_figure']
+           'measure_latency', 'planted_length', 'side_by_side', 'all_comparisons', 'conditions', 'timed_at',
+           'compare_records', 'doubling', 'throughput', 'training_memory', 'resident_memory', 'inference_memory',
+           'operation_costs', 'predicted_seconds', 'predicted_peak_bytes', 'predicted_ratios', 'operation_table',
+           'roofline_figure', 'scaling_axes', 'scaling', 'scaling_figure', 'study_shapes', 'even_widths', 'profile',
+           'profile_table', 'ratio_figure', 'profile_folders', 'compare_training_step']
 
 # %% ../nbs/05_profiling.ipynb #aafa9ea7
 import copy
@@ -31,8 +31,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from .baseline import GROUPS, RECIPES, LayerwiseMambaConfig, LayerwiseMambaForCausalLM, config_of, count_parameters, flops_per_token, load_model, quietly
 from .csp import csp_orders, permute_states, random_orders, state_statistics
-from .engine.machine import Ceilings, EnergyMeter, machine, measure_ceilings, pinning, seconds_of
-from .engine.memory import memory_split, peak_memory, profiled
+from .engine.decoding import MAX_BATCH
+from .engine.machine import Ceilings, EnergyMeter, checked_device, machine, measure_ceilings, pinning, seconds_of
+from .engine.memory import in_fresh_process, memory_split, peak_memory, profiled, resident_peak
 from .engine.runs import BESIDE, CodesignError, ProfileSettings, Run, environment, file_sha256, keep_freed_memory, plain
 from .engine.scan import kernel_path, scan_backend
 from .engine.timing import Conditions, comparisons, latency_summary, measurement, paired_latencies, refuse_unlike
@@ -48,7 +49,8 @@ def linear_flops_per_token(config: LayerwiseMambaConfig) -> int:
 
 def adapter_flops_per_token(model: nn.Module) -> int:
     "Forward FLOPs a token of LoRA's products while they are not merged; IA3 multiplies element by element and counts as nothing."
-    products = ((layer, name) for layer in model.modules() if hasattr(layer, "lora_A") for name in getattr(layer, "active_adapters", ()) if name in layer.lora_A)
+    products = ((layer, name) for layer in model.modules() if hasattr(layer, "lora_A") and not layer.merged and not layer.disable_adapters
+                for name in layer.active_adapters if name in layer.lora_A)
     return sum(2 * layer.lora_A[name].weight.numel() + 2 * layer.lora_B[name].weight.numel() for layer, name in products)
 
 
@@ -151,14 +153,29 @@ def graphed(function: Callable[[], object]) -> Callable[[], None]:
     torch.cuda.current_stream().wait_stream(side)
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph): function()
-    return graph.replay
+
+    def replay(kept=function):           # what the function holds has to stay where the graph reads it
+        graph.replay()
+    return replay
 
 
-def variants(model: LayerwiseMambaForCausalLM, ids: Tensor, decode_tokens: int, compiler: str = "inductor") -> dict[str, Callable[[], object]]:
-    "The ways in which prefill of `ids` (B, L), and decoding of one sequence, can run on the model's device."
-    found = {"prefill": prefill(model, ids), "prefill, compiled": prefill(torch.compile(model, backend=compiler), ids),
-             "decode": decode(model, 1, decode_tokens), "decode, module by module": decode(model, 1, decode_tokens, fused=False)}
-    return found | ({"prefill, CUDA graph": graphed(prefill(model, ids))} if ids.is_cuda else {})
+def variants(
+    model: LayerwiseMambaForCausalLM,
+    ids: Tensor,                     # (B, L) of the prefill
+    decode_tokens: int,
+    compiler: str = "inductor",      # backend of torch.compile
+) -> tuple[dict[str, Callable], dict[str, str]]:     # those that can run here, and why the others cannot
+    "The ways in which prefill, and decoding of one sequence, can run on the model's device; each has run once."
+    ways = {"prefill": lambda: prefill(model, ids), "prefill, compiled": lambda: prefill(torch.compile(model, backend=compiler), ids), "prefill, CUDA graph": lambda: graphed(prefill(model, ids)),
+            "decode": lambda: decode(model, 1, decode_tokens), "decode, module by module": lambda: decode(model, 1, decode_tokens, fused=False)}
+    can, cannot = {}, {}
+    for name, way in ways.items():
+        try:
+            run = way()
+            run()
+            can[name] = run
+        except Exception as error: cannot[name] = f"{type(error).__name__}: {error}".splitlines()[0][:200]      # goes into the record
+    return can, cannot
 
 # %% ../nbs/05_profiling.ipynb #3865f22e
 def cache_bytes_per_sequence(model: LayerwiseMambaForCausalLM) -> int:
@@ -181,24 +198,21 @@ def measure_latency(
     warmup: int = 3,
 ) -> dict[str, float]:
     "Prefill latency of one model alone; for comparisons use `side_by_side`. Raises CodesignError for a device that is not here."
-    model = getattr(model, "model", model).to(checked_device(device)).eval()
-    ids = torch.zeros(*shape, dtype=torch.long, device=model.device)
+    device = checked_device(device)
+    model = getattr(model, "model", model).to(device).eval()
+    ids = torch.zeros(*shape, dtype=torch.long, device=device)
     summary = latency_summary(paired_latencies({"model": prefill(model, ids)}, iterations, warmup, device)["model"])
     return dict(mean_latency_ms=summary["ms_mean"], p50_latency_ms=summary["ms_p50"], p95_latency_ms=summary["ms_p95"], p99_latency_ms=summary["ms_p99"],
                 latency_ms_per_token=summary["ms_p50"] / math.prod(shape), iterations=iterations, kernel=kernel_path(model.device), threads=torch.get_num_threads())
 
+# %% ../nbs/05_profiling.ipynb #5628d65d
+PLANT = 0.05      # extra work of the planted slowdown; at least 8 tokens
+NULL, PLANTED = "{}, second copy", "{}, more tokens"
 
-def checked_device(device: str | torch.device) -> torch.device:
-    "The device, if this machine has it. Raises CodesignError otherwise, naming those that are here."
-    here = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
-    try: found = torch.device(device)
-    except RuntimeError: raise CodesignError(f"device {str(device)!r} is unknown; here: {', '.join(here)}") from None
-    if f"{found.type}:{found.index or 0}" not in here and str(found) not in here: raise CodesignError(f"device {str(device)!r} is not on this machine; here: {', '.join(here)}")
-    return found
 
-# %% ../nbs/05_profiling.ipynb #a88b97cb
-PLANT = 0.05      # extra work of the planted slowdown
-NULL, PLANTED = "{}, second copy", "{}, 5% more tokens"
+def planted_length(length: int) -> int:
+    "Tokens that the plant reads where the others read `length`."
+    return max(length + 8, round((1 + PLANT) * length))
 
 
 def side_by_side(
@@ -211,16 +225,23 @@ def side_by_side(
     "Interleaved prefill, and decode timings a token, of all models. Raises CodesignError for models with different vocabularies or devices."
     _check_alike(models)
     base, device = models[against], models[against].device
-    everyone = {**models, NULL.format(against): copy.deepcopy(base)}
+    everyone = {**models, NULL.format(against): _copy(base)}
     def ids(length): return torch.zeros(settings.batch_size, length, dtype=torch.long, device=device)
     contestants = {name: prefill(model, ids(settings.length)) for name, model in everyone.items()}
-    contestants[PLANTED.format(against)] = prefill(copy.deepcopy(base), ids(round((1 + PLANT) * settings.length)))
+    contestants[PLANTED.format(against)] = prefill(_copy(base), ids(planted_length(settings.length)))
     timed = partial(paired_latencies, iterations=settings.iterations, warmup=settings.warmup, device=device)
     times = {"prefill": timed(contestants, title=title and f"{title}: prefill")}
     for batch in settings.decode_batches if decoding else ():
         series = timed({name: decode(model, batch, settings.decode_tokens) for name, model in everyone.items()}, title=title and f"{title}: decode, batch {batch}")
         times[f"decode_batch{batch}"] = {name: values / settings.decode_tokens for name, values in series.items()}
     return times
+
+
+def _copy(model):
+    "A second copy, without the decoder, which may hold a CUDA graph and belongs to the first."
+    decoder, model._decoder = model._decoder, None
+    try: return copy.deepcopy(model)
+    finally: model._decoder = decoder
 
 
 def _check_alike(models):
@@ -245,6 +266,12 @@ def conditions(device: torch.device, dtype: torch.dtype, **changes) -> Condition
     return Conditions(**dict(kernel=kernel_path(device), device=str(device), machine=machine(device), threads=torch.get_num_threads(), pinning=pinning(),
                              dtype=str(dtype).removeprefix("torch."), compiled=False, cuda_graph=False, torch=str(torch.__version__)) | changes)
 
+
+def timed_at(device: torch.device, dtype: torch.dtype, settings: ProfileSettings, **more) -> dict:
+    "Conditions, shapes and rounds, as a record states them; prefill runs operation by operation, decoding as the model does it."
+    decoding = "CUDA graph" if device.type == "cuda" else f"one compiled call a token up to batch {MAX_BATCH}, above that module by module"
+    return asdict(conditions(device, dtype)) | dict(decoding=decoding, prefill_shape=[settings.batch_size, settings.length], decode_tokens=settings.decode_tokens, iterations=settings.iterations) | more
+
 # %% ../nbs/05_profiling.ipynb #f955a9a3
 def compare_records(first: dict, second: dict) -> dict[str, dict[str, float]]:
     """Median latencies of the models of two records of this chapter and their ratios, first over second, not paired.
@@ -252,11 +279,15 @@ def compare_records(first: dict, second: dict) -> dict[str, dict[str, float]]:
     Raises CodesignError, naming the difference, unless kernel, device, machine, threads, precision, variant, shapes and PyTorch are alike.
     """
     for record in (first, second):
-        if "path" not in record["metrics"]: raise CodesignError(f"{record['run']} holds no timings; give two records of 05_profiling")
-    refuse_unlike(first["metrics"]["path"], second["metrics"]["path"], ("prefill_shape", "decode_tokens"))
+        metrics = record.get("metrics") if isinstance(record, dict) else None
+        if not isinstance(metrics, dict) or not {"path", "groups"} <= set(metrics):
+            raise CodesignError(f"{record.get('run', 'this file') if isinstance(record, dict) else 'this file'} holds no timings of models; give two records that codesign profile has left")
+    refuse_unlike(first["metrics"]["path"], second["metrics"]["path"], ("decoding", "prefill_shape", "decode_tokens"))
     rows, other = first["metrics"]["groups"], second["metrics"]["groups"]
+    common = [name for name in rows if name in other]
+    if not common: raise CodesignError(f"the two records have no model in common: {', '.join(rows)} against {', '.join(other)}; use codesign profile --group A --against B")
     return {f"{name}, {what}": dict(first=rows[name][what], second=other[name][what], ratio=rows[name][what] / other[name][what])
-            for name in rows if name in other for what in rows[name] if what.startswith("latency_") and what.endswith("ms_p50") and what in other[name]}
+            for name in common for what in rows[name] if what.startswith("latency_") and what.endswith("ms_p50") and what in other[name]}
 
 # %% ../nbs/05_profiling.ipynb #5dd7499d
 def doubling(first: int = 1) -> Iterator[int]:
@@ -305,7 +336,7 @@ def _tokens_per_s(model, batch, length, repeats, per_sequence):
 
 def _out_of_memory(error):
     "Whether an error says that memory ran out: on a GPU it has a type of its own, on a CPU PyTorch raises a RuntimeError."
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(words in str(error) for words in ("can't allocate memory", "not enough memory", "out of memory"))
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(words in str(error) for words in ("can't allocate memory", "not enough memory", "out of memory", "ALLOC_FAILED"))
 
 # %% ../nbs/05_profiling.ipynb #241d051e
 def training_memory(model: nn.Module, batch: int, length: int) -> dict[str, int | None]:
@@ -326,6 +357,28 @@ def training_memory(model: nn.Module, batch: int, length: int) -> dict[str, int 
     return dict(mem_weights_bytes=split.weights, mem_gradients_at_peak_bytes=split.gradients, mem_gradients_bytes=gradients, mem_optimizer_bytes=split.optimizer,
                 mem_activations_bytes=split.activations, mem_train_peak_bytes=split.total, mem_train_peak_allocator_bytes=split.measured_peak,
                 mem_train_reserved_bytes=split.reserved, mem_train_fragmentation_bytes=split.fragmentation)
+
+
+def resident_memory(config: dict, batch: int, length: int, training: bool) -> dict[str, int | None]:
+    """Bytes that a model of a shape, random weights, and one prefill or training step add to a process of its own; beside them the allocator's peak.
+
+    What is resident beyond that peak is fragmentation and other libraries' scratch. None where the system does not tell.
+    """
+    name = "train" if training else "inference"
+    def small(**changes): return LayerwiseMambaForCausalLM(LayerwiseMambaConfig(**{**config, **changes}))
+    layers = dict(num_hidden_layers=1, d_inner=config["d_inner"][:1], d_state=config["d_state"][:1])
+    _one_pass(small(**layers), 1, 16, training)      # loads and compiles what every size needs
+    allocated = []
+    resident = resident_peak(lambda: allocated.append(_one_pass(small(), batch, length, training)))
+    return {f"mem_resident_{name}_bytes": resident, f"mem_resident_{name}_over_allocated_bytes": None if resident is None else resident - allocated[0]}
+
+
+def _one_pass(model, batch, length, training):
+    "The peak of `training_memory` or `inference_memory` by owner, of a step that has run without instruments before."
+    measure = training_memory if training else inference_memory
+    ids = torch.zeros(batch, length, dtype=torch.long)
+    if not training: prefill(model.eval(), ids)()
+    return measure(model, batch, length)["mem_train_peak_bytes" if training else "mem_peak_bytes"]
 
 
 def inference_memory(model: nn.Module, batch: int, length: int) -> dict[str, int | None]:
@@ -349,6 +402,7 @@ def operation_costs(config: LayerwiseMambaConfig, batch: int, length: int, items
               for D, N in zip(config.d_inner, config.d_state)]
     costs = {name: tuple(sum(layer[name][i] for layer in layers) for i in (0, 1)) for name in layers[0]}
     costs |= {"head": product(d, config.vocab_size), "embedding": (0, itemsize * 2 * tokens * d)}
+    costs["norm and residual"] = (0, costs["norm and residual"][1] + itemsize * 2 * tokens * d)     # the last norm
     return {name: costs[name] for name in OPERATIONS}
 
 
@@ -365,15 +419,15 @@ def predicted_peak_bytes(config: LayerwiseMambaConfig, batch: int, length: int, 
     return itemsize * (weights + batch * length * max(block, d + V))
 
 
-def predicted_ratios(config: LayerwiseMambaConfig, base: LayerwiseMambaConfig, batch: int, length: int, ceilings: Ceilings) -> dict[str, float]:
+def predicted_ratios(config: LayerwiseMambaConfig, base: LayerwiseMambaConfig, batch: int, length: int, ceilings: Ceilings, itemsize: int = 4) -> dict[str, float]:
     "What FLOPs alone, bytes alone and the roofline say about the prefill time of one shape over another."
-    mine, theirs = (operation_costs(c, batch, length).values() for c in (config, base))
+    mine, theirs = (operation_costs(c, batch, length, itemsize).values() for c in (config, base))
     by_part = {name: sum(cost[i] for cost in mine) / sum(cost[i] for cost in theirs) for i, name in enumerate(("flops", "bytes"))}
-    return by_part | dict(roofline=predicted_seconds(config, batch, length, ceilings) / predicted_seconds(base, batch, length, ceilings))
+    return by_part | dict(roofline=predicted_seconds(config, batch, length, ceilings, itemsize) / predicted_seconds(base, batch, length, ceilings, itemsize))
 
 # %% ../nbs/05_profiling.ipynb #c2b76c7e
 _REGIONS = {"embeddings": "embedding", "in_proj": "in_proj", "x_proj": "x_proj", "dt_proj": "dt_proj", "out_proj": "out_proj", "lm_head": "head", "norm": "norm and residual", "norm_f": "norm and residual"}
-_OPERATORS = {"codesign::selective_scan": "scan", "codesign::causal_conv1d": "conv", "MambaInnerFn": "scan"}
+_OPERATORS = {"codesign::selective_scan": "scan", "codesign::causal_conv1d": "conv", "SelectiveScanFn": "scan"}
 
 
 @contextmanager
@@ -400,9 +454,12 @@ def operation_table(
     length: int,
     ceilings: Ceilings,
     repeats: int = 10,
-    trace: str | Path | None = None,      # file for the trace of the last pass, for chrome://tracing or Perfetto
+    trace: str | Path | None = None,      # file for the trace, for chrome://tracing or Perfetto
 ) -> list[dict]:
-    "Milliseconds of a prefill by operation beside its FLOPs, bytes, the roofline's least time and what limits it; sorted by time."
+    """Milliseconds of a prefill by operation beside its FLOPs, bytes, the roofline's least time and what limits it; sorted by time.
+
+    The profiler itself costs time, most where operations are small, so the sum is above the latency without it.
+    """
     run = prefill(model, torch.zeros(batch, length, dtype=torch.long, device=model.device))
     on_gpu = torch.device(model.device).type == "cuda"
     activities = [torch.profiler.ProfilerActivity.CPU, *([torch.profiler.ProfilerActivity.CUDA] if on_gpu else [])]
@@ -415,7 +472,7 @@ def operation_table(
     spent = {}
     for event in profiler.key_averages():
         name = event.key.removeprefix("codesign/") if event.key.startswith("codesign/") else _OPERATORS.get(event.key)
-        if name: spent[name] = spent.get(name, 0) + 1e-3 * (event.device_time_total if on_gpu else event.cpu_time_total) / repeats
+        if name and event.device_type == torch.autograd.DeviceType.CPU: spent[name] = spent.get(name, 0) + 1e-3 * (event.device_time_total if on_gpu else event.cpu_time_total) / repeats
     spent["norm and residual"] = spent.get("norm and residual", 0) + spent.pop("whole") - sum(spent.values())      # what is in no region: residuals, exponentials of A, Python
     return sorted((_row(name, spent.get(name, 0), *cost, ceilings) for name, cost in operation_costs(model.config, batch, length, model.dtype.itemsize).items()), key=lambda row: -row["ms"])
 
@@ -460,13 +517,13 @@ def scaling_axes(config: LayerwiseMambaConfig, settings: ProfileSettings, multip
     return {axis: {value: point for value, point in points.items() if predicted_peak_bytes(*point) <= settings.memory_budget_bytes} for axis, points in axes.items()}
 
 
-def scaling(config: LayerwiseMambaConfig, settings: ProfileSettings, ceilings: Ceilings, device: torch.device, multiple: int = 8) -> dict[str, list[dict]]:
+def scaling(config: LayerwiseMambaConfig, settings: ProfileSettings, ceilings: Ceilings, device: torch.device, dtype: torch.dtype = torch.float32, multiple: int = 8) -> dict[str, list[dict]]:
     "Prefill latency and peak memory along the axes of `scaling_axes`, in turns, beside what FLOPs, roofline and shapes predict; random weights."
     result = {}
     for axis, points in scaling_axes(config, settings, multiple).items():
         runs, peaks = {}, {}
         for value, (shape, batch, length) in points.items():
-            model = LayerwiseMambaForCausalLM(shape).to(device).eval()
+            model = LayerwiseMambaForCausalLM(shape).to(device, dtype).eval()
             runs[value] = prefill(model, torch.zeros(batch, length, dtype=torch.long, device=device))
             peaks[value] = sum(p.numel() * p.element_size() for p in model.parameters()) + peak_memory(runs[value], device)
         times = {value: [] for value in points}
@@ -474,8 +531,8 @@ def scaling(config: LayerwiseMambaConfig, settings: ProfileSettings, ceilings: C
             for value in np.random.default_rng(turn).permutation(list(points)):
                 elapsed = 1e3 * seconds_of(runs[value], device)
                 if turn: times[value].append(elapsed)
-        result[axis] = [dict(value=value, ms=statistics.median(times[value]), flops=flops_per_token(shape) * batch * length, roofline_ms=1e3 * predicted_seconds(shape, batch, length, ceilings),
-                             peak_bytes=peaks[value], predicted_peak_bytes=predicted_peak_bytes(shape, batch, length)) for value, (shape, batch, length) in points.items()]
+        result[axis] = [dict(value=value, ms=statistics.median(times[value]), flops=flops_per_token(shape) * batch * length, roofline_ms=1e3 * predicted_seconds(shape, batch, length, ceilings, dtype.itemsize),
+                             peak_bytes=peaks[value], predicted_peak_bytes=predicted_peak_bytes(shape, batch, length, dtype.itemsize)) for value, (shape, batch, length) in points.items()]
     return result
 
 # %% ../nbs/05_profiling.ipynb #bad7c794
@@ -516,7 +573,8 @@ def study_shapes(config: LayerwiseMambaConfig, multiple: int, seed: int = 42) ->
     def other(**changes): return LayerwiseMambaForCausalLM(LayerwiseMambaConfig(**{**config.to_dict(), **changes})).eval()
     models = {"M_base": base, "M_csp": permute_states(copy.deepcopy(base), orders), "C_permuted": permute_states(copy.deepcopy(base), random_orders(base, seed))}
     models |= {f"M_csp-N{n}": other(d_state=[n] * config.num_hidden_layers, state_size=n) for n in (8, 4) if n < min(config.d_state)}
-    return models | {name: other(d_inner=even_widths(config, share, multiple)) for name, share in (("M_sdm-15", .15), ("M_sdm", .25), ("M_sdm-40", .40))}
+    models |= {name: other(d_inner=even_widths(config, share, multiple)) for name, share in (("M_sdm-15", .15), ("M_sdm", .25), ("M_sdm-40", .40))}
+    return models | ({"M_full-N4": other(d_inner=models["M_sdm"].config.d_inner, d_state=[4] * config.num_hidden_layers, state_size=4)} if 4 < min(config.d_state) else {})
 
 
 def even_widths(config: LayerwiseMambaConfig, flops_reduction: float, multiple: int) -> list[int]:
@@ -524,7 +582,10 @@ def even_widths(config: LayerwiseMambaConfig, flops_reduction: float, multiple: 
     groups, layers = kept_for_target(config, flops_reduction, multiple) // multiple, config.num_hidden_layers
     return [multiple * (groups // layers + (layer < groups % layers)) for layer in range(layers)]
 
-# %% ../nbs/05_profiling.ipynb #4779ed52
+# %% ../nbs/05_profiling.ipynb #cb34d794
+_PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
 @contextmanager
 def _with_threads(threads):
     before = torch.get_num_threads()
@@ -537,7 +598,7 @@ def profile(run: Run) -> dict:
     "The job of this chapter: what `run.node.group` asks for, timed in turns."
     jobs = {"shapes": _profile_shapes, "trials": _profile_trials}
     with _with_threads(run.parameters.threads):
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        device = checked_device("cuda" if torch.cuda.is_available() else "cpu")
         run.environment.update(device=str(device), kernel=kernel_path(device), machine=machine(device))
         return jobs.get(run.node.group, _profile_groups)(run, device, run.settings.profile)
 
@@ -552,13 +613,14 @@ def _members(run):
 
 def _profile_groups(run, device, settings):
     names, others = _members(run)
-    against = "M_base" if "M_base" in others else others[0]
-    models = {name: _trained(run, name).to(device) for name in names}
+    against, dtype = "M_base" if "M_base" in others else others[0], _PRECISIONS[settings.precision]
+    models = {name: _trained(run, name).to(device, dtype) for name in names}
     times = side_by_side(models, against, settings, title=run.node.name)
-    unmerged = {f"{name}, unmerged": model.to(device) for name in names if (model := _trained(run, name, merge=False)) is not None}
+    unmerged = {f"{name}, unmerged": model.to(device, dtype) for name in names if (model := _trained(run, name, merge=False)) is not None}
     ratios = {f"{name}/{other}": rows for other in others for name, rows in all_comparisons(times, other, against).items() if name in models}
     ratios |= _unmerged_ratios({against: models[against], **unmerged}, against, settings) if unmerged else {}
-    return _record(run, device, settings, models, times, against, ratios) | dict(unmerged=list(unmerged))
+    adapters = "merged, and unmerged where so named" if unmerged else "merged" if run.node.group == "all" else "none"
+    return _record(run, device, settings, models, times, against, ratios, adapters) | dict(others=list(others), unmerged=list(unmerged))
 
 
 def _trained(run, name, merge=True):
@@ -573,19 +635,18 @@ def _unmerged_ratios(models, against, settings):
     times = side_by_side(models, against, settings, decoding=False)
     return {f"{name}/{against}": rows for name, rows in all_comparisons(times, against).items() if name in models}
 
-# %% ../nbs/05_profiling.ipynb #e815ec7f
-def _record(run, device, settings, models, times, against, ratios):
+# %% ../nbs/05_profiling.ipynb #2b13040e
+def _record(run, device, settings, models, times, against, ratios, adapters):
     "What every comparison leaves: metrics of each model, ratios, both controls, ceilings, predictions, operations of the model compared with, conditions."
     np.savez(run.file("latencies.npz"), **{f"{what}|{name}": values for what, by_name in times.items() for name, values in by_name.items()})
     base, dtype = models[against], models[against].dtype
     ceilings = measure_ceilings(device, dtype)
     controls = all_comparisons(times, against)
-    predicted = {f"{name}/{against}": predicted_ratios(model.config, base.config, settings.batch_size, settings.length, ceilings) for name, model in models.items() if name != against}
-    path = asdict(conditions(device, dtype)) | dict(adapters="merged", prefill_shape=[settings.batch_size, settings.length], decode_tokens=settings.decode_tokens, iterations=settings.iterations)
+    predicted = {f"{name}/{against}": predicted_ratios(model.config, base.config, settings.batch_size, settings.length, ceilings, dtype.itemsize) for name, model in models.items() if name != against}
     return dict(groups={name: _model_metrics(run, name, model, times, settings) for name, model in models.items()}, ratios=ratios, against=against,
-                null=controls[NULL.format(against)], plant=controls[PLANTED.format(against)], planted_work=round((1 + PLANT) * settings.length) / settings.length, predicted=predicted,
+                null=controls[NULL.format(against)], plant=controls[PLANTED.format(against)], planted_work=planted_length(settings.length) / settings.length, predicted=predicted,
                 operations=operation_table(base, settings.batch_size, settings.length, ceilings, trace=None if run.node.group == "all" else run.file("trace.json")),
-                ceilings=asdict(ceilings), energy=_energy(base, settings), path=path)
+                ceilings=asdict(ceilings), energy=_energy(base, settings), path=timed_at(device, dtype, settings, adapters=adapters))
 
 
 def _model_metrics(run, name, model, times, settings):
@@ -610,29 +671,27 @@ def _energy(model, settings, seconds=1.):
         while time.perf_counter() - began < seconds:
             run()
             passes += 1
-        if torch.device(model.device).type == "cuda": torch.cuda.synchronize()
+        if torch.device(model.device).type == "cuda": torch.cuda.synchronize(model.device)
     return dict(joules_per_token=meter.joules / (passes * settings.batch_size * settings.length), source=meter.source)
 
-# %% ../nbs/05_profiling.ipynb #54893391
-_PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
-
-
+# %% ../nbs/05_profiling.ipynb #8f04cf83
 def _profile_shapes(run, device, settings):
     config, multiple = config_of(run.settings.model), run.settings.sdm.width_multiple
     dtype = _PRECISIONS[settings.precision]
     models = {name: model.to(device, dtype) for name, model in study_shapes(config, multiple, run.parameters.seed).items()}
     times = side_by_side(models, "M_base", settings, title=run.node.name)
     ratios = {f"{name}/M_base": rows for name, rows in all_comparisons(times, "M_base").items() if name in models}
-    record = _record(run, device, settings, models, times, "M_base", ratios)
+    record = _record(run, device, settings, models, times, "M_base", ratios, "none")
     ceilings = Ceilings(**record["ceilings"])
     shapes = {name: dict(d_inner=list(model.config.d_inner), d_state=list(model.config.d_state)) for name, model in models.items()}
     ids = torch.zeros(settings.batch_size, settings.length, dtype=torch.long, device=device)
-    ways = variants(models["M_base"], ids, settings.decode_tokens)
+    ways, cannot = variants(models["M_base"], ids, settings.decode_tokens)
+    resident = {} if device.type == "cuda" else {k: v for training in (False, True) for k, v in in_fresh_process("codesign.profiling.resident_memory", config.to_dict(), settings.batch_size, settings.length, training).items()}
     several = paired_latencies(ways, settings.iterations, settings.warmup, device, f"{run.node.name}: variants")
     per_token = {name: values / (settings.decode_tokens if name.startswith("decode") else 1) for name, values in several.items()}
     sweep = throughput(models["M_base"], doubling(), settings.length, None if device.type == "cuda" else settings.memory_budget_bytes)
-    return record | dict(weights="random", shapes=shapes, variants={name: latency_summary(values) | dict(significant_figures=measurement(name, values).significant_figures) for name, values in per_token.items()}, throughput_sweep=sweep,
-                         scaling=scaling(config, settings, ceilings, device, multiple))
+    return record | dict(weights="random", shapes=shapes, variants={name: latency_summary(values) | dict(significant_figures=measurement(name, values).significant_figures) for name, values in per_token.items()}, variants_not_run=cannot, throughput_sweep=sweep, resident=resident,
+                         scaling=scaling(config, settings, ceilings, device, dtype, multiple))
 
 
 def _profile_trials(run, device, settings):
@@ -644,11 +703,11 @@ def _profile_trials(run, device, settings):
         found = all_comparisons(side_by_side({"M_base": model}, "M_base", settings, decoding=False), "M_base")
         rows.append({name: found[control]["latency_prefill"] for name, control in (("null", NULL.format("M_base")), ("plant", PLANTED.format("M_base")))})
         run.log(trial=trial, **rows[-1])
-    work = round((1 + PLANT) * settings.length) / settings.length
-    return dict(weights="random", trials=rows, null_holds=sum(row["null"]["low"] <= 1 <= row["null"]["high"] for row in rows), plant_found=sum(row["plant"]["found"] == "slower" for row in rows),
+    work = planted_length(settings.length) / settings.length
+    return dict(weights="random", trials=rows, null_holds=sum(row["null"]["low"] <= 1 <= row["null"]["high"] for row in rows), plant_found=sum(row["plant"]["found"].startswith("slower") for row in rows),
                 plant_interval_holds_work=sum(row["plant"]["low"] <= work <= row["plant"]["high"] for row in rows), planted_work=work,
                 null_width_median=statistics.median(row["null"]["high"] - row["null"]["low"] for row in rows), null_width_max=max(row["null"]["high"] - row["null"]["low"] for row in rows),
-                path=asdict(conditions(device, model.dtype)) | dict(prefill_shape=[settings.batch_size, settings.length], decode_tokens=settings.decode_tokens, iterations=settings.iterations))
+                path=timed_at(device, model.dtype, settings))
 
 # %% ../nbs/05_profiling.ipynb #8fe79a47
 def profile_table(metrics: dict) -> str:
@@ -666,6 +725,8 @@ def profile_table(metrics: dict) -> str:
             ratio, flops = metrics["ratios"].get(f"{name}/{against}", {}).get(what), metrics["predicted"].get(f"{name}/{against}", {}).get("flops")
             lines.append(f"{name:<34}{tails}   " + (f"{_interval(ratio):<32}{flops:>8.3f}  {ratio['found']}" if ratio else ""))
         lines += [f"{name + ', unmerged':<34}{'':>27}   {_interval(ratio):<42}{ratio['found']}" for name in metrics["groups"] if (ratio := metrics["ratios"].get(f"{name}, unmerged/{against}", {}).get(what))]
+        for other in metrics.get("others", []):
+            lines += [f"{f'{name} / {other}':<34}{'':>27}   {_interval(ratio):<42}{ratio['found']}" for name in metrics["groups"] if other != against and (ratio := metrics["ratios"].get(f"{name}/{other}", {}).get(what))]
         for name, row in (("null: a second copy", metrics["null"].get(what)), (f"plant: {metrics['planted_work']:.3f} times the work", metrics["plant"].get(what))):
             if row: lines.append(f"{name:<34}{'':>27}   {_interval(row):<42}{row['found']}")
     return "\n".join(lines)
@@ -680,31 +741,58 @@ def _timed(metrics):
     names = [name.removesuffix("_ms_p50") for name in first if name.startswith("latency_") and name.endswith("_ms_p50")]
     return [(name, f"prefill {batch}x{length}, ms" if name == "latency_prefill" else f"decode, batch {name.rpartition('batch')[2]}, ms a token") for name in names]
 
-# %% ../nbs/05_profiling.ipynb #ddab07ab
+# %% ../nbs/05_profiling.ipynb #cab669e2
+def ratio_figure(metrics: dict, title: str = ""):
+    "Latency ratios with their intervals, the null and the plant, and crosses where FLOPs predict them; prefill and the first kind of decoding."
+    import matplotlib.pyplot as plt
+
+    against, timed = metrics["against"], _timed(metrics)[:2]
+    names = [name for name in metrics["groups"] if name != against]
+    figure, axes = plt.subplots(1, len(timed), figsize=(4.5 * len(timed), .9 + .28 * (len(names) + 2)), sharey=True, squeeze=False)
+    for ax, (what, label) in zip(axes[0], timed):
+        rows = [("null control", metrics["null"].get(what), 1), (f"plant: {metrics['planted_work']:.3f} times the work", metrics["plant"].get(what), metrics["planted_work"])]
+        rows += [(name, metrics["ratios"][f"{name}/{against}"][what], metrics["predicted"][f"{name}/{against}"]["flops"]) for name in names]
+        for position, (name, row, predicted) in enumerate(rows):
+            if not row: continue
+            color = "#999999" if position < 2 else "#0072B2"
+            ax.plot([row["low"], row["high"]], [position] * 2, color=color, lw=2)
+            ax.plot(row["ratio"], position, "o", color=color, ms=5)
+            if what == "latency_prefill": ax.plot(predicted, position, "x", color="#D55E00", ms=6, label="by FLOPs" if position == 2 else None)
+        ax.axvline(1, color="k", lw=.8)
+        ax.set(yticks=range(len(rows)), yticklabels=[name for name, *_ in rows], xlabel=f"{label.partition(',')[0] if what == 'latency_prefill' else label.removesuffix(', ms a token')}: latency over that of {against}")
+        ax.invert_yaxis() if ax is axes[0][0] else None
+    axes[0][0].legend(fontsize=7)
+    axes[0][0].set_title(title, fontsize=9, loc="left")
+    figure.tight_layout()
+    return figure
+
+# %% ../nbs/05_profiling.ipynb #792b2385
 def profile_folders(folders: Sequence[str | Path], settings: ProfileSettings, device: str = "cpu") -> dict:
-    """Times saved models in turns, the first's ratio to each other one; returns the content of a record.
+    """Times saved models in turns, every one's ratio to every one but the first; returns the content of a record.
 
     Raises CodesignError for a folder without a model, for models with different tokenizers or vocabularies, or a device that is not here.
     """
     device = checked_device(device)
+    keep_freed_memory()                  # as runs of a study do
     folders = [Path(folder) for folder in folders]
     if len({folder.resolve() for folder in folders}) < max(2, len(folders)): raise CodesignError("give at least two different folders: --group A --against B; a second copy of B runs along by itself")
     _check_tokenizers(folders)
     names = _short_names(folders)
     models = {name: load_model(folder).to(device) for name, folder in zip(names, folders)}
-    against = names[1]
+    against, others = names[1], names[1:]
     times = side_by_side(models, against, settings, title="profile")
     found = all_comparisons(times, against)
+    ratios = {f"{name}/{other}": rows for other in others for name, rows in all_comparisons(times, other, against).items() if name in models}
     ceilings = measure_ceilings(device, models[against].dtype)
     groups = {name: {f"latency_{what}_{key}": value for what, by_name in times.items() for key, value in latency_summary(by_name[name]).items()}
               | dict(params_total=count_parameters(model)["total_parameters"], flops_per_token=flops_per_token(model.config), checkpoint_bytes=checkpoint_bytes(folder), cache_bytes_per_sequence=cache_bytes_per_sequence(model))
               | inference_memory(model, settings.batch_size, settings.length) for (name, model), folder in zip(models.items(), folders)}
-    metrics = dict(groups=groups, against=against, ratios={f"{name}/{against}": found[name] for name in names if name != against}, null=found[NULL.format(against)], plant=found[PLANTED.format(against)],
-                   planted_work=round((1 + PLANT) * settings.length) / settings.length, ceilings=asdict(ceilings),
+    metrics = dict(groups=groups, against=against, others=others, ratios=ratios, null=found[NULL.format(against)], plant=found[PLANTED.format(against)],
+                   planted_work=planted_length(settings.length) / settings.length, ceilings=asdict(ceilings),
                    predicted={f"{name}/{against}": predicted_ratios(model.config, models[against].config, settings.batch_size, settings.length, ceilings) for name, model in models.items() if name != against},
-                   path=asdict(conditions(device, models[against].dtype)) | dict(prefill_shape=[settings.batch_size, settings.length], decode_tokens=settings.decode_tokens, iterations=settings.iterations))
+                   path=timed_at(device, models[against].dtype, settings, adapters="none"))
     weights = {name: {path.name: file_sha256(path) for path in sorted(folder.glob("*.safetensors"))} for name, folder in zip(names, folders)}
-    return plain(dict(run="profile", models=weights, settings=asdict(settings), environment=environment(), metrics=metrics))
+    return plain(dict(run="profile", models=weights, settings=asdict(settings), environment=environment() | dict(device=str(device), kernel=kernel_path(device)), metrics=metrics))
 
 
 def _short_names(folders):
@@ -715,10 +803,11 @@ def _short_names(folders):
 
 def _check_tokenizers(folders):
     "Models whose folders hold tokenizers must hold the same one: otherwise equal ids are different texts of different lengths."
-    found = {str(folder): file_sha256(folder / "tokenizer.json") for folder in folders if (folder / "tokenizer.json").is_file()}
+    places = {str(folder): next((path for path in (folder / "tokenizer.json", folder.parent / "tokenizer" / "tokenizer.json") if path.is_file()), None) for folder in folders}
+    found = {folder: file_sha256(path) for folder, path in places.items() if path}
     if len(set(found.values())) > 1: raise CodesignError(f"these models have different tokenizers, so they do not read the same tokens: {', '.join(found)}; compare models of one tokenizer")
 
-# %% ../nbs/05_profiling.ipynb #b23d9411
+# %% ../nbs/05_profiling.ipynb #17a62bec
 def compare_training_step(layers: int = 2, d_model: int = 128, vocabulary: int = 4096, batch: int = 4, length: int = 256, rounds: dict | None = None) -> dict[str, float]:
     "Shortest time in ms of a training step (forward, backward, AdamW): ours, transformers' default CPU path, and transformers with mambapy."
     from transformers import MambaConfig, MambaForCausalLM
@@ -744,28 +833,3 @@ def compare_training_step(layers: int = 2, d_model: int = 128, vocabulary: int =
             if rounds[name] > 1: step()
             best[name] = min(1e3 * seconds_of(step) for _ in range(rounds[name]))
     return best
-
-# %% ../nbs/05_profiling.ipynb #9fb0507a
-def ratio_figure(metrics: dict, title: str = ""):
-    "Latency ratios with their intervals, the null and the plant, and crosses where FLOPs predict them; prefill and the first kind of decoding."
-    import matplotlib.pyplot as plt
-
-    against, timed = metrics["against"], _timed(metrics)[:2]
-    names = [name for name in metrics["groups"] if name != against]
-    figure, axes = plt.subplots(1, len(timed), figsize=(4.5 * len(timed), .9 + .28 * (len(names) + 2)), sharey=True, squeeze=False)
-    for ax, (what, label) in zip(axes[0], timed):
-        rows = [("null control", metrics["null"].get(what), 1), (f"plant: {metrics['planted_work']:.3f} times the work", metrics["plant"].get(what), metrics["planted_work"])]
-        rows += [(name, metrics["ratios"][f"{name}/{against}"][what], metrics["predicted"][f"{name}/{against}"]["flops"]) for name in names]
-        for position, (name, row, predicted) in enumerate(rows):
-            if not row: continue
-            color = "#999999" if position < 2 else "#0072B2"
-            ax.plot([row["low"], row["high"]], [position] * 2, color=color, lw=2)
-            ax.plot(row["ratio"], position, "o", color=color, ms=5)
-            if what == "latency_prefill": ax.plot(predicted, position, "x", color="#D55E00", ms=6, label="by FLOPs" if position == 2 else None)
-        ax.axvline(1, color="k", lw=.8)
-        ax.set(yticks=range(len(rows)), yticklabels=[name for name, *_ in rows], xlabel=f"{label.partition(',')[0] if what == 'latency_prefill' else label.removesuffix(', ms a token')}: latency over that of {against}")
-        ax.invert_yaxis() if ax is axes[0][0] else None
-    axes[0][0].legend(fontsize=7)
-    axes[0][0].set_title(title, fontsize=9, loc="left")
-    figure.tight_layout()
-    return figure

@@ -453,24 +453,62 @@ def _finetune(size: str = None, seed: str = None, group: str = None, data: str =
 def _profile(size: str = None, seed: str = None, group: str = typer.Option(None, help="all, controls, shapes, trials, a recipe, or the folder of a saved model"),
              against: str = typer.Option(None, help="recipes, or folders of saved models, that it is compared with; of a recipe M_base and M_challenge unless given"),
              data: str = None, tasks: str = None, study: str = None, threads: str = None,
-             device: str = typer.Option("cpu", help="for saved models: cpu, cuda"), out: str = typer.Option(None, help="for saved models: the record's file, profile.json unless given")):
+             device: str = typer.Option(None, help="for saved models: cpu, cuda"), out: str = typer.Option(None, help="for saved models: the record's file, profile.json unless given")):
+    first, others = _listed(group), _listed(against)
+    if others and not first:
+        raise ParameterError(f"against={against!r} needs group=, which is compared with it: a recipe, or the folder of a saved model")
+    folders = [name for name in (*first, *others) if name not in RECIPES_TABLE and name not in GRAPH["05_profiling"]["groups"] and ("/" in name or Path(name).is_dir())]
+    given = {name: value for name, value in dict(seed=seed, data=data, tasks=tasks, study=study, device=device, out=out).items() if value is not None}
+    if folders:
+        for name in (*first, *others):
+            if name not in folders:
+                raise ParameterError(f"{name!r} is no folder of a saved model, {folders[0]!r} is; give folders only, or recipes of one study only")
+        _refuse(given, ("seed", "data", "tasks", "study"), "belongs to a study; saved models take group, against, size (whose shapes are timed), threads, device, out")
+        return _profile_folders(folders, size or "small", threads, device or "cpu", Path(out or "profile.json"))
+    _refuse(given, ("device", "out"), "is for saved models; a study's runs take the GPU if there is one, and leave their record in the study")
+    if len(first) == 1 and first[0] in RECIPES_TABLE:
+        group = BESIDE.join((*first, *(others or [name for name in ("M_base", "M_challenge") if name != first[0]])))
+    elif others:
+        raise ParameterError(f"group={group!r} has its own comparisons; against= goes with one recipe: {', '.join(RECIPES_TABLE)}")
+    record = _timed_here(size=size, seed=seed, group=group, data=data, tasks=tasks, study=study, threads=threads)
     from codesign.profiling import profile_table
 
-    if any("/" in name or Path(name).is_dir() for name in _listed(group)[:1]):
-        return _profile_folders((group, *_listed(against)), size or "small", threads, device, Path(out or "profile.json"))
-    if against is not None or group in RECIPES_TABLE:
-        group = BESIDE.join((group or "", *(_listed(against) or [name for name in ("M_base", "M_challenge") if name != group])))
-    record = make_run("05_profiling", size=size, seed=seed, group=group, data=data, tasks=tasks, study=study, threads=threads)
     print(f"record {_shown(record.folder / 'record.json')}\n{profile_table(record.metrics)}")
 
 
+def _refuse(given, names, why):
+    for name in names:
+        if name in given:
+            raise ParameterError(f"{name}={given[name]!r} {why}")
+
+
+def _timed_here(threads=None, **values):
+    "The record of a profiling run; one that was timed on another machine, or with other threads than asked for, is made again."
+    record = make_run("05_profiling", threads=threads, **values)
+    import torch
+
+    from codesign.engine.machine import machine
+
+    path, here = record.metrics["path"], machine("cuda" if torch.cuda.is_available() else "cpu")
+    other_threads = threads and path["threads"] != int(threads)
+    before = f"on {path['machine']}" if path["machine"] != here else f"with {path['threads']} threads" if other_threads else None
+    if before:
+        print(f"again  {record['run']}: it was timed {before}")
+    return make_run("05_profiling", again=True, threads=threads, **values) if before else record
+
+
 def _profile_folders(folders, size, threads, device, out):
-    "Times saved models at the shapes of a size's settings; the record is written beside nothing else."
+    "Times saved models at the shapes of a size's settings and writes the record."
+    if size not in SIZES:
+        raise ParameterError(f"size={size!r} is unknown{closest(size, SIZES)} valid: {', '.join(SIZES)}")
+    if out.exists() or not out.resolve().parent.is_dir():
+        raise ParameterError(f"{out} {'exists; give another file with --out, so that no record is lost' if out.exists() else 'is in a folder that does not exist'}")
+    set_threads(_count("threads", threads, 1)) if threads else None      # before torch and numba load
     from codesign.profiling import profile_folders, profile_table
 
-    if out.exists():
-        raise ParameterError(f"{out} exists; give another file with --out, so that no record is lost")
-    set_threads(_count("threads", threads, 1)) if threads else None
+    if threads:
+        import torch
+        torch.set_num_threads(int(threads))
     content = profile_folders(folders, load_settings(size).profile, device)
     write_json(out, content)
     print(f"record {_shown(out.resolve())}\n{profile_table(content['metrics'])}")
@@ -485,7 +523,7 @@ def _compare(first: str, second: str):
         try:
             records.append(json.loads(Path(path).read_text(encoding="utf-8")))
         except (OSError, ValueError) as error:
-            raise ParameterError(f"{path} is not a record: {error}; give two record.json of 05_profiling") from None
+            raise ParameterError(f"{path} is not a record ({error}); give two that codesign profile has left") from None
     rows = compare_records(*records)
     print(f"{'':<44}{'first':>12}{'second':>12}{'ratio':>9}   (not paired: timed at different moments)")
     for name, row in rows.items():

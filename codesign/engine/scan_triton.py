@@ -197,14 +197,14 @@ def scan_forward(
     x, delta, B, C, z_ = (_dense(tensor) for tensor in (x, delta, B, C, x if z is None else z))
     y, last_state = x.new_empty(batch, length, channels), A.new_empty(batch, channels, states)
     captured, kept = A.new_empty(batch, len(capture), channels, states), A.new_empty(kept_shape(batch, length if keep else 0, channels, states))
-    slots = torch.full((length if capture else 1,), -1, dtype=torch.int32)
-    if capture: slots[list(capture)] = torch.arange(len(capture), dtype=torch.int32)
+    slots = torch.full((length if capture else 1,), -1, dtype=torch.int32, device=x.device)      # made there: a CUDA graph cannot record a copy from the CPU
+    if capture: slots[list(capture)] = torch.arange(len(capture), dtype=torch.int32, device=x.device)
     options = _launch_options(x, A, D, z, delta_bias, delta_softplus)
     if batch and channels:
         with _on(x):
             _forward_kernel[(batch, triton.cdiv(channels, options['BLOCK']))](
                 x, delta, A.contiguous(), B, C, A if D is None else D.contiguous(), z_, A if delta_bias is None else delta_bias.contiguous(),
-                A if initial_state is None else initial_state.contiguous(), slots.to(x.device), y, kept, last_state, captured, length, channels, chunks, len(capture),
+                A if initial_state is None else initial_state.contiguous(), slots, y, kept, last_state, captured, length, channels, chunks, len(capture),
                 *(stride for tensor in (x, delta, B, C, z_) for stride in tensor.stride()[:2]),
                 **options, INITIAL=initial_state is not None, KEEP=keep, CAPTURE=bool(capture))
     return y, last_state, captured, kept

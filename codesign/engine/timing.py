@@ -64,7 +64,7 @@ def ratio_with_interval(
 def _resampled_medians(values, resamples, rng):
     "Medians of circular moving-block bootstrap samples."
     n = len(values)
-    block = max(1, round(n ** (1 / 3)))
+    block = max(1, round(2 * n ** (1 / 3)))
     starts = rng.integers(0, n, (resamples, math.ceil(n / block)))
     rounds = (starts[:, :, None] + np.arange(block)).reshape(resamples, -1)[:, :n] % n
     return np.median(values[rounds], axis=1)
@@ -84,13 +84,14 @@ def comparisons(
     null: str,                        # a second copy
     original: str | None = None,      # of whom; None: of `against`
 ) -> dict[str, dict]:
-    "For every contestant the ratio to `against` with its interval, its drift, and in `found`: slower, faster, nothing, or drift; of the null nothing or off."
+    "For every contestant the ratio to `against` with its interval, its drift, and in `found`: slower, faster or nothing, and whether it drifts; of the null nothing or off."
     rows = {name: ratio_with_interval(values, times[against]) | dict(drift=drift(values, times[against])) for name, values in times.items() if name != against}
     control = ratio_with_interval(times[null], times[original or against])
-    low, high = min(1, control["low"]), max(1, control["high"])
+    high = max(control["high"], 1 / control["low"])      # to both sides: how far from 1 the same program may be
+    low = 1 / high
     for name, row in rows.items():
         if name == null: row["found"] = "nothing" if row["low"] <= 1 <= row["high"] else "off"
-        else: row["found"] = "drift" if not row["drift"]["steady"] else "slower" if row["low"] > high else "faster" if row["high"] < low else "nothing"
+        else: row["found"] = ("slower" if row["low"] > high else "faster" if row["high"] < low else "nothing") + ("" if row["drift"]["steady"] else ", drifting")
     return rows
 
 # %% ../../nbs/engine/timing.ipynb #7160d619
