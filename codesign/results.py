@@ -30,7 +30,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from scipy import stats
 
-from .engine.runs import CONFIGS, GROUPS_TABLE, SCHEMA, TASKS, DataError, Record, Run, read_yaml, write_atomic, write_json
+from .engine.runs import CONFIGS, CONTROLS_TABLE, GROUPS_TABLE, RECIPES_TABLE, SCHEMA, TASKS, DataError, Record, Run, read_yaml, write_atomic, write_json
 
 # %% ../nbs/06_results.ipynb #d93399ad
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ def study_table(records: list[Record]) -> pd.DataFrame:
     """One row per (group, seed), a column per measure in the record's unit; what is missing is NaN.
 
     A column such as 'latency_prefill_ms/M_base' is a paired ratio. All groups and seeds have a row,
-    whether or not they ran. Raises DataError for records of more than one size or text.
+    whether or not they ran, and so has every control that left a record. Raises DataError for records of more than one size or text.
     """
     metrics = {}
     for record in records:
@@ -141,7 +141,8 @@ def study_table(records: list[Record]) -> pd.DataFrame:
             raise DataError(f"{record['run']} is there for two sizes or two texts; choose one with select()")
         metrics[node] = record["metrics"]
     seeds = sorted({seed for _, _, seed in metrics})
-    rows = {(group, seed): _row(metrics, group, seed) for group in GROUPS_TABLE for seed in seeds}
+    controls = {group for _, group, _ in metrics} & set(CONTROLS_TABLE)
+    rows = {(group, seed): _row(metrics, group, seed) for group in RECIPES_TABLE if group in GROUPS_TABLE or group in controls for seed in seeds}
     table = pd.DataFrame.from_dict(rows, orient="index") if rows else pd.DataFrame()
     table.index = pd.MultiIndex.from_tuples(list(rows), names=["group", "seed"])
     columns = [*MEASURES, *(c for c in table.columns if c not in MEASURES)]
@@ -149,9 +150,10 @@ def study_table(records: list[Record]) -> pd.DataFrame:
 
 
 def _row(metrics, group, seed):
-    backbone = metrics.get((*GROUPS_TABLE[group]["backbone"].split("/"), seed), {})
+    backbone = metrics.get((*RECIPES_TABLE[group]["backbone"].split("/"), seed), {})
     tuned = metrics.get(("03_sgh_peft", group, seed), {})
-    profile = metrics.get(("05_profiling", "all", seed), {})
+    together = (metrics.get(("05_profiling", which, seed), {}) for which in ("all", "controls"))
+    profile = next((found for found in together if group in found.get("groups", {})), {})
     cost = {PROFILE_NAMES.get(name, name): value for name, value in profile.get("groups", {}).get(group, {}).items()}
     row = {name: source.get(name) for source, names in ((backbone, BACKBONE), (tuned, FINETUNED), (cost, PROFILED)) for name in names}
     row |= {name: value for name, value in tuned.items() if _is_task_metric(name, value)}
