@@ -93,12 +93,15 @@ def _read(path):
         content = json.loads(path.read_text(encoding="utf-8"))
     except (UnicodeDecodeError, ValueError) as error:
         raise DataError(f"{name} is not JSON ({error}); delete it and make the run again") from None
-    if not isinstance(content, dict) or content.get("schema") != SCHEMA:
+    if not isinstance(content, dict) or content.get("schema") not in (1, SCHEMA):
         raise DataError(f"{name} does not have schema {SCHEMA}; delete it and make the run again")
     missing = [key for key in KEYS if key not in content]
     if missing:
         raise DataError(f"{name} lacks {', '.join(missing)}; delete it and make the run again")
-    return Record(content, path.parent)
+    record = Record(content, path.parent)
+    if content["schema"] == SCHEMA and not record.is_sealed:       # of schema 1 are the first records in figures/
+        raise DataError(f"{name} was changed after it was written: its seal does not fit; delete it and make the run again")
+    return record
 
 # %% ../nbs/06_results.ipynb #56f7f7bb
 def select(

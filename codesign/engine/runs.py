@@ -647,10 +647,25 @@ class Record(dict):
             raise MissingRun(f"{self['run']} has left no {name!r}; it has: {', '.join(self['files']) or 'no files'}")
         return self.folder / name
 
+    @property
+    def is_sealed(self) -> bool:
+        "Whether nothing in the record was changed after it was written."
+        return self.get("sha256") == _seal(self)
+
+    @property
+    def is_bare(self) -> bool:
+        "Whether the record came from elsewhere without any of the run's files."
+        here = ["started.json", *self["files"]]
+        return bool(self["files"]) and not any((self.folder / name).exists() for name in here)
+
     def is_whole(self) -> bool:
         "Whether every recorded file is there with its recorded size."
         paths = ((self.folder / name, entry["bytes"]) for name, entry in self["files"].items())
         return all(path.is_file() and path.stat().st_size == size for path, size in paths)
+
+
+def _seal(content):
+    return _sha256({name: value for name, value in content.items() if name != "sha256"})
 
 
 def _repeatable(metrics):
@@ -801,7 +816,7 @@ def keep_freed_memory() -> bool:
     return bool(libc.mallopt(_M_TRIM_THRESHOLD, 2**30) and (libc.mallopt(_M_MMAP_THRESHOLD, 2**30) or libc.mallopt(_M_MMAP_THRESHOLD, 2**25)))   # older versions take 32 MiB at most
 
 # %% ../../nbs/engine/runs.ipynb #a7c3c319
-SCHEMA = 1
+SCHEMA = 2     # 1 had no seal
 WAIT_IN_SCRATCH = 900.0  # seconds
 
 
@@ -853,7 +868,7 @@ def why_not_done(study: str, node: Node, parameters: Parameters) -> str | None:
     now = identity(node, parameters, inputs)
     if record["hash"] != _sha256(now):
         return "; ".join(_differences(record, now)) or "its hash differs"
-    return None if record.is_whole() else "an output file is missing or has another size"
+    return None if record.is_whole() or record.is_bare else "an output file is missing or has another size"
 
 
 def is_done(study: str, node: Node, parameters: Parameters) -> bool:
@@ -906,7 +921,8 @@ def make(notebook: str, parameters: Parameters, job) -> Record:
                    "environment": plain({**environment(), **run.environment}, "environment"), "metrics": metrics,
                    "files": files, "wall_s": round(time.perf_counter() - started, 3)}
         order = ("schema", "run", "status", "parameters", "hash", "inputs", "environment", "metrics", "files", "wall_s")
-        write_json(folder / "record.json", {key: content[key] for key in (*order, "recipe", "settings", "code")})
+        content = {key: content[key] for key in (*order, "recipe", "settings", "code")}
+        write_json(folder / "record.json", content | {"sha256": _seal(json.loads(json.dumps(content)))})
         return read_record(folder)
 
 
@@ -950,12 +966,13 @@ def _inputs(node, parameters):
         lower = passed_on(node.notebook, for_node(needed, parameters), record)
         if parameters.study == "scratch":
             _inputs(needed, lower)
-            if not is_done("scratch", needed, lower):
+            if not is_done("scratch", needed, lower) or not read_record(run_folder("scratch", needed)).is_whole():
                 execute(needed, lower)
             continue
-        if record is None:
+        if record is None or record.is_bare:
             command = f"codesign {COMMANDS.get(needed.notebook, 'reproduce')} --size {needed.size} --seed {needed.seed} --group {needed.group} --study {parameters.study}"
-            raise MissingRun(f"{node} needs {needed}, which study {parameters.study!r} does not have; make it with `{command}`")
+            what = "does not have" if record is None else "has only the record of, not the files"
+            raise MissingRun(f"{node} needs {needed}, which study {parameters.study!r} {what}; make it with `{command}`")
         for name, asked in plain(asdict(lower)).items():
             made = record["parameters"].get(name)        # a record may be older than a parameter
             if name in GRAPH[needed.notebook]["parameters"] and asked != made:
