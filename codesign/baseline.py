@@ -8,10 +8,11 @@ __all__ = ['GROUPS', 'CONTROLS', 'RECIPES', 'STEPS', 'LayerwiseMambaConfig', 'Sc
            'quietly', 'save_model', 'load_model', 'save_as_mamba', 'relative_difference', 'config_of',
            'count_parameters', 'flops_per_channel', 'flops_per_token', 'parameters_per_channel', 'BaselineSSM', 'Group',
            'BuildContext', 'step', 'build', 'LanguageData', 'batches', 'plan_of', 'branch_step', 'quality',
-           'size_metrics', 'pretrain', 'tokens_seen', 'heal', 'rewinding', 'pretrain_base']
+           'size_metrics', 'pretrain', 'tokens_seen', 'heal', 'learning_curve', 'rewinding', 'pretrain_base']
 
 # %% ../nbs/00_baseline.ipynb #861991b2
 import hashlib
+import json
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -508,6 +509,13 @@ def heal(
                  on_resume=lambda step: run.rewind(lambda values: values.get("phase") != name or values["step"] < step))
 
 
+def learning_curve(run: Run, points: int = 60) -> dict[str, list[float]]:
+    "The next-token loss of pre-training as logged, averaged over at most `points` equal stretches of steps, each named by the number of steps done at its end."
+    logged = [values for line in (run.folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines() if "phase" not in (values := json.loads(line))]
+    stretches = np.array_split(np.arange(len(logged)), min(points, len(logged)))
+    return dict(step=[logged[s[-1]]["step"] + 1 for s in stretches], loss=[round(float(np.mean([logged[i].get("task_loss", logged[i]["loss"]) for i in s])), 5) for s in stretches])
+
+
 def rewinding(run: Run) -> Callable[[int], None]:
     "For `train(on_resume=...)`: drops the logged steps that the resumed run will log again."
     return lambda step: run.rewind(lambda values: values["step"] < step)
@@ -532,4 +540,4 @@ def pretrain_base(run: Run) -> dict:
                        for nats, tokens in text.ngram_nll(data.train, data.validation, settings.model.vocab_size))
     return dict(**quality(model, data, settings.pretrain.length), **size_metrics(model),
                 ppl_unigram=unigram["ppl_token"], ppl_word_unigram=unigram["ppl_word"], ppl_bigram=bigram["ppl_token"], ppl_word_bigram=bigram["ppl_word"],
-                **tokens_seen(batch_of, settings, plan), corpus_hash=data.corpus.hash, tokens_train_split=len(data.train), tokens_validation_split=len(data.validation))
+                learning_curve=learning_curve(run), **tokens_seen(batch_of, settings, plan), corpus_hash=data.corpus.hash, tokens_train_split=len(data.train), tokens_validation_split=len(data.validation))

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from .baseline import (RECIPES, STEPS, BuildContext, LanguageData, LayerwiseMambaConfig, LayerwiseMambaForCausalLM, batches, branch_step, count_parameters,
-                               load_model, plan_of, quality, rewinding, save_model, size_metrics, step, tokens_seen)
+                               load_model, plan_of, quality, rewinding, save_model, size_metrics, step, tokens_seen, learning_curve)
 from .engine.runs import CodesignError, Run
 from .engine.training import load_checkpoint, reproducible, train
 from .sdm import choose_channels, remove_channels, slice_channels
@@ -162,4 +162,4 @@ def challenge(run: Run) -> dict:
     total = sum(dense.config.d_inner)
     return dict(**(quality(pruned, data, settings.pretrain.length) if recipe.healing else before_healing), **size_metrics(pruned), ppl_word_before_healing=before_healing["ppl_word"],
                 channels_total=total, channels_removed=total - iso["channels"], channels_kept_fraction=iso["channels"] / total, iso_ratio=iso["iso_ratio"], kept_by_layer=pruned.config.d_inner,
-                steps_healing=plan.steps - branch_step(settings, plan.steps) if recipe.healing else 0, **seen)
+                steps_healing=plan.steps - branch_step(settings, plan.steps) if recipe.healing else 0, **(dict(learning_curve=learning_curve(run)) if recipe.healing else {}), **seen)

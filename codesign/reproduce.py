@@ -212,7 +212,7 @@ def _seconds_of(node, known, grid):
         return known[node.notebook, node.group]
     same = [seconds for (notebook, _), seconds in known.items() if notebook == node.notebook]
     file = grid_file(grid.size)
-    as_usual = grid.data == file.get("data", "embedded") and (grid.steps, grid.examples, grid.epochs) == (None,) * 3
+    as_usual = reads_all(node) or grid.data == file.get("data", "embedded") and (grid.steps, grid.examples, grid.epochs) == (None,) * 3
     return max(same, default=file.get("seconds", {}).get(node.notebook) if as_usual else None)
 
 # %% ../nbs/08_reproduce.ipynb #22270a8e

@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 from .baseline import (RECIPES, BuildContext, LanguageData, LayerwiseMambaConfig, LayerwiseMambaForCausalLM, branch_step, flops_per_channel,
                                flops_per_token, load_model, parameters_per_channel, pretrain, quality, relative_difference, save_model, size_metrics, step,
-                               tokens_seen)
+                               tokens_seen, learning_curve)
 from .engine.runs import CodesignError, Run, SDMSettings
 from .engine.training import Objective
 
@@ -143,7 +143,7 @@ class MaskObjective(Objective):
         self.frozen = [torch.zeros(D) for D in model.config.d_inner]       # all zero until the decision
         self.history = torch.zeros(SNAPSHOTS, sum(model.config.d_inner))   # logits of all layers on the way
         self.decided_share = torch.zeros((), dtype=torch.float64)          # expected just before the decision
-        self.temperature, self.target, self.share = settings.tau_start, self.first_share, self.first_share
+        self.temperature, self.target, self.share, self.task = settings.tau_start, self.first_share, self.first_share, 0.
 
     def parameter_groups(self) -> list[dict]:
         return [dict(params=self.logits, lr=self.settings.mask_lr, weight_decay=0., constant_lr=True)]
@@ -174,6 +174,7 @@ class MaskObjective(Objective):
             mixer.channel_mask = sample_mask(z, self.temperature, straight_through=self.settings.straight_through) if self.open else frozen.to(z)
         logits = model(input_ids=batch[:, :-1], use_cache=False).logits.flatten(0, 1).float()
         task = F.cross_entropy(logits, batch[:, 1:].flatten())
+        self.task = task.item()
         if self.teacher is not None: task = task + self.settings.distill * self._divergence(logits, batch)
         if not self.open: return task
         share = expected_flops_share(self.logits, self.model.config)
@@ -193,7 +194,7 @@ class MaskObjective(Objective):
         self.multipliers += self.settings.multiplier_lr * torch.tensor([excess, excess ** 2], dtype=torch.float64)
 
     def logs(self) -> dict[str, float]:
-        return dict(temperature=self.temperature, flops_share=self.share, flops_target=self.target, mu1=self.multipliers[0].item(), mu2=self.multipliers[1].item(), frozen=not self.open)
+        return dict(task_loss=self.task, temperature=self.temperature, flops_share=self.share, flops_target=self.target, mu1=self.multipliers[0].item(), mu2=self.multipliers[1].item(), frozen=not self.open)
 
     @property
     def kept(self) -> list[Tensor]:
@@ -244,7 +245,7 @@ def pretrain_sdm(run: Run) -> dict:
     return dict(**quality(compressed, data, settings.pretrain.length), **size_metrics(compressed), certificate=certificate,
                 flops_reduction=1 - small / dense, flops_reduction_asked=sdm.flops_reduction if sdm.mode == "target" else None, flops_share_before_decision=objective.decided_share.item(),
                 channels_total=total, channels_removed=total - sum(compressed.config.d_inner), channels_kept_fraction=sum(compressed.config.d_inner) / total,
-                kept_by_layer=compressed.config.d_inner, importance_by_layer=[row["mean_sigmoid"] for row in importance], sdm_distill=sdm.distill, **seen)
+                kept_by_layer=compressed.config.d_inner, importance_by_layer=[row["mean_sigmoid"] for row in importance], sdm_distill=sdm.distill, learning_curve=learning_curve(run), **seen)
 
 
 def _certificate(masked, compressed, data):
