@@ -9,7 +9,7 @@ __all__ = ['PLANT', 'NULL', 'PLANTED', 'OPERATIONS', 'linear_flops_per_token', '
            'compare_records', 'doubling', 'throughput', 'training_memory', 'resident_memory', 'inference_memory',
            'operation_costs', 'predicted_seconds', 'predicted_peak_bytes', 'predicted_ratios', 'operation_table',
            'roofline_figure', 'scaling_axes', 'scaling', 'scaling_figure', 'study_shapes', 'even_widths', 'profile',
-           'profile_table', 'ratio_figure', 'profile_folders', 'compare_training_step']
+           'profile_table', 'failed_controls', 'ratio_figure', 'profile_folders', 'compare_training_step']
 
 # %% ../nbs/05_profiling.ipynb #aafa9ea7
 import copy
@@ -554,7 +554,7 @@ def scaling_figure(axes: dict[str, list[dict]], title: str = ""):
             if axis in ("length", "batch"): ax.set(xscale="log", yscale="log")
             else: ax.set_ylim(bottom=0)
             if axis in ("length", "batch", "d_state"): ax.set_xscale("log", base=2); ax.set_xticks(x, [f"{value:,}" for value in x], fontsize=7)
-            ax.tick_params(labelsize=7)
+            ax.tick_params(which="both", labelsize=7)
     grid[0, 0].set_ylabel("prefill, ms")
     grid[1, 0].set_ylabel("peak memory, MiB")
     for row in grid: row[0].legend(fontsize=7)
@@ -729,7 +729,15 @@ def profile_table(metrics: dict) -> str:
             lines += [f"{f'{name} / {other}':<34}{'':>27}   {_interval(ratio):<42}{ratio['found']}" for name in metrics["groups"] if other != against and (ratio := metrics["ratios"].get(f"{name}/{other}", {}).get(what))]
         for name, row in (("null: a second copy", metrics["null"].get(what)), (f"plant: {metrics['planted_work']:.3f} times the work", metrics["plant"].get(what))):
             if row: lines.append(f"{name:<34}{'':>27}   {_interval(row):<42}{row['found']}")
-    return "\n".join(lines)
+    return "\n".join([*lines, *(f"\nBeware: {problem}" for problem in failed_controls(metrics))])
+
+
+def failed_controls(metrics: dict) -> list[str]:
+    "What the controls of a record say against it: a null that is off, a plant that was not found."
+    off = [title for what, title in _timed(metrics) if what in metrics["null"] and metrics["null"][what]["found"] == "off"]
+    lost = [title for what, title in _timed(metrics) if what in metrics["plant"] and not metrics["plant"][what]["found"].startswith("slower")]
+    return [f"the null is off in {title}: two copies of one model differ, by chance or because the machine is busy" for title in off] + [
+        f"the plant was not found in {title}: the machine is too busy to see a difference of {100 * (metrics['planted_work'] - 1):.0f}%; time again when nothing else runs" for title in lost]
 
 
 def _interval(row): return f"{row['ratio']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
