@@ -29,7 +29,8 @@ from .csp import JOINT_STATES, reduce, replaced_logits, state_statistics
 from .engine import data as text
 from .engine.runs import CodesignError, ParameterError, environment, file_sha256, load_settings, plain, rule, typed, write_json
 from .engine.training import TrainingPlan, reproducible, train
-from .profiling import latency_summary, paired_latencies, prefill, ratio_with_interval
+from .engine.timing import latency_summary, paired_latencies, ratio_with_interval
+from .profiling import prefill
 from .sdm import MaskObjective, choose_channels, mask_channels, remove_channels
 
 # %% ../nbs/09_compress.ipynb #2eb8af70
@@ -290,7 +291,7 @@ def _measure(model, smaller, data, settings):
     again = LayerwiseMambaForCausalLM(model.config).to(model.device).eval()
     again.load_state_dict(model.state_dict())
     ids = torch.as_tensor(np.asarray(data.validation[:settings.profile_length]).astype(np.int64))[None].to(model.device)
-    times = paired_latencies({name: prefill(m, ids) for name, m in (("before", model), ("after", smaller), ("before again", again))}, settings.iterations, warmup=3)
+    times = paired_latencies({name: prefill(m, ids) for name, m in (("before", model), ("after", smaller), ("before again", again))}, settings.iterations, warmup=3, device=model.device)
     def of(name, m):
         return dict(parameters=count_parameters(m)["total_parameters"], flops_per_token=flops_per_token(m.config), **quality(m, data, settings.length),
                     **{f"prefill_{key}": value for key, value in latency_summary(times[name]).items()})
