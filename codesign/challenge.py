@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from .baseline import (RECIPES, STEPS, BuildContext, LanguageData, LayerwiseMambaConfig, LayerwiseMambaForCausalLM, batches, branch_step, count_parameters,
-                               load_model, plan_of, quality, rewinding, save_model, size_metrics, step, tokens_seen, learning_curve)
+                               learning_curve, load_model, plan_of, quality, rewinding, save_model, size_metrics, step, tokens_seen)
 from .engine.runs import CodesignError, Run
 from .engine.training import load_checkpoint, reproducible, train
 from .sdm import choose_channels, remove_channels, slice_channels

@@ -175,7 +175,8 @@ def _bare_below(grid, found):
 
 def expected_seconds(grid: Grid, nodes, jobs: int) -> float | None:
     "About how long `nodes` will take with `jobs` at a time; None if nothing of this size, data and numbers of steps was ever timed."
-    seconds = {node: _seconds_of(node, known_seconds(grid), grid) for node in nodes}
+    known = known_seconds(grid)
+    seconds = {node: _seconds_of(node, known, grid) for node in nodes}
     if None in seconds.values():
         return None
     alone = sum(seconds[node] for node in nodes if runs_alone(node) or reads_all(node))
@@ -203,7 +204,7 @@ def known_seconds(grid: Grid) -> dict[tuple[str, str], float]:
 def _shaping(run):
     "The parameters that a run of this name depends on."
     entry = GRAPH.get(run.split("/")[0], {})
-    return entry.get("parameters", ()) if not entry.get("alone") else ()
+    return () if entry.get("alone") else entry.get("parameters", ())      # profiling takes as long whatever the models were trained on
 
 
 def _seconds_of(node, known, grid):

@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .baseline import (RECIPES, BuildContext, LanguageData, LayerwiseMambaConfig, LayerwiseMambaForCausalLM, branch_step, flops_per_channel,
-                               flops_per_token, load_model, parameters_per_channel, pretrain, quality, relative_difference, save_model, size_metrics, step,
-                               tokens_seen, learning_curve)
+                               flops_per_token, learning_curve, load_model, parameters_per_channel, pretrain, quality, relative_difference, save_model, size_metrics, step,
+                               tokens_seen)
 from .engine.runs import CodesignError, Run, SDMSettings
 from .engine.training import Objective
 
