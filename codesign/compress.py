@@ -13,7 +13,6 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -185,7 +184,7 @@ def compress(
     data = LanguageData(corpus, checkpoint.tokenizer, *(text.token_stream(corpus, split, checkpoint.tokenizer) for split in ("train", "validation")))
     plan = _plan(model.config, settings, data)
     say(f"{path}: {count_parameters(model)['total_parameters']:,} parameters, {flops_per_token(model.config):,} FLOPs a token; calibrating on {corpus.name}")
-    with _threads(settings.threads), reproducible(settings.seed):
+    with reproducible(settings.seed, settings.threads):
         smaller, notes = _smaller(model, data, plan, settings, say)
         if settings.heal_steps:
             say(f"healing for {settings.heal_steps:,} steps of {settings.batch_size} x {settings.length} tokens")
@@ -276,14 +275,6 @@ def _heal(model, data, settings, folder):
     losses = train(model, lambda step: batch_of(first + step), plan, folder=folder, fingerprint=folder.name, tokens_per_step=settings.batch_size * settings.length)
     model.eval()
     return dict(tokens_healing=settings.heal_steps * settings.batch_size * settings.length, last_loss=losses[-1] if losses else None)
-
-
-@contextmanager
-def _threads(threads):
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads or before)
-    try: yield
-    finally: torch.set_num_threads(before)
 
 # %% ../nbs/09_compress.ipynb #0e72d9c3
 def _measure(model, smaller, data, settings):

@@ -5,11 +5,12 @@
 # %% auto #0
 __all__ = ['PLANT', 'NULL', 'PLANTED', 'OPERATIONS', 'linear_flops_per_token', 'adapter_flops_per_token', 'count_flops',
            'prefill', 'decode', 'graphed', 'variants', 'cache_bytes_per_sequence', 'checkpoint_bytes',
-           'measure_latency', 'planted_length', 'side_by_side', 'all_comparisons', 'conditions', 'timed_at',
-           'compare_records', 'doubling', 'throughput', 'training_memory', 'resident_memory', 'inference_memory',
-           'operation_costs', 'predicted_seconds', 'predicted_peak_bytes', 'predicted_ratios', 'operation_table',
-           'roofline_figure', 'scaling_axes', 'scaling', 'scaling_figure', 'study_shapes', 'even_widths', 'profile',
-           'profile_table', 'failed_controls', 'ratio_figure', 'profile_folders', 'compare_training_step']
+           'measure_latency', 'planted_length', 'planted_work', 'side_by_side', 'all_comparisons', 'conditions',
+           'timed_at', 'compare_records', 'doubling', 'throughput', 'training_memory', 'resident_memory',
+           'inference_memory', 'operation_costs', 'predicted_seconds', 'predicted_peak_bytes', 'predicted_ratios',
+           'operation_table', 'roofline_figure', 'scaling_axes', 'scaling', 'scaling_figure', 'study_shapes',
+           'even_widths', 'profile', 'profile_table', 'failed_controls', 'ratio_figure', 'profile_folders',
+           'compare_training_step']
 
 # %% ../nbs/05_profiling.ipynb #aafa9ea7
 import copy
@@ -32,7 +33,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from .baseline import GROUPS, RECIPES, LayerwiseMambaConfig, LayerwiseMambaForCausalLM, config_of, count_parameters, flops_per_token, load_model, quietly
 from .csp import csp_orders, permute_states, random_orders, state_statistics
 from .engine.decoding import MAX_BATCH
-from .engine.machine import Ceilings, EnergyMeter, checked_device, machine, measure_ceilings, pinning, seconds_of
+from .engine.machine import Ceilings, EnergyMeter, checked_device, machine, measure_ceilings, pinning, seconds_of, using_threads
 from .engine.memory import in_fresh_process, memory_split, peak_memory, profiled, resident_peak
 from .engine.runs import BESIDE, CodesignError, ProfileSettings, Run, environment, file_sha256, keep_freed_memory, plain
 from .engine.scan import kernel_path, scan_backend
@@ -215,6 +216,11 @@ def planted_length(length: int) -> int:
     return max(length + 8, round((1 + PLANT) * length))
 
 
+def planted_work(settings: ProfileSettings) -> float:
+    "The plant's work as a multiple of that of the others."
+    return planted_length(settings.length) / settings.length
+
+
 def side_by_side(
     models: dict[str, LayerwiseMambaForCausalLM],     # on one device
     against: str,                                     # whose time is 1
@@ -341,15 +347,7 @@ def _out_of_memory(error):
 # %% ../nbs/05_profiling.ipynb #241d051e
 def training_memory(model: nn.Module, batch: int, length: int) -> dict[str, int | None]:
     "Bytes of one training step with AdamW at its worst moment, by owner; the model's weights stay as they are."
-    model.train()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=0., weight_decay=0.)
-    ids = torch.zeros(batch, length, dtype=torch.long, device=model.device)
-
-    def step():
-        optimizer.zero_grad(set_to_none=True)
-        model(input_ids=ids, labels=ids, use_cache=False).loss.backward()
-        optimizer.step()
-
+    step, optimizer = _training_step(model, batch, length)
     split = memory_split(step, model, optimizer, model.device)
     gradients = sum(p.grad.numel() * p.grad.element_size() for p in model.parameters() if p.grad is not None)
     model.zero_grad(set_to_none=True)
@@ -359,30 +357,38 @@ def training_memory(model: nn.Module, batch: int, length: int) -> dict[str, int 
                 mem_train_reserved_bytes=split.reserved, mem_train_fragmentation_bytes=split.fragmentation)
 
 
+def _training_step(model, batch, length):
+    "A step of AdamW that leaves the weights as they are, and its optimizer."
+    model.train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0., weight_decay=0.)
+    ids = torch.zeros(batch, length, dtype=torch.long, device=model.device)
+
+    def step():
+        optimizer.zero_grad(set_to_none=True)
+        model(input_ids=ids, labels=ids, use_cache=False).loss.backward()
+        optimizer.step()
+    return step, optimizer
+
+
 def resident_memory(config: dict, batch: int, length: int, training: bool) -> dict[str, int | None]:
-    """Bytes that a model of a shape, random weights, and one prefill or training step add to a process of its own; beside them the allocator's peak.
+    """Bytes that making a model of a shape, random weights, and two prefills or training steps add to a process of its own, and how far they are above what the owners hold.
 
-    What is resident beyond that peak is fragmentation and other libraries' scratch. None where the system does not tell.
+    That surplus is fragmentation and other libraries' scratch. None where the system does not tell.
     """
-    name = "train" if training else "inference"
-    def small(**changes): return LayerwiseMambaForCausalLM(LayerwiseMambaConfig(**{**config, **changes}))
-    layers = dict(num_hidden_layers=1, d_inner=config["d_inner"][:1], d_state=config["d_state"][:1])
-    _one_pass(small(**layers), 1, 16, training)      # loads and compiles what every size needs
-    allocated = []
-    resident = resident_peak(lambda: allocated.append(_one_pass(small(), batch, length, training)))
-    return {f"mem_resident_{name}_bytes": resident, f"mem_resident_{name}_over_allocated_bytes": None if resident is None else resident - allocated[0]}
+    name, peak = ("train", "mem_train_peak_bytes") if training else ("inference", "mem_peak_bytes")
+    def model(**changes): return LayerwiseMambaForCausalLM(LayerwiseMambaConfig(**{**config, **changes})).eval()
 
-
-def _one_pass(model, batch, length, training):
-    "The peak of `training_memory` or `inference_memory` by owner, of a step that has run without instruments before."
-    measure = training_memory if training else inference_memory
-    ids = torch.zeros(batch, length, dtype=torch.long)
-    if not training: prefill(model.eval(), ids)()
-    return measure(model, batch, length)["mem_train_peak_bytes" if training else "mem_peak_bytes"]
+    def work(model, batch, length):
+        run = _training_step(model, batch, length)[0] if training else prefill(model, torch.zeros(batch, length, dtype=torch.long))
+        for _ in range(2): run()
+    work(model(num_hidden_layers=1, d_inner=config["d_inner"][:1], d_state=config["d_state"][:1]), 1, 16)      # loads and compiles what every size needs
+    resident = resident_peak(lambda: work(model(), batch, length))
+    owned = (training_memory if training else inference_memory)(model(), batch, length)[peak]
+    return {f"mem_resident_{name}_bytes": resident, f"mem_resident_{name}_over_owned_bytes": None if resident is None else resident - owned}
 
 
 def inference_memory(model: nn.Module, batch: int, length: int) -> dict[str, int | None]:
-    "Bytes of a prefill at its worst moment: weights and what operations hold, beside the allocator's peak and what the process held."
+    "Bytes of a prefill at its worst moment: weights and what operations hold, beside the allocator's peak."
     ids = torch.zeros(batch, length, dtype=torch.long, device=model.device)
     split = memory_split(prefill(model, ids), model, device=model.device)
     return dict(mem_peak_bytes=split.total, mem_inference_activations_bytes=split.activations, mem_peak_allocator_bytes=split.measured_peak,
@@ -586,18 +592,10 @@ def even_widths(config: LayerwiseMambaConfig, flops_reduction: float, multiple: 
 _PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
-@contextmanager
-def _with_threads(threads):
-    before = torch.get_num_threads()
-    if threads: torch.set_num_threads(threads)
-    try: yield
-    finally: torch.set_num_threads(before)
-
-
 def profile(run: Run) -> dict:
     "The job of this chapter: what `run.node.group` asks for, timed in turns."
     jobs = {"shapes": _profile_shapes, "trials": _profile_trials}
-    with _with_threads(run.parameters.threads):
+    with using_threads(run.parameters.threads):
         device = checked_device("cuda" if torch.cuda.is_available() else "cpu")
         run.environment.update(device=str(device), kernel=kernel_path(device), machine=machine(device))
         return jobs.get(run.node.group, _profile_groups)(run, device, run.settings.profile)
@@ -637,20 +635,28 @@ def _unmerged_ratios(models, against, settings):
 
 # %% ../nbs/05_profiling.ipynb #2b13040e
 def _record(run, device, settings, models, times, against, ratios, adapters):
-    "What every comparison leaves: metrics of each model, ratios, both controls, ceilings, predictions, operations of the model compared with, conditions."
+    "What a run of a study leaves: `_compared`, metrics of each model, ratios, operations and energy of the model compared with."
     np.savez(run.file("latencies.npz"), **{f"{what}|{name}": values for what, by_name in times.items() for name, values in by_name.items()})
-    base, dtype = models[against], models[against].dtype
-    ceilings = measure_ceilings(device, dtype)
-    controls = all_comparisons(times, against)
-    predicted = {f"{name}/{against}": predicted_ratios(model.config, base.config, settings.batch_size, settings.length, ceilings, dtype.itemsize) for name, model in models.items() if name != against}
-    return dict(groups={name: _model_metrics(run, name, model, times, settings) for name, model in models.items()}, ratios=ratios, against=against,
-                null=controls[NULL.format(against)], plant=controls[PLANTED.format(against)], planted_work=planted_length(settings.length) / settings.length, predicted=predicted,
-                operations=operation_table(base, settings.batch_size, settings.length, ceilings, trace=None if run.node.group == "all" else run.file("trace.json")),
-                ceilings=asdict(ceilings), energy=_energy(base, settings), path=timed_at(device, dtype, settings, adapters=adapters))
+    compared, base = _compared(models, times, against, device, settings, adapters), models[against]
+    operations = operation_table(base, settings.batch_size, settings.length, Ceilings(**compared["ceilings"]), trace=None if run.node.group == "all" else run.file("trace.json"))
+    return compared | dict(groups={name: _model_metrics(run, name, model, times, settings) for name, model in models.items()}, ratios=ratios, operations=operations, energy=_energy(base, settings))
+
+
+def _compared(models, times, against, device, settings, adapters):
+    "What every comparison states beside its ratios: both controls, ceilings, predictions, conditions."
+    base, controls = models[against], all_comparisons(times, against)
+    ceilings = measure_ceilings(device, base.dtype)
+    predicted = {f"{name}/{against}": predicted_ratios(model.config, base.config, settings.batch_size, settings.length, ceilings, base.dtype.itemsize) for name, model in models.items() if name != against}
+    return dict(against=against, null=controls[NULL.format(against)], plant=controls[PLANTED.format(against)], planted_work=planted_work(settings), predicted=predicted,
+                ceilings=asdict(ceilings), path=timed_at(device, base.dtype, settings, adapters=adapters))
+
+
+def _latencies(times, name):
+    return {f"latency_{what}_{key}": value for what, by_name in times.items() for key, value in latency_summary(by_name[name]).items()}
 
 
 def _model_metrics(run, name, model, times, settings):
-    metrics = {f"latency_{what}_{key}": value for what, by_name in times.items() for key, value in latency_summary(by_name[name]).items()}
+    metrics = _latencies(times, name)
     flops = count_flops(model, (1, settings.length))
     backbone = run.inputs.get(RECIPES[name].backbone)
     throughputs = throughput(model, settings.throughput_batches, settings.length, settings.memory_budget_bytes)
@@ -663,10 +669,11 @@ def _model_metrics(run, name, model, times, settings):
 
 def _energy(model, settings, seconds=1.):
     "Joules a token of prefill, if the machine tells; else None and why."
+    meter = EnergyMeter(model.device)
+    if meter.source.startswith("not available"): return dict(joules_per_token=None, source=meter.source)
     run = prefill(model, torch.zeros(settings.batch_size, settings.length, dtype=torch.long, device=model.device))
     run()
-    meter, began, passes = EnergyMeter(model.device), time.perf_counter(), 0
-    if meter.source.startswith("not available"): return dict(joules_per_token=None, source=meter.source)
+    began, passes = time.perf_counter(), 0
     with meter:
         while time.perf_counter() - began < seconds:
             run()
@@ -703,7 +710,7 @@ def _profile_trials(run, device, settings):
         found = all_comparisons(side_by_side({"M_base": model}, "M_base", settings, decoding=False), "M_base")
         rows.append({name: found[control]["latency_prefill"] for name, control in (("null", NULL.format("M_base")), ("plant", PLANTED.format("M_base")))})
         run.log(trial=trial, **rows[-1])
-    work = planted_length(settings.length) / settings.length
+    work = planted_work(settings)
     return dict(weights="random", trials=rows, null_holds=sum(row["null"]["low"] <= 1 <= row["null"]["high"] for row in rows), plant_found=sum(row["plant"]["found"].startswith("slower") for row in rows),
                 plant_interval_holds_work=sum(row["plant"]["low"] <= work <= row["plant"]["high"] for row in rows), planted_work=work,
                 null_width_median=statistics.median(row["null"]["high"] - row["null"]["low"] for row in rows), null_width_max=max(row["null"]["high"] - row["null"]["low"] for row in rows),
@@ -789,16 +796,10 @@ def profile_folders(folders: Sequence[str | Path], settings: ProfileSettings, de
     models = {name: load_model(folder).to(device) for name, folder in zip(names, folders)}
     against, others = names[1], names[1:]
     times = side_by_side(models, against, settings, title="profile")
-    found = all_comparisons(times, against)
     ratios = {f"{name}/{other}": rows for other in others for name, rows in all_comparisons(times, other, against).items() if name in models}
-    ceilings = measure_ceilings(device, models[against].dtype)
-    groups = {name: {f"latency_{what}_{key}": value for what, by_name in times.items() for key, value in latency_summary(by_name[name]).items()}
-              | dict(params_total=count_parameters(model)["total_parameters"], flops_per_token=flops_per_token(model.config), checkpoint_bytes=checkpoint_bytes(folder), cache_bytes_per_sequence=cache_bytes_per_sequence(model))
+    groups = {name: _latencies(times, name) | dict(params_total=count_parameters(model)["total_parameters"], flops_per_token=flops_per_token(model.config), checkpoint_bytes=checkpoint_bytes(folder), cache_bytes_per_sequence=cache_bytes_per_sequence(model))
               | inference_memory(model, settings.batch_size, settings.length) for (name, model), folder in zip(models.items(), folders)}
-    metrics = dict(groups=groups, against=against, others=others, ratios=ratios, null=found[NULL.format(against)], plant=found[PLANTED.format(against)],
-                   planted_work=planted_length(settings.length) / settings.length, ceilings=asdict(ceilings),
-                   predicted={f"{name}/{against}": predicted_ratios(model.config, models[against].config, settings.batch_size, settings.length, ceilings) for name, model in models.items() if name != against},
-                   path=timed_at(device, models[against].dtype, settings, adapters="none"))
+    metrics = _compared(models, times, against, device, settings, "none") | dict(groups=groups, others=others, ratios=ratios)
     weights = {name: {path.name: file_sha256(path) for path in sorted(folder.glob("*.safetensors"))} for name, folder in zip(names, folders)}
     return plain(dict(run="profile", models=weights, settings=asdict(settings), environment=environment() | dict(device=str(device), kernel=kernel_path(device)), metrics=metrics))
 
