@@ -509,9 +509,9 @@ def heal(
                  on_resume=lambda step: run.rewind(lambda values: values.get("phase") != name or values["step"] < step))
 
 
-def learning_curve(run: Run, points: int = 60) -> dict[str, list[float]]:
-    "The next-token loss of pre-training as logged, averaged over at most `points` equal stretches of steps, each named by the number of steps done at its end."
-    logged = [values for line in (run.folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines() if "phase" not in (values := json.loads(line))]
+def learning_curve(run: Run, points: int = 60, phase: str | None = None) -> dict[str, list[float]]:
+    "The next-token loss as logged in one phase of a run, averaged over at most `points` equal stretches of steps, each named by the number of steps done at its end."
+    logged = [values for line in (run.folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines() if (values := json.loads(line)).get("phase") == phase]
     stretches = np.array_split(np.arange(len(logged)), min(points, len(logged)))
     return dict(step=[logged[s[-1]]["step"] + 1 for s in stretches], loss=[round(float(np.mean([logged[i].get("task_loss", logged[i]["loss"]) for i in s])), 5) for s in stretches])
 

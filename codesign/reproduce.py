@@ -82,6 +82,8 @@ class Grid:
         "A recipe if it was asked for; what takes several together if all of them were."
         listed = listed_needs(notebook, group)
         together = set(GROUPS_TABLE) if isinstance(listed, str) else {key.split("/")[1] for key in listed}
+        if GRAPH[notebook].get("with_controls"):
+            together |= set(CONTROLS_TABLE)
         return group in self.groups if group in RECIPES_TABLE else group not in GRAPH[notebook].get("on_demand", ()) and together <= set(self.groups)
 
 
@@ -467,6 +469,7 @@ HELP = {
     "04_challenge": "Prune by magnitude to M_sdm's parameter count (M_challenge and its variants), or at random (C_random).",
     "05_profiling": "Measure latency, throughput, FLOPs and memory: all groups, some side by side, or saved models.",
     "06_results": "Make tables, figures, verdicts and report of a study again, from its records.",
+    "11_peers": "Train a Transformer or an LSTM of M_base's size on its batches.",
 }
 
 

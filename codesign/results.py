@@ -474,13 +474,20 @@ def _label(column):
 
 # %% ../nbs/06_results.ipynb #dd598497
 def learning_table(analysis: Analysis) -> pd.DataFrame:
-    "Perplexity of M_base over that of n-gram models, and accuracy minus majority class per group and task, with 95% t intervals over seeds."
+    "Perplexity of M_base over that of n-gram models and of peers, and accuracy minus majority class per group and task, with 95% t intervals over seeds."
     base = [r["metrics"] for r in analysis.records if _notebook(r) == "00_baseline"]
     rows = []
     for name in ("unigram", "bigram"):
         pairs = [(m["ppl_token"], m[f"ppl_{name}"]) for m in base if m.get(f"ppl_{name}")]
         mean, low, high = t_interval(np.log([ours / theirs for ours, theirs in pairs])) if pairs else (math.nan,) * 3
         rows.append(("perplexity per token, M_base", *np.mean(pairs or [(math.nan, math.nan)], axis=0), f"{name} model", "ratio", *np.exp([mean, low, high]), len(pairs)))
+    for peer, name in (("transformer", "Transformer"), ("lstm", "LSTM")):
+        theirs = {r["parameters"]["seed"]: r["metrics"] for r in analysis.records if _notebook(r) == "11_peers" and r["parameters"]["group"] == peer}
+        ours = {r["parameters"]["seed"]: r["metrics"] for r in analysis.records if _notebook(r) == "00_baseline"}
+        pairs = [(ours[seed]["ppl_word"], found["ppl_word"]) for seed, found in theirs.items() if seed in ours]
+        if pairs:
+            estimate = np.exp(t_interval(np.log([mine / their for mine, their in pairs])))
+            rows.append(("perplexity per word, M_base", *np.mean(pairs, axis=0), f"{name} of the same size", "ratio", *estimate, len(pairs)))
     for task in analysis.tasks:
         for group in GROUPS_TABLE:
             tuned = [r["metrics"] for r in analysis.records if _notebook(r) == "03_sgh_peft" and r["parameters"]["group"] == group]

@@ -10,9 +10,9 @@ __all__ = ['RULES', 'SECTIONS', 'PACKAGE', 'CONFIGS', 'SIZES', 'GROUPS_TABLE', '
            'read_yaml', 'load_settings', 'repository', 'notebooks_folder', 'load_graph', 'Node', 'needs',
            'listed_needs', 'Parameters', 'studies_folder', 'study_folder', 'run_folder', 'notebook_path', 'code_hashes',
            'Undeclared', 'declared_settings', 'write_atomic', 'write_json', 'plain', 'Record', 'read_record',
-           'study_records', 'locked', 'Run', 'file_sha256', 'environment', 'keep_freed_memory', 'settings_of',
-           'identity', 'upstream', 'for_node', 'why_not_done', 'is_done', 'make', 'declared_parameters', 'passed_on',
-           'execute']
+           'study_records', 'locked', 'Run', 'file_sha256', 'environment', 'processor', 'keep_freed_memory',
+           'settings_of', 'identity', 'upstream', 'for_node', 'why_not_done', 'is_done', 'make', 'declared_parameters',
+           'passed_on', 'execute']
 
 # %% ../../nbs/engine/runs.ipynb #359c46f3
 import ast
@@ -782,9 +782,18 @@ def environment() -> dict:
     threads = torch.get_num_threads() if torch else int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count())
     return {
         "python": platform.python_version(), "torch": getattr(torch, "__version__", None) and str(torch.__version__),
-        "transformers": getattr(transformers, "__version__", None), "platform": platform.platform(),
+        "transformers": getattr(transformers, "__version__", None), "platform": platform.platform(), "processor": processor(),
         "device": torch.cuda.get_device_name() if device == "cuda" else device, "kernel": scan and scan.kernel_path(device), "threads": threads, "commit": _commit(), "mem_peak_rss_bytes": _peak_memory(),
     }
+
+
+@cache
+def processor() -> str:
+    "The processor by name, and how many of its cores this process may use."
+    cpuinfo = Path("/proc/cpuinfo")
+    found = re.search(r"^model name\s*:\s*(.+)$", cpuinfo.read_text(), re.MULTILINE) if cpuinfo.is_file() else None
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"{found[1].strip() if found else platform.processor() or platform.machine()}, {usable} of {os.cpu_count()} cores"
 
 
 def _peak_memory():
@@ -956,7 +965,7 @@ def declared_parameters(notebook: str) -> set[str]:
 
 
 COMMANDS = {"00_baseline": "pretrain", "01_csp": "csp", "02_sdm": "sdm", "03_sgh_peft": "finetune", "04_challenge": "challenge",
-            "05_profiling": "profile", "06_results": "results"}
+            "05_profiling": "profile", "06_results": "results", "11_peers": "peers"}
 
 
 def _inputs(node, parameters):

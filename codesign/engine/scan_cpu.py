@@ -208,6 +208,7 @@ def _prefetch(typing_context, array, index):
 def _prefetch_row(array, first, width):
     for c in range(0, width, 64 // array.itemsize):
         _prefetch(array, first + c)
+    _prefetch(array, first + width - 1)         # a row that does not begin with a cache line ends in one more
 
 # %% ../../nbs/engine/scan_cpu.ipynb #aa34a875
 @njit(**_OPTIONS)
