@@ -5,6 +5,7 @@ GPUS ?= 0
 NAME ?= $(SIZE)
 DATA ?= embedded
 JOBS ?= 2
+STUDY ?= wikitext
 BIN := .venv/bin
 
 .PHONY: help .venv reproduce test lab results
@@ -13,7 +14,7 @@ help:
 	@echo "make reproduce   the whole study, offline, on this machine (SIZE=$(SIZE) NAME=$(NAME) DATA=$(DATA) JOBS=$(JOBS) GPUS=$(GPUS); also SEEDS=, TASKS=)"
 	@echo "make test        nbdev_test and the checks of the repository"
 	@echo "make lab         JupyterLab at nbs/"
-	@echo "make results     tables and figures of the published study again, from its records"
+	@echo "make results     tables and figures of a published study again, from its records in figures/ (STUDY=$(STUDY))"
 
 .venv: .venv/installed
 
@@ -33,4 +34,4 @@ lab: .venv
 	$(BIN)/jupyter lab --notebook-dir nbs
 
 results: .venv
-	$(BIN)/codesign publish
+	$(BIN)/codesign publish --study $(STUDY) --again

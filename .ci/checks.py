@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 root = Path(__file__).resolve().parent.parent
@@ -57,6 +58,20 @@ report("notebooks are clean", changed_by("nbdev_clean", "nbs/**/*.ipynb"))
 report("modules are exported", changed_by("nbdev_export", "codesign/**/*.py"))
 ruff = subprocess.run([str(bin_folder / "ruff"), "check", "--quiet", "--select", "F", "--ignore", "F401", "codesign"], cwd=root, capture_output=True, text=True)
 report("ruff finds no undefined or unused names", ruff.stdout.strip().replace("\n", " ")[:500] or None)
+
+def published(folder):
+    "Whether the tables beside a published study's records, and the README, say what the records say; else what differs."
+    from codesign.results import README_MARKS, analyse_study, put_into_readme, read_records, write_tables
+
+    with tempfile.TemporaryDirectory() as fresh:
+        different = [path.name for path in write_tables(*analyse_study(read_records(folder)), Path(fresh)) if not (kept := folder / "tables" / path.name).is_file() or kept.read_bytes() != path.read_bytes()]
+    readme = root / "README.md"
+    if README_MARKS[0].format(folder.name) in readme.read_text() and not put_into_readme(folder, readme, write=False): different.append("README.md")
+    return f"{', '.join(different)} differ from the records: codesign publish --study {folder.name} --again" if different else None
+
+
+for folder in sorted(root.glob("figures/*")):
+    if (folder / "report.html").is_file(): report(f"published numbers of {folder.name} are those of its records", published(folder))
 
 environment = os.environ | {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
 if shutil.which("nvidia-smi") is None: environment["TRITON_INTERPRET"] = "1"      # the Triton kernels are tested in its interpreter

@@ -29,7 +29,7 @@ import typer
 from .engine.runs import (
     BESIDE, COMMANDS, CONFIGS, CONTROLS_TABLE, DATA, EMBEDDED_TASKS, GRAPH, GROUPS_TABLE, PACKAGE, RECIPES_TABLE, SIZES, TASKS, CodesignError, MissingRun, Node,
     ParameterError, Parameters, Record, closest, execute, file_sha256, listed_needs, load_settings, locked, needs, passed_on, plain, read_record,
-    read_yaml, repository, run_folder, study_folder, study_records, typed, why_not_done, write_json)
+    read_yaml, repository, run_folder, studies_folder, study_folder, study_records, typed, why_not_done, write_json)
 
 # %% ../nbs/08_reproduce.ipynb #7b4f1fc0
 @dataclass(frozen=True)
@@ -583,8 +583,34 @@ def _compare(first: str, second: str):
         print(f"{name:<44}{row['first']:>12.3f}{row['second']:>12.3f}{row['ratio']:>9.3f}")
 
 
+def _results(size: str = None, seed: str = None, data: str = None, tasks: str = None, study: str = None, threads: str = None,
+             trace: str = typer.Option(None, metavar="NAME", help="where a number comes from: ppl_word.M_full, ppl_word.M_full/M_base, either with .s42, or H2")):
+    if trace is None:
+        _make_and_show("06_results", size=size, seed=seed, data=data, tasks=tasks, study=study, threads=threads)
+    else:
+        print(_traced(trace, study, size))
+
+
+def _traced(value_id, study, size=None):
+    "A number's value, how it was computed, and for each record behind it seal, command, commit and machine."
+    from codesign.engine.measures import read_records
+    from codesign.results import analyse_sizes, command_of, trace
+
+    places = {folder.name: folder for root in (repository() / "figures", studies_folder()) for folder in sorted(root.glob("*")) if any(folder.glob("runs/*/*/record.json"))}
+    if study not in places:
+        raise ParameterError(f"{f'study={study!r} has no record' if study else 'trace= needs study='}{closest(study or '', places) or ';'} here: {', '.join(places) or 'none'}")
+    found = trace(analyse_sizes(read_records(places[study])), f"{size}:{value_id}" if size else value_id)
+    lines = [found.meaning, *(f"  {step}" for step in found.steps)]
+    for record in found.records:
+        made = record["environment"]
+        lines += [f"{_shown(record.folder / 'record.json')}", f"  sealed   {record.get('sha256') or 'no seal: of the first schema'}", f"  command  {command_of(record)}", f"  commit   {made.get('commit')}",
+                  f"  machine  {made.get('processor') or 'processor not recorded'}; {made.get('platform')}; device {made.get('device')}, kernel {made.get('kernel')}, {made.get('threads')} threads; "
+                  f"python {made.get('python')}, torch {made.get('torch')}, transformers {made.get('transformers')}"]
+    return "\n".join(lines)
+
+
 for _notebook, _name in COMMANDS.items():
-    app.command(_name, help=HELP[_notebook])({"03_sgh_peft": _finetune, "05_profiling": _profile}.get(_notebook) or _command(_notebook))
+    app.command(_name, help=HELP[_notebook])({"03_sgh_peft": _finetune, "05_profiling": _profile, "06_results": _results}.get(_notebook) or _command(_notebook))
 
 
 @app.command("reproduce", help="Make every run of a study that is not done, by Snakemake and papermill.")
@@ -836,13 +862,15 @@ def _problem(function):
         return " ".join(f"{type(error).__name__}: {error}".split())
 
 # %% ../nbs/08_reproduce.ipynb #3c8bb285
-@app.command("publish", help="Copy a study's records to figures/ and make its tables, figures and report; no study: make them again.")
-def _publish(study: str = None):
-    from codesign.results import publish
+@app.command("publish", help="Copy a study's records to figures/STUDY, make its tables, figures and report there, and put its verdicts into the README.")
+def _publish(study: str = typer.Option(..., help="its name"), again: bool = typer.Option(False, help="make them again from the records that lie in figures/STUDY")):
+    from codesign.results import publish, put_into_readme
 
-    target = repository() / "figures"
-    publish(study_folder(study) if study else None, target)
+    target = repository() / "figures" / study_folder(study).name
+    publish(None if again else study_folder(study), target)
     print(f"published {_shown(target)}")
+    if put_into_readme(target, repository() / "README.md"):
+        print("README.md shows its verdicts")
 
 # %% ../nbs/08_reproduce.ipynb #92f879f4
 @app.command("doctor", help="Show what this machine has: versions, device, kernels, data, cache.")

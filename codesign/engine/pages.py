@@ -31,7 +31,7 @@ td { min-width: 4rem; } td.tight { white-space: nowrap; } td.long { min-width: 1
 @media (max-width: 44rem) { .cards thead { display: none; } .cards table, .cards tbody, .cards tr, .cards td { display: block; } .cards tr { border-bottom: 2px solid var(--strong); padding: .5rem 0; }
   .cards td, .cards td.tight { border: 0; padding: .1rem 0; min-width: 0; white-space: normal; } .cards td[data-of]::before { content: attr(data-of) ": "; color: var(--soft); } }
 .figures { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 25rem), 1fr)); gap: 1.6rem; align-items: start; }
-figure { margin: 0; } img { width: 100%; max-width: 32rem; height: auto; display: block; background: #fff; border-radius: .3rem; }
+figure { margin: 0; } img { width: 100%; max-width: 32rem; height: auto; display: block; background: #fff; border-radius: .3rem; padding: .6rem; }
 .label { display: inline-block; background: var(--note); border: 1px solid var(--note-line); border-radius: .3rem; padding: .05rem .5rem; font-size: .85rem; }
 .missing { background: var(--gap); border-left: .3rem solid var(--gap-line); padding: .5rem .8rem; } details { margin: 1rem 0; } summary { cursor: pointer; font-weight: 600; }
 .good { color: var(--good); } .bad { color: var(--bad); } .open { color: var(--open); } .none { color: var(--soft); }
