@@ -26,7 +26,9 @@ class LSTMLanguageModel(nn.Module):
         super().__init__()
         self.embedding = nn.Embedding(vocab_size, width)
         self.lstm = nn.LSTM(width, width, layers, batch_first=True)
-        nn.init.normal_(self.embedding.weight, std=.02)
+        nn.init.uniform_(self.embedding.weight, -.1, .1)
+        for name, bias in self.lstm.named_parameters():
+            if name.startswith("bias_ih"): nn.init.ones_(bias[width:2 * width])      # the forget gate begins open (Jozefowicz, Zaremba and Sutskever, 2015)
 
     def forward(self, input_ids: Tensor, labels: Tensor | None = None, **ignored) -> CausalLMOutput:
         "Logits (B, L, vocabulary), and the mean shifted cross-entropy if there are labels."
@@ -73,7 +75,7 @@ def peer_of(
     return model
 
 # %% ../nbs/11_peers.ipynb #86e6e1ef
-LEARNING_RATES = (1e-3, 3e-3, 6e-3)
+LEARNING_RATES = {"transformer": (1e-3, 3e-3, 6e-3), "lstm": (6e-3, 1.2e-2, 2.4e-2)}      # the best of each should lie inside
 
 
 def train_peer(run: Run) -> dict:
@@ -85,7 +87,7 @@ def train_peer(run: Run) -> dict:
     seen = tokens_seen(batch_of, settings, plan)
     if seen["batches_sha256"] != base.metrics["batches_sha256"]: raise CodesignError(f"{run.node} would not see the batches of {base['run']}: their digests differ; make both with the same data, steps and seed")
     tried = {}
-    for lr in (run.parameters.lr,) if run.parameters.lr else LEARNING_RATES:
+    for lr in (run.parameters.lr,) if run.parameters.lr else LEARNING_RATES[run.node.group]:
         with reproducible(seed, run.parameters.threads):
             model = peer_of(run.node.group, settings.model, length, base.metrics["params_total"])
             train(model, batch_of, replace(plan, lr=lr), folder=run.folder / "checkpoints" / f"{lr:g}", fingerprint=f"{run.node} {lr:g}", log=lambda **values: run.log(phase=f"{lr:g}", **values),

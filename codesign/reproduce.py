@@ -6,9 +6,9 @@
 __all__ = ['START_UP', 'COMMAND', 'FIXED', 'app', 'HELP', 'CHECKS', 'PUBLISHED', 'data_app', 'Grid', 'reads_all', 'runs_alone',
            'grid_file', 'load_grid', 'draw_grid', 'pending', 'expected_seconds', 'known_seconds', 'write_plan',
            'die_with_parent', 'set_threads', 'run_node', 'run_job', 'run_plan', 'reproduce', 'refuse_another_study',
-           'show_results', 'make_run', 'main', 'validate', 'check_files', 'check_certificate', 'check_iso_sparsity',
-           'check_reload', 'check_adapters', 'check_hyperparameters', 'check_groups', 'check_data', 'check_profiling',
-           'doctor']
+           'take_published', 'show_results', 'make_run', 'main', 'validate', 'check_files', 'check_certificate',
+           'check_iso_sparsity', 'check_reload', 'check_adapters', 'check_hyperparameters', 'check_groups',
+           'check_data', 'check_profiling', 'doctor']
 
 # %% ../nbs/08_reproduce.ipynb #fa3cae54
 import importlib.util
@@ -29,7 +29,7 @@ import typer
 from .engine.runs import (
     BESIDE, COMMANDS, CONFIGS, CONTROLS_TABLE, DATA, EMBEDDED_TASKS, GRAPH, GROUPS_TABLE, PACKAGE, RECIPES_TABLE, SIZES, TASKS, CodesignError, MissingRun, Node,
     ParameterError, Parameters, Record, closest, execute, file_sha256, listed_needs, load_settings, locked, needs, passed_on, plain, read_record,
-    read_yaml, repository, run_folder, studies_folder, study_folder, study_records, typed, why_not_done, write_json)
+    read_yaml, repository, run_folder, studies_folder, study_folder, study_records, typed, why_not_done, write_atomic, write_json)
 
 # %% ../nbs/08_reproduce.ipynb #7b4f1fc0
 @dataclass(frozen=True)
@@ -373,6 +373,20 @@ def refuse_another_study(grid: Grid):
             raise ParameterError(f"study {grid.study!r} was made with {name}={_text(before[name])}, not {_text(now)}; give this one another name")
 
 
+def take_published(study: str, source: Path | None = None) -> int:
+    "Copies the records in figures/STUDY (or below `source`) that the study's folder lacks into it, and returns how many: they count as done as long as they fit, though their files lie on another machine."
+    source, taken = source or repository() / "figures" / study, 0
+    for path in sorted(source.glob("runs/*/*/record.json")):
+        copy = study_folder(study) / path.relative_to(source)
+        if not copy.exists():
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            write_atomic(copy, path.read_text(encoding="utf-8"))
+            taken += 1
+    if not taken and not source.is_dir():
+        raise ParameterError(f"{source} holds no published study; publish one with codesign publish --study NAME, or leave --published out")
+    return taken
+
+
 def _text(value):
     return ",".join(map(str, value)) if isinstance(value, list) else str(value)
 
@@ -616,9 +630,12 @@ for _notebook, _name in COMMANDS.items():
 @app.command("reproduce", help="Make every run of a study that is not done, by Snakemake and papermill.")
 def _reproduce(size: str = "tiny", study: str = None, seeds: str = None, groups: str = None, data: str = None, tasks: str = None,
                steps: str = None, examples: str = None, epochs: str = None, controls: bool = False, jobs: str = "2", gpus: str = "0", snakemake: str = "", dry_run: bool = False,
+               published: bool = typer.Option(False, help="count the records in figures/STUDY as done, and make only what is missing"),
                budget: str = typer.Option(None, help="minutes; if the forecast is above, nothing is started")):
     grid = load_grid(size, study, seeds, groups, data, tasks, steps, controls, examples, epochs)
     jobs, gpus = _count("jobs", jobs, 1), _count("gpus", gpus, 0)
+    if published:
+        print(f"took {take_published(grid.study)} published records")
     _keep_budget(grid, jobs, _count("budget", budget, 1)) if budget is not None else None
     if dry_run:
         refuse_another_study(grid)

@@ -815,8 +815,8 @@ def readme_section(analysis: Analysis, target: Path) -> str:
             f"timed on {'; '.join(analysis.machines) or 'no machine'}.{beside} Its verdicts hold for this size and this text only. "
             f"Every number is in [`{folder}`]({folder}/report.html), made from the records in `{folder}/runs/`; `codesign results --study {target.name} --trace ppl_word.M_full` tells where one came from.")
     rows = "".join(f"| {v['hypothesis']} | {v['claim']} | **{v['verdict']}** | {v['because']} |\n" for v in analysis.verdicts.to_dict("records"))
-    pictures = "".join(f"\n![{FIGURES[name][1].split('. ')[0]}]({folder}/figures/{name}.png)\n" for name in ("hypotheses", "pareto"))
-    return f"{said}\n\n| | claim | verdict | because |\n|---|---|---|---|\n{rows}{pictures}"
+    pictures = "".join(f"<img src='{folder}/figures/{name}.png' width='48%' alt='{html.escape(FIGURES[name][1].split('. ')[0], quote=True)}'>\n" for name in ("hypotheses", "pareto"))
+    return f"{said}\n\n| | claim | verdict | because |\n|---|---|---|---|\n{rows}\n<p>\n{pictures}</p>\n"
 
 
 def put_into_readme(target: Path, readme: Path, write: bool = True) -> bool:
