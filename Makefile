@@ -11,7 +11,7 @@ BIN := .venv/bin
 .PHONY: help .venv reproduce test lab results
 
 help:
-	@echo "make reproduce   the whole study, offline, on this machine (SIZE=$(SIZE) NAME=$(NAME) DATA=$(DATA) JOBS=$(JOBS) GPUS=$(GPUS); also SEEDS=, TASKS=)"
+	@echo "make reproduce   the whole study, offline, on this machine (SIZE=$(SIZE) NAME=$(NAME) DATA=$(DATA) JOBS=$(JOBS) GPUS=$(GPUS); also SEEDS=, TASKS=, STEPS=, EXAMPLES=, EPOCHS=, CONTROLS=1)"
 	@echo "make test        nbdev_test and the checks of the repository"
 	@echo "make lab         JupyterLab at nbs/"
 	@echo "make results     tables and figures of a published study again, from its records in figures/ (STUDY=$(STUDY))"
@@ -25,7 +25,7 @@ help:
 	touch $@
 
 reproduce: .venv
-	$(BIN)/codesign reproduce --size $(SIZE) --study $(NAME) --data $(DATA) --jobs $(JOBS) --gpus $(GPUS) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(TASKS),--tasks $(TASKS))
+	$(BIN)/codesign reproduce --size $(SIZE) --study $(NAME) --data $(DATA) --jobs $(JOBS) --gpus $(GPUS) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(TASKS),--tasks $(TASKS)) $(if $(STEPS),--steps $(STEPS)) $(if $(EXAMPLES),--examples $(EXAMPLES)) $(if $(EPOCHS),--epochs $(EPOCHS)) $(if $(CONTROLS),--controls)
 
 test: .venv
 	timeout 900 $(BIN)/python .ci/checks.py

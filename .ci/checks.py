@@ -60,18 +60,25 @@ ruff = subprocess.run([str(bin_folder / "ruff"), "check", "--quiet", "--select",
 report("ruff finds no undefined or unused names", ruff.stdout.strip().replace("\n", " ")[:500] or None)
 
 def published(folder):
-    "Whether the tables beside a published study's records, and the README, say what the records say; else what differs."
-    from codesign.results import README_MARKS, analyse_study, put_into_readme, read_records, write_tables
+    "Whether the tables and captions beside a published study's records, and the README, say what the records say; else what differs."
+    from codesign.engine.runs import CodesignError
+    from codesign.results import FIGURES, README_MARKS, analyse_study, caption, put_into_readme, read_records, write_tables
 
-    with tempfile.TemporaryDirectory() as fresh:
-        different = [path.name for path in write_tables(*analyse_study(read_records(folder)), Path(fresh)) if not (kept := folder / "tables" / path.name).is_file() or kept.read_bytes() != path.read_bytes()]
-    readme = root / "README.md"
-    if README_MARKS[0].format(folder.name) in readme.read_text() and not put_into_readme(folder, readme, write=False): different.append("README.md")
+    try:
+        analyses, analysis = analyse_study(read_records(folder))
+        with tempfile.TemporaryDirectory() as fresh:
+            made = {f"tables/{path.name}": path.read_text() for path in write_tables(analyses, analysis, Path(fresh))}
+        made["figures/captions.md"] = "".join(f"- `{name}`: {caption(name, analysis)}\n" for name in FIGURES)
+        different = [name for name, text in made.items() if not (folder / name).is_file() or (folder / name).read_text() != text]
+        different += [name for name in ("report.html", *(f"figures/{name}.{kind}" for name in FIGURES for kind in ("png", "pdf"))) if not (folder / name).is_file()]
+        readme = root / "README.md"
+        if README_MARKS[0].format(folder.name) in readme.read_text() and not put_into_readme(folder, readme, write=False): different.append("README.md")
+    except CodesignError as error:
+        return str(error)
     return f"{', '.join(different)} differ from the records: codesign publish --study {folder.name} --again" if different else None
 
 
-for folder in sorted(root.glob("figures/*")):
-    if (folder / "report.html").is_file(): report(f"published numbers of {folder.name} are those of its records", published(folder))
+for folder in sorted(root.glob("figures/*/tables")): report(f"published numbers of {folder.parent.name} are those of its records", published(folder.parent))
 
 environment = os.environ | {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
 if shutil.which("nvidia-smi") is None: environment["TRITON_INTERPRET"] = "1"      # the Triton kernels are tested in its interpreter

@@ -48,7 +48,7 @@ def _transformer(settings: ModelSettings, length: int, target: int, heads: int =
     def count(d, inner): return fixed(d) + layers * (2 * d + 1) * inner
     width = heads * _largest(lambda n: count(heads * n, 4 * heads * n), target)
     inner = (target - fixed(width)) // (layers * (2 * width + 1))
-    model = GPT2LMHeadModel(GPT2Config(vocab_size=settings.vocab_size, n_positions=length, n_embd=width, n_layer=layers, n_head=heads, n_inner=inner, bos_token_id=0, eos_token_id=0))
+    model = GPT2LMHeadModel(GPT2Config(vocab_size=settings.vocab_size, n_positions=length, n_embd=width, n_layer=layers, n_head=heads, n_inner=inner, resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, bos_token_id=0, eos_token_id=0))
     model.loss_type = "ForCausalLM"      # its class name does not say so, and transformers would warn
     return model
 

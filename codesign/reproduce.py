@@ -376,6 +376,9 @@ def refuse_another_study(grid: Grid):
 def take_published(study: str, source: Path | None = None) -> int:
     "Copies the records in figures/STUDY (or below `source`) that the study's folder lacks into it, and returns how many: they count as done as long as they fit, though their files lie on another machine."
     source, taken = source or repository() / "figures" / study, 0
+    if (source / "study.json").is_file() and not (study_folder(study) / "study.json").exists():
+        study_folder(study).mkdir(parents=True, exist_ok=True)
+        write_atomic(study_folder(study) / "study.json", (source / "study.json").read_text(encoding="utf-8"))      # what the study fixes: other options are refused
     for path in sorted(source.glob("runs/*/*/record.json")):
         copy = study_folder(study) / path.relative_to(source)
         if not copy.exists():
@@ -606,15 +609,15 @@ def _results(size: str = None, seed: str = None, data: str = None, tasks: str = 
 
 
 def _traced(value_id, study, size=None):
-    "A number's value, how it was computed, and for each record behind it seal, command, commit and machine."
+    "A number's value, how it was computed, and for each record behind it seal, command, commit and machine; of a published study as it is published."
     from codesign.engine.measures import read_records
-    from codesign.results import analyse_sizes, command_of, trace
+    from codesign.results import analyse_sizes, command_of, command_of_study, trace
 
-    places = {folder.name: folder for root in (repository() / "figures", studies_folder()) for folder in sorted(root.glob("*")) if any(folder.glob("runs/*/*/record.json"))}
+    places = {folder.name: folder for root in (studies_folder(), repository() / "figures") for folder in sorted(root.glob("*")) if any(folder.glob("runs/*/*/record.json"))}
     if study not in places:
         raise ParameterError(f"{f'study={study!r} has no record' if study else 'trace= needs study='}{closest(study or '', places) or ';'} here: {', '.join(places) or 'none'}")
     found = trace(analyse_sizes(read_records(places[study])), f"{size}:{value_id}" if size else value_id)
-    lines = [found.meaning, *(f"  {step}" for step in found.steps)]
+    lines = [found.meaning, f"study {_shown(places[study])}, made by: {command_of_study(places[study]) or 'its study.json is not here'}", *(f"  {step}" for step in found.steps)]
     for record in found.records:
         made = record["environment"]
         lines += [f"{_shown(record.folder / 'record.json')}", f"  sealed   {record.get('sha256') or 'no seal: of the first schema'}", f"  command  {command_of(record)}", f"  commit   {made.get('commit')}",
@@ -880,14 +883,15 @@ def _problem(function):
 
 # %% ../nbs/08_reproduce.ipynb #3c8bb285
 @app.command("publish", help="Copy a study's records to figures/STUDY, make its tables, figures and report there, and put its verdicts into the README.")
-def _publish(study: str = typer.Option(..., help="its name"), again: bool = typer.Option(False, help="make them again from the records that lie in figures/STUDY")):
-    from codesign.results import publish, put_into_readme
+def _publish(study: str = typer.Option(..., help="its name"), again: bool = typer.Option(False, help="make them again from the records that lie in figures/STUDY"),
+             replace: bool = typer.Option(False, help="let records go that lie in figures/STUDY and not in the study")):
+    from codesign.results import README_MARKS, publish, put_into_readme
 
     target = repository() / "figures" / study_folder(study).name
-    publish(None if again else study_folder(study), target)
+    publish(None if again else study_folder(study), target, replace)
     print(f"published {_shown(target)}")
-    if put_into_readme(target, repository() / "README.md"):
-        print("README.md shows its verdicts")
+    shown = put_into_readme(target, repository() / "README.md")
+    print("README.md shows its verdicts" if shown else f"README.md does not show it: it has no lines {' and '.join(mark.format(target.name) for mark in README_MARKS)}")
 
 # %% ../nbs/08_reproduce.ipynb #92f879f4
 @app.command("doctor", help="Show what this machine has: versions, device, kernels, data, cache.")

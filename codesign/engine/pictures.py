@@ -136,7 +136,7 @@ def _forest_row(ax, position, row):
     mark = look(row["group"])["marker"] if inside == estimate else "<" if estimate < 0 else ">"
     if not math.isnan(low): ax.plot(np.clip([low, high], -FOREST_LIMIT, FOREST_LIMIT), [position] * 2, color=color, lw=1.6, solid_capstyle="butt", zorder=2, clip_on=False)
     ax.plot(inside, position, mark, color=color, ms=4.5, mec="white", mew=0.5, zorder=3, clip_on=False)
-    interval = f" [{low:+.1f}, {high:+.1f}]" if high - low > 1e-6 else " exact" if row["exact"] else " one seed"
+    interval = f" [{low:+.1f}, {high:+.1f}]" if high - low > 1e-6 else " one seed" if row["seeds"] == 1 else " exact" if row["exact"] else ""
     ax.text(1.03, position, f"{estimate:+.1f}{interval}".replace("-", "−"), transform=ax.get_yaxis_transform(), fontsize=6, va="center", color="0.1" if row["judged"] else "0.45")
 
 # %% ../../nbs/engine/pictures.ipynb #7451fc0e
@@ -147,16 +147,16 @@ PARETO = ("latency_prefill_ms", "flops_per_token", "params_trainable")
 def pareto_figure(analysis) -> Figure:
     "Score against prefill latency, FLOPs and trainable parameters, each as ratio to M_base: means with intervals, seeds as small marks, and the front that no mean is above."
     figure, axes = _canvas(12.5, 3, 1, sharey=True)
-    drawn = dict.fromkeys(GROUPS_TABLE, 0)
+    drawn = dict.fromkeys(GROUPS_TABLE, len(analysis.seeds))
     for ax, name in zip(axes[:, 0], PARETO):
         means = {}
         for group in GROUPS_TABLE:
             if group not in analysis.table.index: continue
             y = analysis.table.loc[group, "score_points"].dropna()
             x = pd.Series(1.0, y.index) if group == "M_base" else np.exp(paired(analysis.table, name, group, "M_base"))
-            if name not in analysis.table or group == "M_base" and analysis.table.loc[group, name].isna().all(): continue
+            if group == "M_base": x = x[analysis.table.loc[group, name].reindex(y.index).notna()]
             both = pd.DataFrame(dict(x=x, y=y)).dropna()
-            drawn[group] = max(drawn[group], len(both))
+            drawn[group] = min(drawn[group], len(both))
             if not len(both): continue
             x_mean, *x_range = np.exp(t_interval(np.log(both.x)))
             y_mean, *y_range = t_interval(both.y)
@@ -347,14 +347,13 @@ def learning_figure(analysis) -> Figure:
 def scaling_figure(analyses) -> Figure:
     "Perplexity, latency and score relative to M_base of the same size, against the parameters of M_base: means with 95% t intervals over seeds."
     figure, axes = _canvas(9.5, 3, 1, sharex=True)
-    groups, drawn = ("M_csp", "M_sdm", "M_full", "M_challenge"), {}
+    groups = ("M_csp", "M_sdm", "M_full", "M_challenge")
     sized = [(a, a.table.loc["M_base", "params_total"].mean()) for a in analyses if "M_base" in a.table.index]
     sized = [(a, parameters) for a, parameters in sized if not math.isnan(parameters)]
     for ax, (name, label) in zip(axes[:, 0], (("ppl_word", "perplexity, ratio"), ("latency_prefill_ms", "latency, ratio"), ("score_points", "score, points"))):
         for place, group in enumerate(groups):
             found = [(parameters * 1.04 ** (place - 1.5), effect(a.table, name, group, "M_base")) for a, parameters in sized]
             found = [(x, e) for x, e in found if e["seeds"]]
-            drawn[group] = max(drawn.get(group, 0), len(found))
             ax.plot([x for x, _ in found], [e["estimate"] for _, e in found], color=look(group)["color"], lw=0.8, alpha=0.6, zorder=1)
             for x, e in found: _marked(ax, group, x, e["estimate"], None, (e["low"], e["high"]))
         ax.axhline(0 if measure_of(name).points else 1, color=GROUP_COLORS["M_base"], lw=0.8, zorder=0)
