@@ -136,7 +136,7 @@ def _forest_row(ax, position, row):
     mark = look(row["group"])["marker"] if inside == estimate else "<" if estimate < 0 else ">"
     if not math.isnan(low): ax.plot(np.clip([low, high], -FOREST_LIMIT, FOREST_LIMIT), [position] * 2, color=color, lw=1.6, solid_capstyle="butt", zorder=2, clip_on=False)
     ax.plot(inside, position, mark, color=color, ms=4.5, mec="white", mew=0.5, zorder=3, clip_on=False)
-    interval = f" [{low:+.1f}, {high:+.1f}]" if high - low > 1e-6 else " one seed" if row["seeds"] == 1 else " exact" if row["exact"] else ""
+    interval = f" [{low:+.1f}, {high:+.1f}]" if high - low > 1e-6 else " exact" if row["exact"] else " one seed" if row["seeds"] == 1 else ""
     ax.text(1.03, position, f"{estimate:+.1f}{interval}".replace("-", "−"), transform=ax.get_yaxis_transform(), fontsize=6, va="center", color="0.1" if row["judged"] else "0.45")
 
 # %% ../../nbs/engine/pictures.ipynb #7451fc0e
