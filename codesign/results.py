@@ -742,10 +742,11 @@ def _record_link(record):
 
 
 def command_of_study(folder: Path) -> str | None:
-    "The command that makes a study, from its study.json; None without one."
+    "The command that makes a study, from its study.json and the seeds of its records; None without study.json."
     path = Path(folder) / "study.json"
     if not path.is_file(): return None
     study = json.loads(path.read_text(encoding="utf-8"))
+    study["seeds"] = sorted({r["parameters"]["seed"] for r in read_records(folder)} | set(study["seeds"]))
     controls = set(study["groups"]) > set(GROUPS_TABLE)
     texts = {name: ",".join(map(str, value)) if isinstance(value, list) else str(value) for name, value in study.items() if value is not None and name != "groups"}
     return " ".join(["codesign reproduce", f"--study {Path(folder).name}", *(f"--{name} {text}" for name, text in texts.items()), *(["--controls"] if controls else [])])
