@@ -62,13 +62,13 @@ report("ruff finds no undefined or unused names", ruff.stdout.strip().replace("\
 def published(folder):
     "Whether the tables and captions beside a published study's records, and the README, say what the records say; else what differs."
     from codesign.engine.runs import CodesignError
-    from codesign.results import FIGURES, README_MARKS, analyse_study, caption, put_into_readme, read_records, write_tables
+    from codesign.results import FIGURES, README_MARKS, analyse_study, captions, put_into_readme, read_records, write_tables
 
     try:
         analyses, analysis = analyse_study(read_records(folder))
         with tempfile.TemporaryDirectory() as fresh:
             made = {f"tables/{path.name}": path.read_text() for path in write_tables(analyses, analysis, Path(fresh))}
-        made["figures/captions.md"] = "".join(f"- `{name}`: {caption(name, analysis)}\n" for name in FIGURES)
+        made["figures/captions.md"] = captions(analysis)
         different = [name for name, text in made.items() if not (folder / name).is_file() or (folder / name).read_text() != text]
         different += [name for name in ("report.html", *(f"figures/{name}.{kind}" for name in FIGURES for kind in ("png", "pdf"))) if not (folder / name).is_file()]
         readme = root / "README.md"

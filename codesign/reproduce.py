@@ -611,12 +611,12 @@ def _results(size: str = None, seed: str = None, data: str = None, tasks: str = 
 def _traced(value_id, study, size=None):
     "A number's value, how it was computed, and for each record behind it seal, command, commit and machine; of a published study as it is published."
     from codesign.engine.measures import read_records
-    from codesign.results import analyse_sizes, command_of, command_of_study, trace
+    from codesign.results import analyse_study, command_of, command_of_study, trace
 
     places = {folder.name: folder for root in (studies_folder(), repository() / "figures") for folder in sorted(root.glob("*")) if any(folder.glob("runs/*/*/record.json"))}
     if study not in places:
         raise ParameterError(f"{f'study={study!r} has no record' if study else 'trace= needs study='}{closest(study or '', places) or ';'} here: {', '.join(places) or 'none'}")
-    found = trace(analyse_sizes(read_records(places[study])), f"{size}:{value_id}" if size else value_id)
+    found = trace(analyse_study(read_records(places[study]))[0], f"{size}:{value_id}" if size else value_id)
     lines = [found.meaning, f"study {_shown(places[study])}, made by: {command_of_study(places[study]) or 'its study.json is not here'}", *(f"  {step}" for step in found.steps)]
     for record in found.records:
         made = record["environment"]

@@ -5,12 +5,12 @@
 # %% auto #0
 __all__ = ['ALPHA', 'DOMINANCE', 'HYPOTHESES', 'CONTRASTS', 'SCALED', 'GLUE_TASKS', 'RELATIVE', 'VALUE_ID', 'FIGURES', 'QUESTION',
            'METHOD', 'README_MARKS', 'Component', 'Hypothesis', 'compare', 'clearly_better', 'decide', 'judge',
-           'in_words', 'Analysis', 'data_label', 'analyse', 'analyse_sizes', 'main_table', 'ablation_table',
+           'in_words', 'Analysis', 'data_label', 'analyse', 'analyse_study', 'main_table', 'ablation_table',
            'contrasts_table', 'learning_table', 'scaling_table', 'load_claims', 'comparable', 'measured',
            'claims_table', 'hypotheses_table', 'Traced', 'trace', 'value_ids', 'values_table', 'all_tables',
-           'clock_table', 'runs_table', 'write_tables', 'draw', 'caption', 'write_figures', 'command_of_study',
-           'command_of', 'write_report', 'analyse_study', 'report_page', 'publish', 'readme_section', 'put_into_readme',
-           'summarise']
+           'clock_table', 'clock_warnings', 'runs_table', 'write_tables', 'draw', 'caption', 'captions',
+           'write_figures', 'command_of_study', 'command_of', 'write_report', 'report_page', 'publish',
+           'readme_section', 'put_into_readme', 'summarise']
 
 # %% ../nbs/06_results.ipynb #7d5859be
 import difflib
@@ -29,7 +29,7 @@ from matplotlib.figure import Figure
 from scipy import stats
 
 from .engine.measures import (
-    BESIDE_BASE, MEASURES, PEERS, TASK_NOTEBOOKS, TIMED, UNMERGED, cell, effect, interval_text, label_of, measure_of, missing_runs, notebook_of, paired, plural, read_records, sort_out, study_cells, study_table)
+    BESIDE_BASE, MEASURES, PEERS, TASK_NOTEBOOKS, TIMED, UNMERGED, cell, effect, interval_text, label_of, measure_of, missing_runs, notebook_of, paired, plural, read_records, short_label, sort_out, study_cells, study_table, table_of)
 from .engine.pages import Markup, html_figure, html_page, html_table
 from .engine.pictures import (
     ABLATION, ablation_figure, contrasts_figure, hypotheses_figure, kept_shares, latency_figure, layers_figure, learning_figure, pareto_figure, pdf, png, scaling_figure)
@@ -234,17 +234,12 @@ class Analysis:
     @property
     def machines(self) -> list[str]:
         "The machines that timed, as the profiling records name them; times of several must not be averaged."
-        return sorted({_timed_on(r) for r in self.records if notebook_of(r) == "05_profiling" and r["parameters"]["group"] in ("all", "controls")})
+        return sorted({_timed_on(r) for r in self.timed})
 
     @property
-    def clock_warnings(self) -> list[str]:
-        "Where a control of the clock failed: a second copy of M_base that differs from it, or more work that was not found."
-        said = []
-        for record in self.records:
-            for control, holds in (("null", lambda r: r["low"] <= 1 <= r["high"]), ("plant", lambda r: r["low"] > 1)):
-                for what, ratio in record.metrics.get(control, {}).items() if notebook_of(record) == "05_profiling" and record["parameters"]["group"] in ("all", "controls") else ():
-                    if not holds(ratio): said.append(f"{record['run']}, {what}: {BESIDE_BASE[control]} takes {ratio['ratio']:.3f} [{ratio['low']:.3f}, {ratio['high']:.3f}] times as long as M_base")
-        return said
+    def timed(self) -> list[Record]:
+        "The profiling records that belong to the study, not those made on demand."
+        return [r for r in self.records if notebook_of(r) == "05_profiling" and r["parameters"]["group"] in ("all", "controls")]
 
 
 def _timed_on(record):
@@ -261,18 +256,21 @@ def data_label(data: str) -> str:
 def analyse(records: list[Record], size: str | None = None, data: str | None = None, tasks: list | None = None, seeds=()) -> Analysis:
     "Sorts out the records of one study and computes table and verdicts; `seeds` are expected even if nothing ran for them."
     chosen, aside = sort_out(records, size, data, tasks)
-    table = study_table(chosen)
+    cells = study_cells(chosen)
+    table = table_of(cells)
     verdicts, components = judge(table)
     parameters = chosen[0]["parameters"] if chosen else dict(size=size or "unknown", data=data or "unknown", tasks=tasks or [])
     with_tasks = [r["parameters"]["tasks"] for r in chosen if notebook_of(r) in TASK_NOTEBOOKS]
     return Analysis(chosen, parameters["size"], data_label(parameters["data"]), list(with_tasks[0] if with_tasks else tasks or []),
-                    sorted({r["parameters"]["seed"] for r in chosen}), study_cells(chosen), table, verdicts, components, missing_runs(chosen, seeds), aside)
+                    sorted({r["parameters"]["seed"] for r in chosen}), cells, table, verdicts, components, missing_runs(chosen, seeds), aside)
 
 
-def analyse_sizes(records: list[Record]) -> list[Analysis]:
-    "An analysis for each size that has records, smallest first."
-    order = {size: place for place, size in enumerate(SIZES)}
-    return [analyse(records, size) for size in sorted({r["parameters"]["size"] for r in records}, key=lambda size: order.get(size, len(order)))]
+def analyse_study(records: list[Record], size: str | None = None, data: str | None = None, tasks: list | None = None, seeds=()) -> tuple[list[Analysis], Analysis]:
+    "Analyses of all sizes of a study, smallest first, and that of the size asked for, or else of the one with most records."
+    sizes = sorted({r["parameters"]["size"] for r in records} | ({size} if size else set()), key=lambda name: SIZES.index(name) if name in SIZES else len(SIZES))
+    analyses = [analyse(records, name, data, tasks, seeds if name == size else ()) for name in sizes] or [analyse(records, size, data, tasks, seeds)]
+    chosen = next((a for a in analyses if a.size == size), None) or max(analyses, key=lambda a: len(a.records))
+    return analyses, chosen
 
 # %% ../nbs/06_results.ipynb #0f1faf74
 def main_table(analysis: Analysis, groups: Iterable[str] = GROUPS_TABLE) -> pd.DataFrame:
@@ -305,7 +303,7 @@ CONTRASTS = (
 def ablation_table(analysis: Analysis) -> pd.DataFrame:
     "A row for each group and control that ran, each measure as ratio to M_base (score: difference in points) with its 95% t interval."
     rows = [group for group in dict.fromkeys(analysis.table.index.get_level_values(0)) if group != "M_base" and group not in PEERS]
-    columns = {name: f"{measure_of(name).label.removeprefix('median ').split(' (')[0]}{', points' if measure_of(name).points else ''}" for name in ABLATION}
+    columns = {name: f"{short_label(name)}{', points' if measure_of(name).points else ''}" for name in ABLATION}
     return pd.DataFrame([{"group": group} | {label: interval_text(effect(analysis.table, name, group, "M_base"), len(analysis.seeds)) for name, label in columns.items()} for group in rows])
 
 
@@ -488,7 +486,7 @@ VALUE_ID = re.compile(r"(?:(?P<size>[\w-]+):)?(?P<column>\w+)\.(?P<group>[\w+-]+
 
 
 def trace(
-    analyses: list[Analysis],    # of `analyse_sizes`
+    analyses: list[Analysis],    # of all sizes, from `analyse_study`
     value_id: str,               # as in the first column of tables/values.csv, or a hypothesis
 ) -> Traced:
     "Where a number comes from. Raises CodesignError, with the nearest names, for one that is not there."
@@ -568,13 +566,18 @@ def all_tables(analyses: list[Analysis], analysis: Analysis) -> dict[str, pd.Dat
 def clock_table(analysis: Analysis) -> pd.DataFrame:
     "The controls of every profiling run: each ratio to M_base with its bootstrap 95% interval over rounds, and whether it is what it must be."
     rows = []
-    for record in analysis.records:
-        if notebook_of(record) != "05_profiling" or record["parameters"]["group"] not in ("all", "controls"): continue
+    for record in analysis.timed:
         for control in ("null", "plant"):
             for what, ratio in record.metrics.get(control, {}).items():
                 found = "holds 1" if control == "null" and ratio["low"] <= 1 <= ratio["high"] else "off" if control == "null" else "found" if ratio["low"] > 1 else "not found"
                 rows.append(dict(run=record["run"], timed=what, control=BESIDE_BASE[control], ratio=f"{ratio['ratio']:.3f} [{ratio['low']:.3f}, {ratio['high']:.3f}]", is_what_it_must_be=found))
     return pd.DataFrame(rows, columns=["run", "timed", "control", "ratio", "is_what_it_must_be"])
+
+
+def clock_warnings(analysis: Analysis) -> list[str]:
+    "Where a control of the clock failed: a second copy of M_base that differs from it, or more work that was not found."
+    failed = clock_table(analysis).query("is_what_it_must_be in ('off', 'not found')")
+    return [f"{row.run}, {row.timed}: {row.control} takes {row.ratio} times as long as M_base" for row in failed.itertuples()]
 
 
 def runs_table(analysis: Analysis) -> pd.DataFrame:
@@ -622,6 +625,11 @@ def caption(name: str, analysis: Analysis) -> str:
     return f"{FIGURES[name][1]} ({analysis.where}; timed on {'; '.join(analysis.machines) or 'no machine'})"
 
 
+def captions(analysis: Analysis) -> str:
+    "Every figure's name and caption, as Markdown."
+    return "".join(f"- `{name}`: {caption(name, analysis)}\n" for name in FIGURES)
+
+
 def write_figures(analyses: list[Analysis], analysis: Analysis, folder: Path) -> list[Path]:
     "Writes every figure as a PNG of 300 dots per inch and as a PDF, 8.5 cm wide, and captions.md beside them; returns the paths."
     folder.mkdir(parents=True, exist_ok=True)
@@ -629,7 +637,7 @@ def write_figures(analyses: list[Analysis], analysis: Analysis, folder: Path) ->
         figure = draw(name, analyses, analysis)
         (folder / f"{name}.png").write_bytes(png(figure))
         (folder / f"{name}.pdf").write_bytes(pdf(figure))
-    write_atomic(folder / "captions.md", "".join(f"- `{name}`: {caption(name, analysis)}\n" for name in FIGURES))
+    write_atomic(folder / "captions.md", captions(analysis))
     return sorted(folder.iterdir())
 
 # %% ../nbs/06_results.ipynb #ff436daa
@@ -670,6 +678,11 @@ def _main_rows(analysis, links):
     return pd.DataFrame([{"measure": label_of(column)} | {group: links.to(f"{column}.{group}", shown.loc[label_of(column), group]) for group in GROUPS_TABLE} for column in columns])
 
 
+def _size_text(hedges_g):
+    "A standardised effect as it is shown; a dash for one seed, or where seeds do not differ."
+    return f"{hedges_g:+.2f}".replace("-", "−") if math.isfinite(hedges_g) else "–"
+
+
 def _ablation_rows(analysis, links):
     shown = ablation_table(analysis)
     return pd.DataFrame([{"group": row["group"]} | {label: links.to(f"{name}.{row['group']}/M_base", row[label]) for label, name in zip(shown.columns[1:], ABLATION)} for row in shown.to_dict("records")], columns=shown.columns)
@@ -678,15 +691,14 @@ def _ablation_rows(analysis, links):
 def _contrast_rows(analysis, links):
     rows = contrasts_table(analysis).to_dict("records")
     for row, (_, group, against, name) in zip(rows, CONTRASTS): row["estimate"] = links.to(f"{name}.{group}/{against}", row["estimate"])
-    return pd.DataFrame([{**row, "hedges_g": "–" if math.isnan(row["hedges_g"]) else f"{row['hedges_g']:+.2f}".replace("-", "−")} for row in rows]).rename(columns=dict(hedges_g="Hedges' g"))
+    return pd.DataFrame([{**row, "hedges_g": _size_text(row["hedges_g"])} for row in rows]).rename(columns=dict(hedges_g="Hedges' g"))
 
 
 def _component_rows(analysis, links):
     rows = []
     for row in analysis.components.to_dict("records"):
-        effect_size_text = "–" if math.isnan(row["hedges_g"]) or math.isinf(row["hedges_g"]) else f"{row['hedges_g']:+.2f}".replace("-", "−")
         rows.append({"hypothesis": row["hypothesis"], "component": links.to(f"{row['measure']}.{row['group']}/{row['against']}", in_words(row)), "p": "exact" if row["exact"] else p_text(row["p"]),
-                     "Wilcoxon p": "–" if row["exact"] or math.isnan(row["wilcoxon"]) else f"{row['wilcoxon']:.2g}", "Hedges' g": effect_size_text, "seeds": row["seeds"],
+                     "Wilcoxon p": "–" if row["exact"] or math.isnan(row["wilcoxon"]) else f"{row['wilcoxon']:.2g}", "Hedges' g": _size_text(row["hedges_g"]), "seeds": row["seeds"],
                      "part of the verdict": "yes" if row["judged"] else "no, shown beside", "note": row["note"]})
     return pd.DataFrame(rows)
 
@@ -798,14 +810,6 @@ def write_report(study_folder: Path, size: str | None = None, data: str | None =
     return folder / "report.html"
 
 
-def analyse_study(records: list[Record], size: str | None = None, data: str | None = None, tasks: list | None = None, seeds=()) -> tuple[list[Analysis], Analysis]:
-    "Analyses of all sizes of a study, smallest first, and that of the size asked for, or else of the one with most records."
-    sizes = sorted({r["parameters"]["size"] for r in records} | ({size} if size else set()), key=lambda name: SIZES.index(name) if name in SIZES else len(SIZES))
-    analyses = [analyse(records, name, data, tasks, seeds if name == size else ()) for name in sizes] or [analyse(records, size, data, tasks, seeds)]
-    chosen = next((a for a in analyses if a.size == size), None) or max(analyses, key=lambda a: len(a.records))
-    return analyses, chosen
-
-
 def report_page(
     analyses: list[Analysis],    # of all sizes
     analysis: Analysis,          # the one that is reported
@@ -817,7 +821,7 @@ def report_page(
     note = lambda text: f"<p class='note'>{text}</p>"
     gaps = f"<p class='missing'>{plural(len(analysis.missing), 'run')} missing: {html.escape(', '.join(analysis.missing))}</p>" if analysis.missing else ""
     gaps += f"<p class='missing'>{plural(len(analysis.aside), 'record')} left aside: {html.escape('; '.join(f'{run} ({why})' for run, why in analysis.aside.items()))}</p>" if analysis.aside else ""
-    gaps += f"<p class='missing'>The clock, where a control failed: {html.escape('; '.join(analysis.clock_warnings))}</p>" if analysis.clock_warnings else ""
+    gaps += f"<p class='missing'>The clock, where a control failed: {html.escape('; '.join(warned))}</p>" if (warned := clock_warnings(analysis)) else ""
     sections = [
         ("Verdicts", gaps + html_table(_verdict_rows(analysis), cards=True, ids=analysis.verdicts.hypothesis.tolist())),
         ("All groups", note(f"Mean ± half of the 95% t interval over {plural(len(analysis.seeds), 'seed')}; no ± where seeds do not differ or there is one. M = 10<sup>6</sup>. Every number leads to its records. {label}") + html_table(_main_rows(analysis, links))),
@@ -882,7 +886,7 @@ def readme_section(analysis: Analysis, target: Path) -> str:
     mean = lambda name, group: analysis.table.loc[group, name].mean() if group in analysis.table.index else math.nan
     command = command_of_study(target)
     made = f" Made by `{command}`." if command else ""
-    warned = f" Where a control of the clock failed: {'; '.join(analysis.clock_warnings)}." if analysis.clock_warnings else ""
+    warned = f" Where a control of the clock failed: {'; '.join(found)}." if (found := clock_warnings(analysis)) else ""
     tokens = sorted({r["metrics"]["tokens_trained"] for r in analysis.records if notebook_of(r) == "00_baseline" and "tokens_trained" in r["metrics"]})
     trained = f", {' and '.join(f'{n:,}' for n in tokens)} training tokens a model" if tokens else ""
     others = {peer: effect(analysis.table, "ppl_word", peer, "M_base") for peer in ("transformer", "lstm")}

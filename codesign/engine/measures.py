@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['MEASURES', 'PEERS', 'BESIDE_BASE', 'UNMERGED', 'TIMED', 'KEYS', 'TASK_NOTEBOOKS', 'PROFILE_NAMES', 'RATIO_NAMES',
-           'BACKBONE', 'FINETUNED', 'PROFILED', 'Measure', 'measure_of', 'label_of', 'plural', 'read_records',
-           'sort_out', 'notebook_of', 'Source', 'study_cells', 'study_table', 'missing_runs', 'paired', 'effect',
-           'cell', 'interval_text']
+           'BACKBONE', 'FINETUNED', 'PROFILED', 'Measure', 'measure_of', 'label_of', 'short_label', 'plural',
+           'read_records', 'sort_out', 'notebook_of', 'Source', 'study_cells', 'study_table', 'table_of',
+           'missing_runs', 'paired', 'effect', 'cell', 'interval_text']
 
 # %% ../../nbs/engine/measures.ipynb #730863f3
 import json
@@ -63,6 +63,11 @@ def label_of(name: str) -> str:
     "A column's name with its unit."
     measure = measure_of(name)
     return f"{measure.label} ({measure.unit})" if measure.unit else measure.label
+
+
+def short_label(name: str) -> str:
+    "A column's name without unit and without what stands in brackets."
+    return measure_of(name).label.removeprefix("median ").split(" (")[0]
 
 
 def plural(number: int, noun: str) -> str:
@@ -167,7 +172,7 @@ def _rooted(records, aside):
                 node = (notebook, group, r["parameters"]["seed"])
                 made_from = there.get(node)
                 if made_from is not None and made_from.digest != digest: removed[r["run"]] = f"made from another {key} than the one that lies here"
-                elif made_from is None and any(name in aside for name in (_name_of(r, notebook, group),)): removed[r["run"]] = f"made from {key}, which was left aside"
+                elif made_from is None and _name_of(r, notebook, group) in aside: removed[r["run"]] = f"made from {key}, which was left aside"
         aside |= removed
         there = {node: r for node, r in there.items() if r["run"] not in removed}
     return list(there.values())
@@ -223,7 +228,12 @@ def study_table(records: list[Record]) -> pd.DataFrame:
 
     A column such as 'latency_prefill_ms/M_base' is a ratio that was measured as such. Rows and errors: see `study_cells`.
     """
-    rows = {row: {column: source.value for column, source in cells.items()} for row, cells in study_cells(records).items()}
+    return table_of(study_cells(records))
+
+
+def table_of(cells: dict[tuple[str, int], dict[str, Source]]) -> pd.DataFrame:
+    "The numbers of `study_cells` without their sources."
+    rows = {row: {column: source.value for column, source in sources.items()} for row, sources in cells.items()}
     table = pd.DataFrame.from_dict(rows, orient="index") if rows else pd.DataFrame()
     table.index = pd.MultiIndex.from_tuples(list(rows), names=["group", "seed"])
     columns = [*MEASURES, *(c for c in table.columns if c not in MEASURES)]
@@ -253,8 +263,9 @@ def _cells(found, group, seed):
     for pair in timed.metrics.get("ratios", {}) if timed else ():
         if pair.split("/")[0] == group:
             for name, column in RATIO_NAMES.items(): take(f"{column}/{pair.split('/')[1]}", timed, "ratios", pair, name, "ratio")
+    base = timed.metrics["groups"].get("M_base", {}) if timed else {}
     for name in PROFILED:
-        column, base = PROFILE_NAMES.get(name, name), timed.metrics["groups"].get("M_base", {}) if timed else {}
+        column = PROFILE_NAMES.get(name, name)
         if column in TIMED and column in cells and f"{column}/M_base" not in cells and name in base and group != "M_base":
             cells[f"{column}/M_base"] = Source(cells[column].value / base[name], timed, ("groups", group, name), ("groups", "M_base", name))
     return cells

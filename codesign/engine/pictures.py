@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from .measures import MEASURES, effect, measure_of, notebook_of, paired
+from .measures import MEASURES, effect, measure_of, notebook_of, paired, short_label
 from .runs import CONTROLS_TABLE, GROUPS_TABLE
 from .statistics import t_interval
 
@@ -163,7 +163,7 @@ def pareto_figure(analysis) -> Figure:
             _seeds(ax, group, both.x, both.y)
             _marked(ax, group, x_mean, y_mean, x_range, y_range)
             means[group] = (x_mean, y_mean)
-        ax.set_xlabel(f"{measure_of(name).label.removeprefix('median ').split(' (')[0]}, ratio to M_base")
+        ax.set_xlabel(f"{short_label(name)}, ratio to M_base")
         ax.set_ylabel("score, points")
         if not means: _nothing(ax)
         elif name == "params_trainable": ax.set_xscale("log")
@@ -203,7 +203,7 @@ def ablation_figure(analysis) -> Figure:
             _marked(ax, group, mean, position, interval)
         if len(ax.lines) == 1: _nothing(ax)
         if name == "params_trainable" and len(ax.lines) > 1: ax.set_xscale("log")
-        ax.set_title(f"{measure.label.removeprefix('median ').split(' (')[0].removesuffix(' per token')} {'←' if measure.lower_is_better else '→'}", pad=3)
+        ax.set_title(f"{short_label(name).removesuffix(' per token')} {'←' if measure.lower_is_better else '→'}", pad=3)
         ax.set_xlabel("points above M_base" if measure.points else "ratio to M_base", fontsize=6, labelpad=1)
         ax.set(yticks=range(len(groups)), yticklabels=groups, ylim=(-0.7, len(groups) - 0.5))
     return _caption(figure, analysis, INTERVAL + "; arrow: better", fewest)
