@@ -42,6 +42,15 @@ _OPTIONS = dict(_KERNEL, no_cpython_wrapper=True)      # parts of kernels: nothi
 
 
 @intrinsic
+def _inline(typing_context):
+    "Tell LLVM to put the function's code where it is called."
+    def generate(context, builder, signature, arguments):
+        builder.function.attributes.add('alwaysinline')
+        return context.get_dummy_value()
+    return types.void(), generate
+
+
+@intrinsic
 def _vector_hints(typing_context):
     "Tell LLVM that the function's array arguments do not overlap where they are written, and that wide vectors are welcome."
     def generate(context, builder, signature, arguments):
@@ -123,6 +132,25 @@ def _silu_slope(x):
     s = _sigmoid(x)
     return s * (type(x)(1) + x * (type(x)(1) - s))
 
+# %% ../../nbs/engine/scan_cpu.ipynb #02b12273
+@intrinsic
+def _load(typing_context, array, index):
+    "array[index] of a flat array, without what `array[index]` does besides: counting from the end, and, for a row cut out first, counting references."
+    def generate(context, builder, signature, arguments):
+        data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+        return builder.load(builder.gep(data, [arguments[1]]))
+    return array.dtype(array, types.intp), generate
+
+
+@intrinsic
+def _store(typing_context, array, index, value):
+    "array[index] = value, as plainly."
+    def generate(context, builder, signature, arguments):
+        data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+        builder.store(arguments[2], builder.gep(data, [arguments[1]]))
+        return context.get_dummy_value()
+    return types.void(array, types.intp, array.dtype), generate
+
 # %% ../../nbs/engine/scan_cpu.ipynb #3a98c023
 def _real(value):
     return value
@@ -148,10 +176,10 @@ def _put_overload(target, index, value):
     def narrow(target, index, value):
         bits = np.float32(value).view(np.uint32)
         rounded = np.uint32(bits + np.uint32(0x7fff) + np.uint32(np.uint32(bits >> np.uint32(16)) & np.uint32(1)))
-        target[index] = np.uint16(np.uint32((rounded if value == value else np.uint32(0x7fc00000)) >> np.uint32(16)))
+        _store(target, index, np.uint16(np.uint32((rounded if value == value else np.uint32(0x7fc00000)) >> np.uint32(16))))
 
     def same(target, index, value):
-        target[index] = value
+        _store(target, index, value)
 
     return narrow if target.dtype == types.uint16 else same
 
@@ -204,9 +232,17 @@ def _prefetch(typing_context, array, index):
     return types.void(array, types.intp), generate
 
 
+@intrinsic
+def _per_line(typing_context, array):
+    "How many values of an array lie in a cache line: a constant to the compiler, which the array's own itemsize is not."
+    count = 64 // (array.dtype.bitwidth // 8)
+    return types.intp(array), lambda context, builder, signature, arguments: context.get_constant(types.intp, count)
+
+
 @njit(**_OPTIONS)
 def _prefetch_row(array, first, width):
-    for c in range(0, width, 64 // array.itemsize):
+    _inline()
+    for c in range(0, width, _per_line(array)):
         _prefetch(array, first + c)
     _prefetch(array, first + width - 1)         # a row that does not begin with a cache line ends in one more
 
@@ -253,16 +289,16 @@ def _enter(tokens, x, x0, x_step, delta, delta0, delta_step, ahead, bias, D, sof
     _vector_hints()
     width = len(bias)
     for i in range(tokens):
-        x_t, delta_t = x[x0 + i * x_step:x0 + i * x_step + width], delta[delta0 + i * delta_step:delta0 + i * delta_step + width]
-        _prefetch_row(x, x0 + (i + ahead) * x_step, width)
-        _prefetch_row(delta, delta0 + (i + ahead) * delta_step, width)
+        x_t, delta_t = x0 + i * x_step, delta0 + i * delta_step
+        _prefetch_row(x, x_t + ahead * x_step, width)
+        _prefetch_row(delta, delta_t + ahead * delta_step, width)
         for c in range(width):
-            Delta[i, c] = _real(delta_t[c]) + bias[c]
+            Delta[i, c] = _real(_load(delta, delta_t + c)) + bias[c]
         if softplus:
             for c in range(width):
                 Delta[i, c] = _softplus(Delta[i, c])
         for c in range(width):
-            value = _real(x_t[c])
+            value = _real(_load(x, x_t + c))
             write[i, c] = Delta[i, c] * value
             out[i, c] = D[c] * value
 
@@ -273,9 +309,9 @@ def _advance(tokens, Delta, write, B, B0, B_step, C, C0, C_step, a2, h, out):
     _vector_hints()
     states = a2.shape[0]
     for i in range(tokens):
-        B_t, C_t = B[B0 + i * B_step:B0 + i * B_step + states], C[C0 + i * C_step:C0 + i * C_step + states]
+        B_t, C_t = B0 + i * B_step, C0 + i * C_step
         for n in range(states):
-            B_tn, C_tn = _real(B_t[n]), _real(C_t[n])
+            B_tn, C_tn = _real(_load(B, B_t + n)), _real(_load(C, C_t + n))
             for c in range(_BLOCK):
                 state = _exp2(Delta[i, c] * a2[n, c]) * h[n, c] + write[i, c] * B_tn
                 h[n, c] = state
@@ -287,15 +323,15 @@ def _leave(tokens, width, out, z, z0, z_step, gate, y, y0, y_step):
     "The gate, and the way out."
     _vector_hints()
     for i in range(tokens):
-        z_t, y_t = z[z0 + i * z_step:z0 + i * z_step + width], y[y0 + i * y_step:y0 + i * y_step + width]
-        _prefetch_row(y, y0 + (i + _CHUNK) * y_step, width)
+        z_t, y_t = z0 + i * z_step, y0 + i * y_step
+        _prefetch_row(y, y_t + _CHUNK * y_step, width)
         if gate:
-            _prefetch_row(z, z0 + (i + _CHUNK) * z_step, width)
+            _prefetch_row(z, z_t + _CHUNK * z_step, width)
             for c in range(width):
-                z_c = _real(z_t[c])
+                z_c = _real(_load(z, z_t + c))
                 out[i, c] *= z_c * _sigmoid(z_c)
         for c in range(width):
-            _put(y_t, c, out[i, c])
+            _put(y, y_t + c, out[i, c])
 
 # %% ../../nbs/engine/scan_cpu.ipynb #3a343b6f
 @_kernel
@@ -341,9 +377,9 @@ def _again(tokens, Delta, write, B, B0, B_step, C, C0, C_step, a2, h, decay, out
     _vector_hints()
     states = a2.shape[0]
     for i in range(tokens):
-        B_t, C_t = B[B0 + i * B_step:B0 + i * B_step + states], C[C0 + i * C_step:C0 + i * C_step + states]
+        B_t, C_t = B0 + i * B_step, C0 + i * C_step
         for n in range(states):
-            B_tn, C_tn = _real(B_t[n]), _real(C_t[n])
+            B_tn, C_tn = _real(_load(B, B_t + n)), _real(_load(C, C_t + n))
             for c in range(_BLOCK):
                 decay_c = _exp2(Delta[i, c] * a2[n, c])
                 state = decay_c * h[i, n, c] + write[i, c] * B_tn
@@ -357,17 +393,16 @@ def _gate_backward(tokens, width, y_grad, y_grad0, y_grad_step, z, z0, z_step, o
     "Gradient before the gate, and that of the gate itself."
     _vector_hints()
     for i in range(tokens):
-        y_grad_t, z_t = y_grad[y_grad0 + i * y_grad_step:y_grad0 + i * y_grad_step + width], z[z0 + i * z_step:z0 + i * z_step + width]
-        z_grad_t = z_grad[z_grad0 + i * z_grad_step:z_grad0 + i * z_grad_step + width]
-        _prefetch_row(y_grad, y_grad0 + (i - _CHUNK) * y_grad_step, width)
+        y_grad_t, z_t, z_grad_t = y_grad0 + i * y_grad_step, z0 + i * z_step, z_grad0 + i * z_grad_step
+        _prefetch_row(y_grad, y_grad_t - _CHUNK * y_grad_step, width)
         for c in range(width):
-            out_grad[i, c] = _real(y_grad_t[c])
+            out_grad[i, c] = _real(_load(y_grad, y_grad_t + c))
         if gate:
-            _prefetch_row(z, z0 + (i - _CHUNK) * z_step, width)
-            _prefetch_row(z_grad, z_grad0 + (i - _CHUNK) * z_grad_step, width)
+            _prefetch_row(z, z_t - _CHUNK * z_step, width)
+            _prefetch_row(z_grad, z_grad_t - _CHUNK * z_grad_step, width)
             for c in range(width):
-                z_c = _real(z_t[c])
-                _put(z_grad_t, c, out_grad[i, c] * out[i, c] * _silu_slope(z_c))
+                z_c = _real(_load(z, z_t + c))
+                _put(z_grad, z_grad_t + c, out_grad[i, c] * out[i, c] * _silu_slope(z_c))
                 out_grad[i, c] *= z_c * _sigmoid(z_c)
 
 # %% ../../nbs/engine/scan_cpu.ipynb #284248d2
@@ -377,11 +412,11 @@ def _retreat(tokens, out_grad, Delta, write, B, B0, B_step, C, C0, C_step, a, h,
     _vector_hints()
     states = a.shape[0]
     for i in range(tokens - 1, -1, -1):
-        B_t, C_t = B[B0 + i * B_step:B0 + i * B_step + states], C[C0 + i * C_step:C0 + i * C_step + states]
+        B_t, C_t = B0 + i * B_step, C0 + i * C_step
         for c in range(_BLOCK):
             write_grad[i, c] = Delta_grad[i, c] = 0
         for n in range(states):
-            B_tn, C_tn, B_sum, C_sum = _real(B_t[n]), _real(C_t[n]), a.dtype.type(0), a.dtype.type(0)
+            B_tn, C_tn, B_sum, C_sum = _real(_load(B, B_t + n)), _real(_load(C, C_t + n)), a.dtype.type(0), a.dtype.type(0)
             for c in range(_BLOCK):
                 grad = h_grad[n, c] + out_grad[i, c] * C_tn
                 C_sum += out_grad[i, c] * h[i + 1, n, c]
@@ -402,18 +437,17 @@ def _enter_backward(tokens, x, x0, x_step, delta, delta0, delta_step, bias, D, s
     _vector_hints()
     width = len(bias)
     for i in range(tokens - 1, -1, -1):
-        x_t, delta_t = x[x0 + i * x_step:x0 + i * x_step + width], delta[delta0 + i * delta_step:delta0 + i * delta_step + width]
-        x_grad_t, delta_grad_t = x_grad[grad0 + i * grad_step:grad0 + i * grad_step + width], delta_grad[grad0 + i * grad_step:grad0 + i * grad_step + width]
+        x_t, delta_t, grad_t = x0 + i * x_step, delta0 + i * delta_step, grad0 + i * grad_step
         for c in range(width):
-            value = _real(x_t[c])
-            _put(x_grad_t, c, write_grad[i, c] * Delta[i, c] + out_grad[i, c] * D[c])
+            value = _real(_load(x, x_t + c))
+            _put(x_grad, grad_t + c, write_grad[i, c] * Delta[i, c] + out_grad[i, c] * D[c])
             Delta_grad[i, c] += write_grad[i, c] * value
             D_grad[c] += out_grad[i, c] * value
         if softplus:
             for c in range(width):
-                Delta_grad[i, c] *= _sigmoid(_real(delta_t[c]) + bias[c])
+                Delta_grad[i, c] *= _sigmoid(_real(_load(delta, delta_t + c)) + bias[c])
         for c in range(width):
-            _put(delta_grad_t, c, Delta_grad[i, c])
+            _put(delta_grad, grad_t + c, Delta_grad[i, c])
             bias_grad[c] += Delta_grad[i, c]
 
 # %% ../../nbs/engine/scan_cpu.ipynb #5f619181
@@ -653,18 +687,18 @@ def state_update(
 def _load_rows(tokens, width, x, x0, x_step, rows):
     _vector_hints()
     for i in range(tokens):
-        x_t = x[x0 + i * x_step:x0 + i * x_step + width]
+        x_t = x0 + i * x_step
         for c in range(width):
-            rows[i, c] = _real(x_t[c])
+            rows[i, c] = _real(_load(x, x_t + c))
 
 
 @njit(**_OPTIONS)
 def _store_rows(tokens, width, rows, y, y0, y_step):
     _vector_hints()
     for i in range(tokens):
-        y_t = y[y0 + i * y_step:y0 + i * y_step + width]
+        y_t = y0 + i * y_step
         for c in range(width):
-            _put(y_t, c, rows[i, c])
+            _put(y, y_t + c, rows[i, c])
 
 
 @njit(**_OPTIONS)
