@@ -57,7 +57,7 @@ class Grid:
 
         for seed in self.seeds:
             for notebook, entry in GRAPH.items():
-                for group in entry["groups"]:
+                for group in entry["groups"] if seed == self.seeds[0] or not entry.get("first_seed") else ():
                     if self._wants(notebook, group) and not reads_all(Node(notebook, self.size, seed, group)):
                         add(Node(notebook, self.size, seed, group))
         return [*ordered, *self.readers()]

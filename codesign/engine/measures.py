@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from .runs import CONTROLS_TABLE, GROUPS_TABLE, RECIPES_TABLE, SCHEMA, TASKS, DataError, Record
+from .runs import CONTROLS_TABLE, GRAPH, GROUPS_TABLE, RECIPES_TABLE, SCHEMA, TASKS, DataError, Record
 from .statistics import effect_size, t_interval
 
 # %% ../../nbs/engine/measures.ipynb #effd0ec5
@@ -296,12 +296,13 @@ def _is_task_metric(name):
 
 # %% ../../nbs/engine/measures.ipynb #e62bb10a
 def missing_runs(records: list[Record], seeds=()) -> list[str]:
-    "Names 'notebook/seed/group' of the runs that a full study of these seeds has and this one lacks; a control or a peer that one seed has is expected of all."
+    "Names 'notebook/seed/group' of the runs that a full study of these seeds has and this one lacks; a control that one seed has is expected of all, a peer of none."
     there = {(notebook_of(r), r["parameters"]["seed"], r["parameters"]["group"]) for r in records}
     seeds = sorted({seed for _, seed, _ in there} | set(seeds))
     makers = dict.fromkeys(tuple(recipe["backbone"].split("/")) for recipe in GROUPS_TABLE.values())
     wanted = [*makers, *(("03_sgh_peft", group) for group in GROUPS_TABLE), ("05_profiling", "all")]
-    wanted += sorted({(notebook, group) for notebook, _, group in there} - set(wanted) - {(notebook, group) for notebook, _, group in there if notebook == "05_profiling" and group != "controls"})
+    free = {(notebook, group) for notebook, _, group in there if notebook == "05_profiling" and group != "controls" or GRAPH.get(notebook, {}).get("first_seed")}
+    wanted += sorted({(notebook, group) for notebook, _, group in there} - set(wanted) - free)
     return [f"{notebook}/s{seed}/{group}" for seed in seeds for notebook, group in wanted if (notebook, seed, group) not in there]
 
 # %% ../../nbs/engine/measures.ipynb #c31bf741
