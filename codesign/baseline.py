@@ -368,7 +368,8 @@ class BuildContext:
     width_multiple: int = 8                    # widths are multiples of this
     flops_reduction: float | None = None       # that learned pruning must reach; None: the recipe's, or that of the settings
     settings: object | None = None             # Settings of the size
-    notes: dict = field(default_factory=dict)  # what the steps measured
+    importance: str | None = None              # weight_magnitude, learned_masks; None: the recipe's, or masks where there are any
+    notes: dict = field(default_factory=dict)  # what the steps of the last build measured
 
 
 def step(axis: str, name: str) -> Callable:
@@ -385,11 +386,13 @@ def build(group: str, model: LayerwiseMambaForCausalLM, context: BuildContext) -
     Raises CodesignError for an unknown group, or for a step whose chapter was not imported.
     """
     if group not in RECIPES: raise CodesignError(f"group {group!r} is unknown; valid: {', '.join(RECIPES)}")
+    recipe = RECIPES[group]
+    decided = {name: getattr(recipe, name) for name in ("states", "flops_reduction", "importance") if getattr(context, name) is None}
+    context.notes.clear()
+    context = replace(context, **decided)            # with the same notes; the caller's own serves the next group too
     for axis in ("pruning", "permutation", "reduction", "finetuning"):
-        name = ("fold" if RECIPES[group].states else None) if axis == "reduction" else getattr(RECIPES[group], axis)
+        name = ("fold" if recipe.states else None) if axis == "reduction" else getattr(recipe, axis)
         if name in (None, "full"): continue
-        if axis == "reduction" and context.states is None: context.states = RECIPES[group].states
-        if axis == "pruning" and context.flops_reduction is None: context.flops_reduction = RECIPES[group].flops_reduction
         if (axis, name) not in STEPS: raise CodesignError(f"{group} needs the {axis} step {name!r}; import the chapter that defines it (codesign.csp, .sdm, .sgh_peft or .challenge)")
         model = STEPS[axis, name](model, context)
     return model

@@ -21,7 +21,7 @@ from .baseline import (RECIPES, STEPS, BuildContext, LanguageData, LayerwiseMamb
                                learning_curve, load_model, plan_of, quality, rewinding, save_model, size_metrics, step, tokens_seen)
 from .engine.runs import CodesignError, Run
 from .engine.training import load_checkpoint, reproducible, train
-from .sdm import choose_channels, remove_channels, slice_channels
+from .sdm import check_scores, choose_channels, remove_channels, slice_channels
 
 # %% ../nbs/04_challenge.ipynb #1ed6a68a
 @torch.no_grad()
@@ -33,6 +33,7 @@ def channel_magnitudes(model: LayerwiseMambaForCausalLM) -> list[Tensor]:
 
 def prune_by_score(model: LayerwiseMambaForCausalLM, scores: Sequence[Tensor], removed: int, multiple: int) -> tuple[LayerwiseMambaForCausalLM, list[Tensor]]:
     "Remove `removed` channels, those of the smallest scores across layers, widths in multiples; returns the smaller model and the kept channels."
+    check_scores(scores, model.config)
     kept = choose_channels(scores, sum(model.config.d_inner) - removed, multiple)
     return remove_channels(model, kept), kept
 

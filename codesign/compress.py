@@ -94,6 +94,7 @@ def channels_within(
     multiple: int = 8,            # widths are multiples of this
 ) -> list[Tensor]:                # sorted indices of the kept channels of each layer
     "Keep the best groups of channels within a budget; every layer keeps at least one group. Raises CodesignError if the budget cannot hold even that."
+    check_scores(scores, config)
     ranked = [score.argsort(descending=True, stable=True) for score in scores]
     prices = [flops_per_channel(config, layer) * multiple for layer in range(len(scores))]
     left = flops - flops_per_token(LayerwiseMambaConfig.from_dict(config.to_dict() | dict(d_inner=[multiple] * len(scores))))
@@ -109,6 +110,7 @@ def channels_within(
 
 def uniform_channels(scores: Sequence[Tensor], config: LayerwiseMambaConfig, flops: float, multiple: int = 8) -> list[Tensor]:
     "As `channels_within`, with one width for all layers."
+    check_scores(scores, config)
     per_channel = sum(flops_per_channel(config, layer) for layer in range(len(scores)))
     width = int((flops - 2 * config.hidden_size * config.vocab_size) // per_channel) // multiple * multiple
     if width < multiple: raise _too_small(config, flops, multiple)
@@ -162,7 +164,7 @@ def _plan(config: LayerwiseMambaConfig, settings: CompressSettings, data: Langua
     plan = _Plan(flops_per_token(config) * settings.flops, reduced, flops_per_token(reduced) > flops_per_token(config) * settings.flops, reduced.d_state != config.d_state)
     if not (plan.removes or plan.folds or settings.heal_steps): raise ParameterError("compress: nothing to do; give flops below 1, states below the model's, or heal_steps")
     if plan.removes: channels_within([torch.zeros(D) for D in config.d_inner], reduced, plan.flops, settings.multiple)       # whether that is possible at all
-    elif settings.uniform and len(set(config.d_inner)) + len(set(reduced.d_state)) > 2: raise ParameterError(f"compress: uniform needs equal layers, this model has widths {config.d_inner} and states {reduced.d_state}; lower flops, so that channels are removed, or leave uniform out")
+    if settings.uniform and (len(set(reduced.d_state)) > 1 or not plan.removes and len(set(config.d_inner)) > 1): raise ParameterError(f"compress: uniform needs equal layers, this model has widths {config.d_inner} and states {reduced.d_state}; lower flops, so that channels are removed, or leave uniform out")
     needed = max(settings.length, settings.profile_length, 64) + 1
     if len(data.validation) < needed: raise CodesignError(f"the validation split of {data.corpus.name} has {len(data.validation):,} tokens, {needed:,} are needed; give more text, or a shorter length and profile_length")
     return plan
@@ -185,15 +187,17 @@ def compress(
     plan = _plan(model.config, settings, data)
     say(f"{path}: {count_parameters(model)['total_parameters']:,} parameters, {flops_per_token(model.config):,} FLOPs a token; calibrating on {corpus.name}")
     with reproducible(settings.seed, settings.threads):
-        smaller, notes = _smaller(model, data, plan, settings, say)
+        (smaller, notes), healing = _smaller(model, data, plan, settings, say), None
         if settings.heal_steps:
             say(f"healing for {settings.heal_steps:,} steps of {settings.batch_size} x {settings.length} tokens")
             notes["ppl_word_before_healing"] = quality(smaller, data, settings.length)["ppl_word"]
-            notes |= _heal(smaller, data, settings, _healing_folder(out, checkpoint, corpus, notes, settings))
+            healing = _healing_folder(out, checkpoint, corpus, notes, settings)
+            notes |= _heal(smaller, data, settings, healing)
         say(f"measuring: {settings.iterations} rounds of prefill in turns, perplexity of the validation split")
         measured = _measure(model, smaller, data, settings)
     record = plain(dict(status="done", **checkpoint.source, settings=vars(settings), notes=notes, **measured, environment=environment(), wall_s=round(time.perf_counter() - began, 1)))
     _write(smaller.cpu(), checkpoint.tokenizer, record, out, settings.uniform)
+    if healing: shutil.rmtree(healing)                       # only now, and only its own
     return record
 
 
@@ -292,7 +296,7 @@ def _measure(model, smaller, data, settings):
 
 
 def _write(model, tokenizer, record, out, uniform):
-    "The whole folder, or nothing; read back before it gets its name. Only then are the checkpoints of healing removed."
+    "The whole folder, or nothing; read back before it gets its name."
     unfinished = out.with_name(f".{out.name}.partial")
     if unfinished.exists(): shutil.rmtree(unfinished)
     unfinished.mkdir(parents=True)
@@ -306,7 +310,6 @@ def _write(model, tokenizer, record, out, uniform):
         unfinished.rename(out)
     finally:
         if unfinished.exists(): shutil.rmtree(unfinished)
-    for folder in out.parent.glob(f".{out.name}.healing-*"): shutil.rmtree(folder)
 
 
 def comparison(record: dict) -> str:
@@ -315,10 +318,10 @@ def comparison(record: dict) -> str:
     lines = [f"{'':<22}{'before':>16}{'after':>16}{'ratio':>9}"]
     for key, name in names.items():
         before, after = record["before"][key], record["after"][key]
-        ratio = record["latency_ratio"]["ratio"] if key == "prefill_ms_p50" else after / before        # of latency: the median of the rounds' ratios
         digits = ",.0f" if isinstance(before, int) else ",.3f"
-        lines.append(f"{name:<22}{before:>16{digits}}{after:>16{digits}}{ratio:>9.3f}")
+        lines.append(f"{name:<22}{before:>16{digits}}{after:>16{digits}}{after / before:>9.3f}")
+        if key == "ppl_word" and (unhealed := record["notes"].get("ppl_word_before_healing")): lines.append(f"{'  before healing':<22}{'':>16}{unhealed:>16,.3f}{unhealed / before:>9.3f}")
     ratio, null = record["latency_ratio"], record["latency_ratio_null"]
-    lines.append(f"latency ratio {ratio['ratio']:.3f} [{ratio['low']:.3f}, {ratio['high']:.3f}]; a second copy of the original: {null['ratio']:.3f} [{null['low']:.3f}, {null['high']:.3f}]")
+    lines.append(f"latency in turns, median of the rounds' ratios: {ratio['ratio']:.3f} [{ratio['low']:.3f}, {ratio['high']:.3f}]; a second copy of the original: {null['ratio']:.3f} [{null['low']:.3f}, {null['high']:.3f}]")
     if not record["latency_null_holds"]: lines.append("the second copy's interval does not hold 1: something else kept the machine busy, so do not trust this latency")
     return "\n".join(lines)

@@ -304,8 +304,9 @@ def permute_states(
     model: LayerwiseMambaForCausalLM,
     orders: Sequence[np.ndarray],     # one permutation of the layer's states for each layer
 ) -> LayerwiseMambaForCausalLM:       # a new model, the same function
-    "Reorder the states of every layer; raises CodesignError if an order is no permutation of the layer's states."
+    "Reorder the states of every layer; caches made before do not carry over. Raises CodesignError for an order that is no permutation of the layer's states, or an adapter on x_proj."
     if len(orders) != len(model.mixers): raise CodesignError(f"{len(model.mixers)} layers need as many orders, got {len(orders)}")
+    _refuse_adapted_projection(model)
     model = copy.deepcopy(model)
     for layer, (mixer, order) in enumerate(zip(model.mixers, orders)):
         if sorted(int(n) for n in order) != list(range(mixer.d_state)):
@@ -315,6 +316,12 @@ def permute_states(
         rows = torch.cat([torch.arange(R), R + index, R + N + index])
         mixer.x_proj.weight.copy_(mixer.x_proj.weight[rows])
     return model
+
+
+def _refuse_adapted_projection(model):
+    "An adapter on x_proj has states of its own that would not move with the others."
+    for layer, mixer in enumerate(model.mixers):
+        if type(mixer.x_proj) is not nn.Linear: raise CodesignError(f"layer {layer}: x_proj carries a {type(mixer.x_proj).__name__}, whose rows are states too; merge the adapters first")
 
 # %% ../nbs/01_csp.ipynb #c590000e
 @torch.no_grad()
@@ -326,9 +333,10 @@ def reduce_states(
     """Keep some states of every layer and fold the others into them: C' = V^T C.
 
     Equal to the full model in which every state is replaced by its combination of kept ones. Raises CodesignError,
-    naming the layer, for indices that are no choice of its states or a fold of the wrong shape.
+    naming the layer, for indices that are no choice of its states, a fold of the wrong shape, or an adapter on x_proj.
     """
     if not len(kept) == len(folds) == len(model.mixers): raise CodesignError(f"{len(model.mixers)} layers need as many choices of states and folds, got {len(kept)} and {len(folds)}")
+    _refuse_adapted_projection(model)
     reduced = copy.deepcopy(model)
     for layer, (mixer, states, fold) in enumerate(zip(reduced.mixers, kept, folds)):
         R, N, K, weight = mixer.dt_rank, mixer.d_state, len(states), mixer.x_proj.weight

@@ -282,7 +282,7 @@ def timed_at(device: torch.device, dtype: torch.dtype, settings: ProfileSettings
 def compare_records(first: dict, second: dict) -> dict[str, dict[str, float]]:
     """Median latencies of the models of two records of this chapter and their ratios, first over second, not paired.
 
-    Raises CodesignError, naming the difference, unless kernel, device, machine, threads, precision, variant, shapes and PyTorch are alike.
+    Raises CodesignError, naming the difference, unless kernel and its code, device, machine, threads, precision, variant, shapes, PyTorch and the models' sizes are alike.
     """
     for record in (first, second):
         metrics = record.get("metrics") if isinstance(record, dict) else None
@@ -292,8 +292,20 @@ def compare_records(first: dict, second: dict) -> dict[str, dict[str, float]]:
     rows, other = first["metrics"]["groups"], second["metrics"]["groups"]
     common = [name for name in rows if name in other]
     if not common: raise CodesignError(f"the two records have no model in common: {', '.join(rows)} against {', '.join(other)}; use codesign profile --group A --against B")
+    for name in common:
+        sizes = [found[name].get("params_total") for found in (rows, other)]
+        if sizes[0] != sizes[1]: raise CodesignError(f"{name} is not one model in the two records: it has {' and '.join(map(str, sizes))} parameters; use codesign profile --group A --against B")
+    if (changed := _kernels_changed(first.get("code"), second.get("code"))): raise CodesignError(f"the two records were timed with different versions of {', '.join(changed)}; time one of them again")
     return {f"{name}, {what}": dict(first=rows[name][what], second=other[name][what], ratio=rows[name][what] / other[name][what])
             for name in common for what in rows[name] if what.startswith("latency_") and what.endswith("ms_p50") and what in other[name]}
+
+
+
+def _kernels_changed(first, second):
+    "The modules of the scan and of decoding whose code differs between two records that both say what it was."
+    if not first or not second: return []
+    kernels = [name for name in sorted({*first, *second}) if name.startswith("codesign.engine.scan") or name == "codesign.engine.decoding"]
+    return [name for name in kernels if first.get(name) != second.get(name)]
 
 # %% ../nbs/05_profiling.ipynb #5dd7499d
 def doubling(first: int = 1) -> Iterator[int]:
@@ -616,9 +628,11 @@ def _profile_groups(run, device, settings):
     times = side_by_side(models, against, settings, title=run.node.name)
     unmerged = {f"{name}, unmerged": model.to(device, dtype) for name in names if (model := _trained(run, name, merge=False)) is not None}
     ratios = {f"{name}/{other}": rows for other in others for name, rows in all_comparisons(times, other, against).items() if name in models}
-    ratios |= _unmerged_ratios({against: models[against], **unmerged}, against, settings) if unmerged else {}
+    unmerged_rows = all_comparisons(side_by_side({against: models[against], **unmerged}, against, settings, decoding=False), against) if unmerged else {}
+    ratios |= {f"{name}/{against}": rows for name, rows in unmerged_rows.items() if name in unmerged}
+    controls = {f"{kind}_unmerged": unmerged_rows[control.format(against)] for kind, control in (("null", NULL), ("plant", PLANTED))} if unmerged else {}
     adapters = "merged, and unmerged where so named" if unmerged else "merged" if run.node.group == "all" else "none"
-    return _record(run, device, settings, models, times, against, ratios, adapters) | dict(others=list(others), unmerged=list(unmerged))
+    return _record(run, device, settings, models, times, against, ratios, adapters) | controls | dict(others=list(others), unmerged=list(unmerged))
 
 
 def _trained(run, name, merge=True):
@@ -628,10 +642,6 @@ def _trained(run, name, merge=True):
     adapters = tuned and tuned.folder / "tasks" / run.parameters.tasks[0]
     return load_adapters(load_model(folder), adapters).eval() if adapters and any((adapters / kind).is_dir() for kind in ("lora", "ia3")) else None
 
-
-def _unmerged_ratios(models, against, settings):
-    times = side_by_side(models, against, settings, decoding=False)
-    return {f"{name}/{against}": rows for name, rows in all_comparisons(times, against).items() if name in models}
 
 # %% ../nbs/05_profiling.ipynb #2b13040e
 def _record(run, device, settings, models, times, against, ratios, adapters):
@@ -740,10 +750,15 @@ def profile_table(metrics: dict) -> str:
 
 
 def failed_controls(metrics: dict) -> list[str]:
-    "What the controls of a record say against it: a null that is off, a plant that was not found."
-    off = [title for what, title in _timed(metrics) if what in metrics["null"] and metrics["null"][what]["found"] == "off"]
-    lost = [title for what, title in _timed(metrics) if what in metrics["plant"] and not metrics["plant"][what]["found"].startswith("slower")]
+    "What the controls of a record say against it: a null that is off or drifts, a plant that was not found."
+    timed = [(title, metrics["null"].get(what), metrics["plant"].get(what)) for what, title in _timed(metrics)]
+    if "null_unmerged" in metrics:
+        timed += [(f"{title}, adapters unmerged", metrics["null_unmerged"].get(what), metrics["plant_unmerged"].get(what)) for what, title in _timed(metrics)]
+    off = [title for title, null, _ in timed if null and null["found"].startswith("off")]
+    drifting = [title for title, null, _ in timed if null and not null["drift"]["steady"]]
+    lost = [title for title, _, plant in timed if plant and not plant["found"].startswith("slower")]
     return [f"the null is off in {title}: two copies of one model differ, by chance or because the machine is busy" for title in off] + [
+        f"the null drifts in {title}: its second half is not its first, so the machine changed meanwhile" for title in drifting] + [
         f"the plant was not found in {title}: the machine is too busy to see a difference of {100 * (metrics['planted_work'] - 1):.0f}%; time again when nothing else runs" for title in lost]
 
 

@@ -357,8 +357,10 @@ def tiers_of_group(
 
 
 def _adapt(model, context, finetuning):
-    "Adapters by the importance of the context's mask logits if it has them, else of the weights."
-    importance = weight_importance(model) if context.mask_logits is None else mask_importance(context.mask_logits, context.notes.get("kept"))
+    "Adapters by the importance that the recipe names; without a recipe by that of the mask logits if there are any, else of the weights."
+    source = context.importance or ("weight_magnitude" if context.mask_logits is None else "learned_masks")
+    if source == "learned_masks" and context.mask_logits is None: raise CodesignError("importance is taken from learned masks: give BuildContext(mask_logits=one (d_inner,) tensor a layer)")
+    importance = weight_importance(model) if source == "weight_magnitude" else mask_importance(context.mask_logits, context.notes.get("kept"))
     context.notes["tiers"] = tiers_of(finetuning, importance, model.config, context.settings.finetune, context.seed)
     return inject_adapters(model, context.notes["tiers"], context.settings.finetune)
 

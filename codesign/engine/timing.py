@@ -84,14 +84,15 @@ def comparisons(
     null: str,                        # a second copy
     original: str | None = None,      # of whom; None: of `against`
 ) -> dict[str, dict]:
-    "For every contestant the ratio to `against` with its interval, its drift, and in `found`: slower, faster or nothing, and whether it drifts; of the null nothing or off."
+    "For every contestant the ratio to `against` with its interval, its drift, and in `found`: slower, faster or nothing (of the null: nothing or off), and whether it drifts."
     rows = {name: ratio_with_interval(values, times[against]) | dict(drift=drift(values, times[against])) for name, values in times.items() if name != against}
     control = ratio_with_interval(times[null], times[original or against])
     high = max(control["high"], 1 / control["low"])      # to both sides: how far from 1 the same program may be
     low = 1 / high
     for name, row in rows.items():
         if name == null: row["found"] = "nothing" if row["low"] <= 1 <= row["high"] else "off"
-        else: row["found"] = ("slower" if row["low"] > high else "faster" if row["high"] < low else "nothing") + ("" if row["drift"]["steady"] else ", drifting")
+        else: row["found"] = "slower" if row["low"] > high else "faster" if row["high"] < low else "nothing"
+        row["found"] += "" if row["drift"]["steady"] else ", drifting"
     return rows
 
 # %% ../../nbs/engine/timing.ipynb #7160d619
