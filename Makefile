@@ -5,7 +5,7 @@ GPUS ?= 0
 NAME ?= $(SIZE)
 DATA ?= embedded
 JOBS ?= 2
-STUDY ?= tiny
+STUDY ?= wikitext
 BIN := .venv/bin
 
 .PHONY: help .venv reproduce test lab results

@@ -3,6 +3,7 @@
 Prints one line per check and, last, "N passed, N failed"; exits 1 if anything failed.
 """
 import hashlib
+import io
 import json
 import os
 import re
@@ -60,9 +61,10 @@ ruff = subprocess.run([str(bin_folder / "ruff"), "check", "--quiet", "--select",
 report("ruff finds no undefined or unused names", ruff.stdout.strip().replace("\n", " ")[:500] or None)
 
 def published(folder):
-    "Whether the tables and captions beside a published study's records, and the README, say what the records say; else what differs."
+    "Whether tables, captions and pictures beside a published study's records, and the README, say what the records say; else what differs."
+    import matplotlib.image
     from codesign.engine.runs import CodesignError
-    from codesign.results import FIGURES, README_MARKS, analyse_study, captions, put_into_readme, read_records, write_tables
+    from codesign.results import FIGURES, README_MARKS, analyse_study, captions, draw, png, put_into_readme, read_records, write_tables
 
     try:
         analyses, analysis = analyse_study(read_records(folder))
@@ -70,7 +72,11 @@ def published(folder):
             made = {f"tables/{path.name}": path.read_text() for path in write_tables(analyses, analysis, Path(fresh))}
         made["figures/captions.md"] = captions(analysis)
         different = [name for name, text in made.items() if not (folder / name).is_file() or (folder / name).read_text() != text]
-        different += [name for name in ("report.html", *(f"figures/{name}.{kind}" for name in FIGURES for kind in ("png", "pdf"))) if not (folder / name).is_file()]
+        for name in FIGURES:                         # pixel for pixel: the bytes of a file also depend on who compressed it
+            kept = folder / "figures" / f"{name}.png"
+            pixels = [matplotlib.image.imread(file) for file in (kept, io.BytesIO(png(draw(name, analyses, analysis))))] if kept.is_file() else []
+            if not pixels or pixels[0].shape != pixels[1].shape or (pixels[0] != pixels[1]).any(): different.append(f"figures/{name}.png")
+        different += [name for name in ("report.html", *(f"figures/{name}.pdf" for name in FIGURES)) if not (folder / name).is_file()]
         readme = root / "README.md"
         if README_MARKS[0].format(folder.name) in readme.read_text() and not put_into_readme(folder, readme, write=False): different.append("README.md")
     except CodesignError as error:
@@ -79,6 +85,9 @@ def published(folder):
 
 
 for folder in sorted(root.glob("figures/*/tables")): report(f"published numbers of {folder.parent.name} are those of its records", published(folder.parent))
+
+shown = [folder.parent.name for folder in root.glob("figures/*/tables") if f"<!-- results of {folder.parent.name} -->" in (root / "README.md").read_text()]
+report("the README shows a published study", None if shown else "it has no marks <!-- results of NAME --> for any folder of figures/")
 
 environment = os.environ | {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
 if shutil.which("nvidia-smi") is None: environment["TRITON_INTERPRET"] = "1"      # the Triton kernels are tested in its interpreter

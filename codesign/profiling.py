@@ -776,6 +776,8 @@ def ratio_figure(metrics: dict, title: str = ""):
     "Latency ratios with their intervals, the null and the plant, and crosses where FLOPs predict them; prefill and the first kind of decoding."
     import matplotlib.pyplot as plt
 
+    from .engine.pictures import look
+
     against, timed = metrics["against"], _timed(metrics)[:2]
     names = [name for name in metrics["groups"] if name != against]
     figure, axes = plt.subplots(1, len(timed), figsize=(4.5 * len(timed), .9 + .28 * (len(names) + 2)), sharey=True, squeeze=False)
@@ -784,10 +786,11 @@ def ratio_figure(metrics: dict, title: str = ""):
         rows += [(name, metrics["ratios"][f"{name}/{against}"][what], metrics["predicted"][f"{name}/{against}"]["flops"]) for name in names]
         for position, (name, row, predicted) in enumerate(rows):
             if not row: continue
-            color = "#999999" if position < 2 else "#0072B2"
+            color = "#999999" if position < 2 else look(name)["color"]
             ax.plot([row["low"], row["high"]], [position] * 2, color=color, lw=2)
-            ax.plot(row["ratio"], position, "o", color=color, ms=5)
-            if what == "latency_prefill": ax.plot(predicted, position, "x", color="#D55E00", ms=6, label="by FLOPs" if position == 2 else None)
+            ax.plot(row["ratio"], position, **(dict(marker="o", color=color) if position < 2 else look(name)), ms=5, ls="")
+            if position == 0: ax.text(row["high"], position, f"  {row['found'].removeprefix('nothing').removeprefix(', ')}", fontsize=7, va="center", color="#D55E00")      # off, drifting
+            if what == "latency_prefill": ax.plot(predicted, position, "x", color="k", ms=6, label="by FLOPs" if position == 2 else None)
         ax.axvline(1, color="k", lw=.8)
         ax.set(yticks=range(len(rows)), yticklabels=[name for name, *_ in rows], xlabel=f"{label.partition(',')[0] if what == 'latency_prefill' else label.removesuffix(', ms a token')}: latency over that of {against}")
         ax.invert_yaxis() if ax is axes[0][0] else None

@@ -344,7 +344,7 @@ def reproduce(grid: Grid, jobs: int = 2, gpus: int = 0, snakemake_arguments: tup
     if pending(grid):
         _require_data(grid.data, grid.tasks, grid.size)
     with locked(folder, f"study {grid.study}"):
-        write_json(folder / "study.json", plain({name: getattr(grid, name) for name in (*FIXED, "seeds", "groups")}))
+        _remember(grid, folder / "study.json")
         failed, work = set(), pending(grid)
         _announce(grid, work, jobs)
         while work and not failed:
@@ -358,6 +358,14 @@ def reproduce(grid: Grid, jobs: int = 2, gpus: int = 0, snakemake_arguments: tup
             print(f"{len(failed)} failed: {', '.join(sorted(failed))}; the same command tries again what is missing")
         show_results(grid)
     return failed
+
+
+def _remember(grid, path):
+    "Writes what the study fixes, and the seeds and groups it was ever asked for."
+    before = json.loads(path.read_text()) if path.is_file() else {}
+    now = plain({name: getattr(grid, name) for name in (*FIXED, "seeds", "groups")})
+    together = {name: [*before.get(name, ()), *(value for value in now[name] if value not in before.get(name, ()))] for name in ("seeds", "groups")}
+    write_json(path, now | {"seeds": sorted(together["seeds"]), "groups": together["groups"]})
 
 
 FIXED = ("size", "data", "tasks", "steps", "examples", "epochs")     # of a study: its name stands for them

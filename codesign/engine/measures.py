@@ -87,7 +87,7 @@ KEYS = ("run", "status", "parameters", "hash", "inputs", "environment", "metrics
 def read_records(study_folder: Path) -> list[Record]:
     """Records of all finished runs of a study, sorted by name; runs that did not finish are left out.
 
-    Raises DataError, naming the file, for a record that cannot be read, has another schema or lacks a key.
+    Raises DataError, naming the file, for a record that cannot be read, has another schema, lacks a key, was changed after it was written, or lies in another run's place.
     """
     paths = sorted(Path(study_folder).glob("runs/*/*/record.json"))
     records = [_read(path) for path in paths]
@@ -100,14 +100,16 @@ def _read(path):
         content = json.loads(path.read_text(encoding="utf-8"))
     except (UnicodeDecodeError, ValueError) as error:
         raise DataError(f"{name} is not JSON ({error}); delete it and make the run again") from None
-    if not isinstance(content, dict) or content.get("schema") not in (1, SCHEMA):
+    if not isinstance(content, dict) or content.get("schema") != SCHEMA:
         raise DataError(f"{name} does not have schema {SCHEMA}; delete it and make the run again")
     missing = [key for key in KEYS if key not in content]
     if missing:
         raise DataError(f"{name} lacks {', '.join(missing)}; delete it and make the run again")
     record = Record(content, path.parent)
-    if content["schema"] == SCHEMA and not record.is_sealed:       # of schema 1 are the first records in figures/
+    if not record.is_sealed:
         raise DataError(f"{name} was changed after it was written: its seal does not fit; delete it and make the run again")
+    if name != f"runs/{content['run']}/record.json":
+        raise DataError(f"{name} is the record of another run, {content['run']}; put it where it belongs, or delete it")
     return record
 
 # %% ../../nbs/engine/measures.ipynb #1b430816
@@ -126,7 +128,7 @@ def sort_out(
         for notebook in sorted({notebook_of(r) for r in chosen}):
             chosen = _agreeing(chosen, aside, name, lambda r: r["parameters"].get(name), lambda r: notebook_of(r) == notebook)
     for notebook, group in sorted({(notebook_of(r), r["parameters"]["group"]) for r in chosen}):
-        for name in ("settings", "recipe"):
+        for name in ("settings", "recipe", "code"):
             chosen = _agreeing(chosen, aside, name, lambda r: r.get(name), lambda r: (notebook_of(r), r["parameters"]["group"]) == (notebook, group))
     return _rooted(chosen, aside), aside
 
