@@ -348,7 +348,9 @@ def throughput(
 def _tokens_per_s(model, batch, length, repeats, per_sequence):
     run = prefill(model, torch.zeros(batch, length, dtype=torch.long, device=model.device))
     if per_sequence is None: per_sequence = math.ceil(peak_memory(run, model.device) / batch)
-    run()
+    grown = resident_peak(run) if model.device.type == "cpu" else None     # what the process needs besides is not in the allocator's count
+    if grown is None: run()
+    else: per_sequence = max(per_sequence, math.ceil(grown / batch))
     return batch * length / min(seconds_of(run, model.device) for _ in range(repeats)), per_sequence
 
 
@@ -776,7 +778,7 @@ def ratio_figure(metrics: dict, title: str = ""):
     "Latency ratios with their intervals, the null and the plant, and crosses where FLOPs predict them; prefill and the first kind of decoding."
     import matplotlib.pyplot as plt
 
-    from .engine.pictures import look
+    from codesign.engine.pictures import look
 
     against, timed = metrics["against"], _timed(metrics)[:2]
     names = [name for name in metrics["groups"] if name != against]
