@@ -905,6 +905,7 @@ def _copy(record, target):
     shutil.copyfile(record.folder / "record.json", copy)
 
 # %% ../nbs/06_results.ipynb #3b7c5d33
+PLANNED_SEEDS = 5
 README_MARKS = ("<!-- results of {} -->", "<!-- end of results -->")
 
 
@@ -913,7 +914,7 @@ def readme_section(analysis: Analysis, target: Path) -> str:
     mean = lambda name, group: analysis.table.loc[group, name].mean() if group in analysis.table.index else math.nan
     command = command_of_study(target)
     made = f" Made by `{command}`." if command else ""
-    warned = f" Where a control of the clock failed: {'; '.join(found)}." if (found := clock_warnings(analysis)) else ""
+    warned = _of_the_clock(analysis)
     tokens = sorted({r["metrics"]["tokens_trained"] for r in analysis.records if notebook_of(r) == "00_baseline" and "tokens_trained" in r["metrics"]})
     trained = f", {' and '.join(f'{n:,}' for n in tokens)} training tokens a model" if tokens else ""
     others = {peer: effect(analysis.table, "ppl_word", peer, "M_base") for peer in ("transformer", "lstm")}
@@ -921,12 +922,21 @@ def readme_section(analysis: Analysis, target: Path) -> str:
     beside = f" `M_base` has a perplexity of {cell(analysis.table.loc['M_base', 'ppl_word'], MEASURES['ppl_word'])} per word of the validation text{''.join(f', {text}' for text in peers)}." if not math.isnan(mean("ppl_word", "M_base")) else ""
     beside += _no_better_than_counting(analysis) + _at_chance(analysis)
     folder = f"figures/{target.name}"
-    said = (f"Study `{target.name}`: size `{analysis.size}` ({mean('params_total', 'M_base'):,.0f} parameters), {analysis.data}{trained}, tasks {', '.join(analysis.tasks)}, seeds {', '.join(map(str, analysis.seeds))}, "
+    said = (f"Study `{target.name}`: size `{analysis.size}` ({mean('params_total', 'M_base'):,.0f} parameters), {analysis.data}{trained}, tasks {', '.join(analysis.tasks)}, seeds {', '.join(map(str, analysis.seeds))}{f' ({len(analysis.seeds)} of {PLANNED_SEEDS} planned)' if len(analysis.seeds) < PLANNED_SEEDS else ''}, "
             f"timed on {'; '.join(analysis.machines) or 'no machine'}.{beside}{made}{warned} Its verdicts hold for this size and this text only. "
             f"Every number is in [`{folder}`]({folder}/report.html), made from the records in `{folder}/runs/`; `codesign results --study {target.name} --trace ppl_word.M_full` tells where one came from.")
     rows = "".join(f"| {v['hypothesis']} | {v['claim']} | **{v['verdict']}** | {v['because']} |\n" for v in analysis.verdicts.to_dict("records"))
     pictures = "".join(f"<img src='{folder}/figures/{name}.png' width='48%' alt='{html.escape(FIGURES[name][1].split('. ')[0], quote=True)}'>\n" for name in ("hypotheses", "pareto"))
     return f"{said}\n\n| | claim | verdict | because |\n|---|---|---|---|\n{rows}\n<p>\n{pictures}</p>\n"
+
+
+def _of_the_clock(analysis):
+    "Which controls of the clock failed, and in how many profiling runs, as a sentence."
+    table = clock_table(analysis)
+    failed = table[table.is_what_it_must_be.isin(("off", "not found"))]
+    kinds = [f"in {what.removeprefix('latency_').replace('_', ' ')}, {control} in {len(rows)} of {len(table[(table.timed == what) & (table.control == control)])} profiling runs (ratios {', '.join(ratio.split(' ')[0] for ratio in rows.ratio)})"
+             for (what, control), rows in failed.groupby(["timed", "control"], sort=False)]
+    return f" Where a control of the clock failed, so that differences of its size mean nothing: {'; '.join(kinds)}." if kinds else ""
 
 
 def _no_better_than_counting(analysis):
