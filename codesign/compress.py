@@ -30,7 +30,7 @@ from .engine.runs import CodesignError, ParameterError, environment, file_sha256
 from .engine.training import TrainingPlan, reproducible, train
 from .engine.timing import latency_summary, paired_latencies, ratio_with_interval
 from .profiling import prefill
-from .sdm import MaskObjective, choose_channels, mask_channels, remove_channels
+from .sdm import MaskObjective, check_scores, choose_channels, mask_channels, remove_channels
 
 # %% ../nbs/09_compress.ipynb #2eb8af70
 @dataclass
@@ -197,7 +197,7 @@ def compress(
         measured = _measure(model, smaller, data, settings)
     record = plain(dict(status="done", **checkpoint.source, settings=vars(settings), notes=notes, **measured, environment=environment(), wall_s=round(time.perf_counter() - began, 1)))
     _write(smaller.cpu(), checkpoint.tokenizer, record, out, settings.uniform)
-    if healing: shutil.rmtree(healing)                       # only now, and only its own
+    if healing and healing.exists(): shutil.rmtree(healing)  # only now, and only its own
     return record
 
 

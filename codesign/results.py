@@ -4,13 +4,13 @@
 
 # %% auto #0
 __all__ = ['ALPHA', 'DOMINANCE', 'HYPOTHESES', 'CONTRASTS', 'SCALED', 'GLUE_TASKS', 'RELATIVE', 'VALUE_ID', 'SIGNS', 'WIDE',
-           'LONG', 'FIGURES', 'QUESTION', 'METHOD', 'README_MARKS', 'Component', 'Hypothesis', 'compare',
-           'clearly_better', 'decide', 'judge', 'in_words', 'Analysis', 'data_label', 'analyse', 'analyse_study',
-           'main_table', 'ablation_table', 'contrasts_table', 'learning_table', 'scaling_table', 'load_claims',
-           'comparable', 'measured', 'claims_table', 'hypotheses_table', 'Traced', 'trace', 'value_ids', 'values_table',
-           'all_tables', 'clock_table', 'clock_warnings', 'runs_table', 'write_tables', 'draw', 'caption', 'captions',
-           'write_figures', 'command_of_study', 'command_of', 'write_report', 'report_page', 'publish',
-           'readme_section', 'put_into_readme', 'summarise']
+           'LONG', 'FIGURES', 'QUESTION', 'METHOD', 'PLANNED_SEEDS', 'README_MARKS', 'Component', 'Hypothesis',
+           'compare', 'clearly_better', 'decide', 'judge', 'in_words', 'Analysis', 'data_label', 'analyse',
+           'analyse_study', 'main_table', 'ablation_table', 'contrasts_table', 'learning_table', 'scaling_table',
+           'load_claims', 'comparable', 'measured', 'claims_table', 'hypotheses_table', 'Traced', 'trace', 'value_ids',
+           'values_table', 'all_tables', 'clock_table', 'clock_warnings', 'runs_table', 'write_tables', 'draw',
+           'caption', 'captions', 'write_figures', 'command_of_study', 'command_of', 'write_report', 'report_page',
+           'publish', 'readme_section', 'put_into_readme', 'summarise']
 
 # %% ../nbs/06_results.ipynb #7d5859be
 import difflib
