@@ -8,9 +8,9 @@ __all__ = ['ALPHA', 'DOMINANCE', 'HYPOTHESES', 'CONTRASTS', 'SCALED', 'GLUE_TASK
            'compare', 'clearly_better', 'decide', 'judge', 'in_words', 'Analysis', 'data_label', 'analyse',
            'analyse_study', 'main_table', 'ablation_table', 'contrasts_table', 'learning_table', 'scaling_table',
            'load_claims', 'comparable', 'measured', 'claims_table', 'hypotheses_table', 'Traced', 'trace', 'value_ids',
-           'values_table', 'all_tables', 'clock_table', 'clock_warnings', 'runs_table', 'write_tables', 'draw',
-           'caption', 'captions', 'write_figures', 'command_of_study', 'command_of', 'write_report', 'report_page',
-           'publish', 'readme_section', 'put_into_readme', 'summarise']
+           'values_table', 'all_tables', 'clock_table', 'runs_table', 'write_tables', 'draw', 'caption', 'captions',
+           'write_figures', 'command_of_study', 'command_of', 'write_report', 'report_page', 'publish',
+           'readme_section', 'put_into_readme', 'summarise']
 
 # %% ../nbs/06_results.ipynb #7d5859be
 import difflib
@@ -576,10 +576,27 @@ def clock_table(analysis: Analysis) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["run", "timed", "control", "ratio", "is_what_it_must_be"])
 
 
-def clock_warnings(analysis: Analysis) -> list[str]:
-    "Where a control of the clock failed: a second copy of M_base that differs from it, or more work that was not found."
-    failed = clock_table(analysis).query("is_what_it_must_be in ('off', 'not found')")
-    return [f"{row.run}, {row.timed}: {row.control} takes {row.ratio} times as long as M_base" for row in failed.itertuples()]
+def _of_the_clock(analysis):
+    "Which controls of the clock failed, and in how many profiling runs, as a sentence."
+    table = clock_table(analysis)
+    failed = table[table.is_what_it_must_be.isin(("off", "not found"))]
+    kinds = [f"in {what.removeprefix('latency_').replace('_', ' ')}, {control} in {len(rows)} of {len(table[(table.timed == what) & (table.control == control)])} profiling runs (ratios {', '.join(ratio.split(' ')[0] for ratio in rows.ratio)})"
+             for (what, control), rows in failed.groupby(["timed", "control"], sort=False)]
+    return f" Where a control of the clock failed, so that differences of its size mean nothing: {'; '.join(kinds)}." if kinds else ""
+
+
+def _no_better_than_counting(analysis):
+    "Which models that are there for comparison are no better than counting pairs of tokens, as a sentence."
+    found = {name: effect(analysis.table, "ppl_token", name, "bigram") for name in ("M_base", "transformer", "lstm")}
+    behind = [f"{name if name == 'M_base' else PEERS[name]}, {interval_text(row, len(analysis.seeds))} times its perplexity per token" for name, row in found.items() if row["seeds"] and row["estimate"] >= 1]
+    return f" No better than a model that counts pairs of tokens: {'; '.join(behind)}." if behind else ""
+
+
+def _at_chance(analysis):
+    "On which tasks no group is told apart from the majority class, as a sentence."
+    told = {task: any(effect(analysis.table, f"{task}_accuracy", group, "majority")["low"] > 0 for group in GROUPS_TABLE) for task in analysis.tasks}
+    alike = [task for task, apart in told.items() if not apart]
+    return f" On {', '.join(alike)} no group is told apart from always answering the majority class, so scores there say little about adapters." if alike else ""
 
 
 def runs_table(analysis: Analysis) -> pd.DataFrame:
@@ -848,9 +865,9 @@ def report_page(
     note = lambda text: f"<p class='note'>{text}</p>"
     gaps = f"<p class='missing'>{plural(len(analysis.missing), 'run')} missing: {html.escape(', '.join(analysis.missing))}</p>" if analysis.missing else ""
     gaps += f"<p class='missing'>{plural(len(analysis.aside), 'record')} left aside: {html.escape('; '.join(f'{run} ({why})' for run, why in analysis.aside.items()))}</p>" if analysis.aside else ""
-    gaps += f"<p class='missing'>The clock, where a control failed: {html.escape('; '.join(warned))}</p>" if (warned := clock_warnings(analysis)) else ""
+    beware = "".join(f"<p class='note'>{html.escape(text.strip())}</p>" for text in (_at_chance(analysis), _no_better_than_counting(analysis), _of_the_clock(analysis)) if text)
     sections = [
-        ("Verdicts", gaps + html_table(_verdict_rows(analysis), cards=True, ids=analysis.verdicts.hypothesis.tolist())),
+        ("Verdicts", gaps + html_table(_verdict_rows(analysis), cards=True, ids=analysis.verdicts.hypothesis.tolist()) + beware),
         ("All groups", note(f"Mean ± half of the 95% t interval over {plural(len(analysis.seeds), 'seed')}; no ± where seeds do not differ or there is one. M = 10<sup>6</sup>. Every number leads to its records. {label}") + html_table(_main_rows(analysis, links))),
         ("Pictures", "<div class='figures'>" + "".join(html_figure(content, caption(name, analysis)) for name, content in pictures.items()) + "</div>"),
         ("What each part changes", note("Ratio to M_base within seeds (score: difference in points) with 95% t interval.") + html_table(_ablation_rows(analysis, links))),
@@ -928,29 +945,6 @@ def readme_section(analysis: Analysis, target: Path) -> str:
     rows = "".join(f"| {v['hypothesis']} | {v['claim']} | **{v['verdict']}** | {v['because']} |\n" for v in analysis.verdicts.to_dict("records"))
     pictures = "".join(f"<img src='{folder}/figures/{name}.png' width='48%' alt='{html.escape(FIGURES[name][1].split('. ')[0], quote=True)}'>\n" for name in ("hypotheses", "pareto"))
     return f"{said}\n\n| | claim | verdict | because |\n|---|---|---|---|\n{rows}\n<p>\n{pictures}</p>\n"
-
-
-def _of_the_clock(analysis):
-    "Which controls of the clock failed, and in how many profiling runs, as a sentence."
-    table = clock_table(analysis)
-    failed = table[table.is_what_it_must_be.isin(("off", "not found"))]
-    kinds = [f"in {what.removeprefix('latency_').replace('_', ' ')}, {control} in {len(rows)} of {len(table[(table.timed == what) & (table.control == control)])} profiling runs (ratios {', '.join(ratio.split(' ')[0] for ratio in rows.ratio)})"
-             for (what, control), rows in failed.groupby(["timed", "control"], sort=False)]
-    return f" Where a control of the clock failed, so that differences of its size mean nothing: {'; '.join(kinds)}." if kinds else ""
-
-
-def _no_better_than_counting(analysis):
-    "Which models that are there for comparison are no better than counting pairs of tokens, as a sentence."
-    found = {name: effect(analysis.table, "ppl_token", name, "bigram") for name in ("M_base", "transformer", "lstm")}
-    behind = [f"{name if name == 'M_base' else PEERS[name]}, {interval_text(row, len(analysis.seeds))} times its perplexity per token" for name, row in found.items() if row["seeds"] and row["estimate"] >= 1]
-    return f" No better than a model that counts pairs of tokens: {'; '.join(behind)}." if behind else ""
-
-
-def _at_chance(analysis):
-    "On which tasks no group is told apart from the majority class, as a sentence."
-    told = {task: any(effect(analysis.table, f"{task}_accuracy", group, "majority")["low"] > 0 for group in GROUPS_TABLE) for task in analysis.tasks}
-    alike = [task for task, apart in told.items() if not apart]
-    return f" On {', '.join(alike)} no group is told apart from always answering the majority class, so scores there say little about adapters." if alike else ""
 
 
 def put_into_readme(target: Path, readme: Path, write: bool = True) -> bool:
