@@ -536,7 +536,7 @@ def _run(kernel: Callable, items: int, work: int, scratch_rows: int, dtype: torc
     threads = max(1, min(torch.get_num_threads(), items)) if work > 2**16 else 1
     scratches = torch.empty(threads, scratch_rows * _BLOCK, dtype=dtype).numpy()
     _compile_once(kernel, scratches, arguments)
-    pieces = min(items, 4 * threads) if threads > 1 else 1      # more pieces than threads: a delayed thread leaves its share to the others
+    pieces = min(items, 2 * threads) if threads > 1 else 1      # more pieces than threads, so that a delayed thread leaves a share to the others; but each piece costs
     spans = iter(list(pairwise(items * i // pieces for i in range(pieces + 1))))
 
     def work_through(worker, workers):
