@@ -73,17 +73,17 @@ def _between(typing_context, low, x, high):
     return x(low, x, high), generate
 
 
-def _exp2(x):
+def _exp2_inside(x):
+    "2^x for x between _SMALLEST and _LARGEST."
     return 2**x
 
 
-@overload(_exp2, jit_options=_OPTIONS)
-def _exp2_overload(x):
+@overload(_exp2_inside, jit_options=_OPTIONS)
+def _exp2_inside_overload(x):
     def library(x):
         return np.exp2(x)
 
     def polynomial(x):
-        x = _between(_SMALLEST, x, _LARGEST)
         shifted = x + _ROUND
         r = x - (shifted - _ROUND)
         power = _ONE + r * (_Q0 + r * (_Q1 + r * (_Q2 + r * (_Q3 + r * _Q4))))
@@ -91,6 +91,26 @@ def _exp2_overload(x):
         return np.int32(np.float32(power).view(np.int32) + k).view(np.float32)
 
     return polynomial if x == types.float32 else library
+
+
+def _limited(x):
+    return x
+
+
+@overload(_limited, jit_options=_OPTIONS)
+def _limited_overload(x):
+    def between(x):
+        return _between(_SMALLEST, x, _LARGEST)
+
+    def same(x):
+        return x
+
+    return between if x == types.float32 else same
+
+
+@njit(**_OPTIONS)
+def _exp2(x):
+    return _exp2_inside(_limited(x))
 
 # %% ../../nbs/engine/scan_cpu.ipynb #073b800c
 _L0, _L1, _L2, _L3, _L4, _L5, _L6, _L7, _L8, _L9 = (
@@ -304,8 +324,30 @@ def _enter(tokens, x, x0, x_step, delta, delta0, delta_step, ahead, bias, D, sof
 
 
 @njit(**_OPTIONS)
-def _advance(tokens, Delta, write, B, B0, B_step, C, C0, C_step, a2, h, out):
-    "The recurrence over a chunk; a2 is A log2(e)."
+def _steepest(a2, steepest):
+    "Per channel, the largest magnitude in a2: the exponents of a step are at most its multiple."
+    _vector_hints()
+    for c in range(_BLOCK):
+        steepest[c] = 0
+    for n in range(a2.shape[0]):
+        for c in range(_BLOCK):
+            steepest[c] = max(steepest[c], abs(a2[n, c]))
+
+
+@njit(**_OPTIONS)
+def _all_inside(tokens, Delta, steepest):
+    "Whether no exponent of a chunk can leave the normal numbers: then none need be held back, which is an eighth of their work."
+    _vector_hints()
+    beyond = np.int32(0)
+    for i in range(tokens):
+        for c in range(_BLOCK):
+            beyond += np.int32(abs(Delta[i, c]) * steepest[c] > -_SMALLEST)
+    return beyond == 0
+
+
+@njit(**_OPTIONS)
+def _advance(tokens, inside, Delta, write, B, B0, B_step, C, C0, C_step, a2, h, out):
+    "The recurrence over a chunk; a2 is A log2(e), and `inside` what `_all_inside` says: the same bits either way."
     _vector_hints()
     states = a2.shape[0]
     for i in range(tokens):
@@ -313,7 +355,8 @@ def _advance(tokens, Delta, write, B, B0, B_step, C, C0, C_step, a2, h, out):
         for n in range(states):
             B_tn, C_tn = _real(_load(B, B_t + n)), _real(_load(C, C_t + n))
             for c in range(_BLOCK):
-                state = _exp2(Delta[i, c] * a2[n, c]) * h[n, c] + write[i, c] * B_tn
+                exponent = Delta[i, c] * a2[n, c]
+                state = (_exp2_inside(exponent) if inside else _exp2(exponent)) * h[n, c] + write[i, c] * B_tn
                 h[n, c] = state
                 out[i, c] += state * C_tn
 
@@ -342,8 +385,8 @@ def _scan_forward(worker, first, last, scratches, length, steps, x, delta, A, B,
     channels, states = A.shape
     blocks = (channels + _BLOCK - 1) // _BLOCK
     scratch = scratches[worker]
-    a2, h, vectors = _carve(scratch, 0, states), _carve(scratch, states, states), _carve(scratch, 2 * states, 3 * _CHUNK)
-    Delta, write, out = vectors[:_CHUNK], vectors[_CHUNK:2 * _CHUNK], vectors[2 * _CHUNK:]
+    a2, h, vectors = _carve(scratch, 0, states), _carve(scratch, states, states), _carve(scratch, 2 * states, 3 * _CHUNK + 1)
+    Delta, write, out, steepest = vectors[:_CHUNK], vectors[_CHUNK:2 * _CHUNK], vectors[2 * _CHUNK:3 * _CHUNK], vectors[3 * _CHUNK]
     for item in range(first, last):
         b, block, captures, t = item // blocks, item % blocks, 0, 0
         d = block * _BLOCK
@@ -354,6 +397,7 @@ def _scan_forward(worker, first, last, scratches, length, steps, x, delta, A, B,
             for c in range(_BLOCK):
                 a2[n, c] *= a2.dtype.type(_LOG2_E)
         vectors[:] = 0                                  # channels beyond the last one stay zero
+        _steepest(a2, steepest)
         while t < length:
             if keep and t % _CHUNK == 0:
                 _copy_rows(states, h, kept[b, block, t // _CHUNK])
@@ -362,7 +406,7 @@ def _scan_forward(worker, first, last, scratches, length, steps, x, delta, A, B,
                 end = min(end, capture[captures] + 1)
             tokens, row = end - t, b * length + t
             _enter(tokens, x, row * x_step + d, x_step, delta, row * delta_step + d, delta_step, _CHUNK, delta_bias[d:d + width], D[d:d + width], softplus, Delta, write, out)
-            _advance(tokens, Delta, write, B, row * B_step, B_step, C, row * C_step, C_step, a2, h, out)
+            _advance(tokens, _all_inside(tokens, Delta, steepest), Delta, write, B, row * B_step, B_step, C, row * C_step, C_step, a2, h, out)
             _leave(tokens, width, out, z, row * z_step + d, z_step, gate, y, row * channels + d, channels)
             t = end
             if captures < len(capture) and t == capture[captures] + 1:
@@ -601,7 +645,7 @@ def scan_forward(
     y, last_state = x.new_empty(x.shape), torch.empty_like(initial_state)
     captured, kept = A.new_empty(batch, len(capture), channels, states), A.new_empty(kept_shape(batch, length if keep else 0, channels, states))
     arguments, items, work = _inputs(x, delta, A, B, C, D, z, delta_bias)
-    _run(_scan_forward, items, work, 2 * states + 3 * _CHUNK, A.dtype, *arguments, _memory(initial_state), bool(delta_softplus), z is not None, bool(keep),
+    _run(_scan_forward, items, work, 2 * states + 3 * _CHUNK + 1, A.dtype, *arguments, _memory(initial_state), bool(delta_softplus), z is not None, bool(keep),
          np.asarray(capture, dtype=np.int64), _memory(y.view(-1)), _memory(kept), _memory(last_state), _memory(captured))
     return y, last_state, captured, kept
 
