@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['BACKENDS', 'MAX_STATES', 'available_backends', 'scan_backend', 'kernel_path', 'scan_flops', 'selective_scan',
            'selective_scan_states', 'selective_state_update', 'causal_conv1d', 'causal_conv1d_update',
-           'selective_scan_fn', 'cached_convolution', 'cached_scan', 'Acceleration', 'accelerate_transformers']
+           'selective_scan_fn']
 
 # %% ../../nbs/engine/scan.ipynb #997fca0a
 import math
@@ -15,11 +15,11 @@ from contextlib import contextmanager
 from functools import lru_cache
 from importlib import import_module
 from importlib.util import find_spec
-from types import MethodType, ModuleType
+from types import ModuleType
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.flop_counter import flop_registry, register_flop_formula
 
 from . import scan_cpu, scan_reference
@@ -131,20 +131,22 @@ def _check(function: str, x: Tensor, A: Tensor, tokens: dict, constants: dict, v
 @torch.library.custom_op('codesign::selective_scan', mutates_args=())
 def _scan_op(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None, z: Tensor | None, delta_bias: Tensor | None, initial_state: Tensor | None,
              delta_softplus: bool, capture: Sequence[int], keep: bool, backend: str) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    return _fused(backend).scan_forward(x, delta, A, B, C, D, z, delta_bias, initial_state, delta_softplus, capture, keep)
+    *outputs, kept = _fused(backend).scan_forward(x, delta, A, B, C, D, z, delta_bias, initial_state, delta_softplus, capture, keep)
+    return *outputs, kept.reshape(-1)      # on one axis: an axis of one chunk would tie an exported graph to the lengths of its example
 
 
 @_scan_op.register_fake
 def _(x, delta, A, B, C, D, z, delta_bias, initial_state, delta_softplus, capture, keep, backend):
     batch, length, channels = x.shape
     kept = _fused(backend).kept_shape(batch, length if keep else 0, channels, A.shape[1])
-    return x.new_empty(x.shape), A.new_empty(batch, *A.shape), A.new_empty(batch, len(capture), *A.shape), A.new_empty(kept)
+    return x.new_empty(x.shape), A.new_empty(batch, *A.shape), A.new_empty(batch, len(capture), *A.shape), A.new_empty(math.prod(kept))
 
 
 @torch.library.custom_op('codesign::selective_scan_backward', mutates_args=())
 def _scan_backward_op(y_grad: Tensor, last_state_grad: Tensor, x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None, z: Tensor | None,
                       delta_bias: Tensor | None, initial_state: Tensor | None, kept: Tensor, delta_softplus: bool, backend: str,
                       ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    kept = kept.view(_fused(backend).kept_shape(*x.shape, A.shape[1]))
     return _fused(backend).scan_backward(y_grad, last_state_grad, x, delta, A, B, C, D, z, delta_bias, delta_softplus, kept)
 
 
@@ -332,6 +334,7 @@ def _differentiate_conv(ctx, y_grad):
 
 _conv_op.register_autograd(_differentiate_conv, setup_context=_save_conv)
 _count_flops(torch.ops.codesign.causal_conv1d, lambda x, weight, *others, **more: 2 * math.prod(x) * weight[1])
+_count_flops(torch.ops.codesign.causal_conv1d_update, lambda x, state, weight, *others, **more: 2 * math.prod(weight) * x[0])
 _count_flops(torch.ops.codesign.causal_conv1d_backward, lambda y_grad, x, weight, *others, **more: 4 * math.prod(x) * weight[1])
 
 # %% ../../nbs/engine/scan.ipynb #3bce088e
@@ -453,67 +456,8 @@ def _ungrouped(tensor, channels):
     if tensor.ndim == 4: raise ValueError("selective_scan_fn: B or C in several groups beside the other constant is not supported")
     return tensor
 
-# %% ../../nbs/engine/scan.ipynb #f9e48df2
-def cached_convolution(x: Tensor, conv1d: nn.Conv1d, cache, layer: int) -> Tensor:
-    "The convolution and SiLU of one layer, (B, L, D) -> (B, L, D), after the tokens in a transformers cache, which is brought up to date."
-    weight, bias, length = conv1d.weight.squeeze(1), conv1d.bias, x.shape[1]
-    if cache is None: return causal_conv1d(x, weight, bias)
-    state = cache.get_conv_state(layer)
-    if state is not None and length == 1 and not cache.is_recording_past(layer): return causal_conv1d_update(x[:, 0], state, weight, bias)[:, None]
-    with_past = cache.update_conv_state(x.mT, layer, conv_kernel_size=weight.shape[1]).mT
-    return causal_conv1d(with_past, weight, bias)[:, -length:]
-
-
-def cached_scan(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor, z: Tensor, cache, layer: int, delta_bias: Tensor | None = None) -> Tensor:
-    "The scan of one layer with softplus and gate, (B, L, D) -> (B, L, D), from the state in a transformers cache, which is brought up to date."
-    if cache is None: return selective_scan(x, delta, A, B, C, D, z, delta_bias, True)
-    state = cache.get_recurrent_state(layer)
-    if state is not None and x.shape[1] == 1:
-        return selective_state_update(state, x[:, 0], delta[:, 0], A, B[:, 0], C[:, 0], D, z[:, 0], delta_bias, True)[:, None]
-    y, last_state = selective_scan(x, delta, A, B, C, D, z, delta_bias, True, initial_state=state, return_last_state=True)
-    cache.update_recurrent_state(last_state, layer)
-    return y
-
-# %% ../../nbs/engine/scan.ipynb #8b9ea238
-def _mixer_forward(mixer, hidden_states, cache_params=None, attention_mask=None, **kwargs):
-    "What transformers' MambaMixer computes, on this chapter's functions."
-    mask = None if attention_mask is None or attention_mask.shape[1] != hidden_states.shape[1] else attention_mask[..., None].to(hidden_states.dtype)
-    x, z = mixer.in_proj(hidden_states if mask is None else hidden_states * mask).chunk(2, dim=-1)
-    x = cached_convolution(x, mixer.conv1d, cache_params, mixer.layer_idx)
-    x = x if mask is None else x * mask
-    low_rank, B, C = mixer.x_proj(x).split([mixer.time_step_rank, mixer.ssm_state_size, mixer.ssm_state_size], dim=-1)
-    A = -torch.exp(mixer.A_log.float())
-    y = cached_scan(x, mixer.dt_proj(low_rank), A, B, C, mixer.D.float(), z, cache_params, mixer.layer_idx)
-    return mixer.out_proj(y)
-
-
-def _restore(mixers: list[nn.Module]) -> None:
-    while mixers: del mixers.pop().forward
-
-
-class Acceleration:
-    "What `accelerate_transformers` did to a model; `undo`, or leaving a `with` block, takes it back."
-
-    def __init__(self, model: nn.Module, mixers: list[nn.Module]): self.model, self._mixers = model, mixers
-
-    def undo(self) -> None:
-        "Give the model its own forward passes back."
-        _restore(self._mixers)
-
-    def __enter__(self) -> nn.Module: return self.model
-
-    def __exit__(self, *exception) -> None: self.undo()
-
-# %% ../../nbs/engine/scan.ipynb #bc1fde39
-def accelerate_transformers(model: nn.Module) -> Acceleration:
-    """Let the Mamba layers of a Hugging Face model run on `selective_scan` and `causal_conv1d`, until `undo` or the end of a `with` block.
-
-    Raises ValueError if the model has no layer of transformers' Mamba, one with another activation than SiLU, or is accelerated already.
-    """
-    mixers = [module for module in model.modules() if type(module).__name__ == 'MambaMixer' and type(module).__module__.startswith('transformers.models.mamba.')]
-    if not mixers: raise ValueError(f"accelerate_transformers: {type(model).__name__} has no MambaMixer of transformers.models.mamba; other architectures are not covered")
-    if any('forward' in vars(mixer) for mixer in mixers): raise ValueError("accelerate_transformers: the model is accelerated already; undo that first")
-    for mixer in mixers:
-        if mixer.activation not in ('silu', 'swish'): raise ValueError(f"accelerate_transformers: the convolution's activation must be silu, got {mixer.activation!r}")
-    for mixer in mixers: mixer.forward = MethodType(_mixer_forward, mixer)
-    return Acceleration(model, mixers)
+# %% ../../nbs/engine/scan.ipynb #d271495a
+def __getattr__(name):
+    "Names that have a room of their own can still be imported from here."
+    if name in ('accelerate_transformers', 'Acceleration', 'cached_convolution', 'cached_scan'): return getattr(import_module('codesign.engine.acceleration'), name)
+    raise AttributeError(f"module 'codesign.engine.scan' has no attribute {name!r}")
