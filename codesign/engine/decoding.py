@@ -19,6 +19,7 @@ from numba.extending import intrinsic
 from torch import Tensor, nn
 from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
+from .plain import ordinary, unchanged, why_not_plain
 from .scan_cpu import _OPTIONS, _compile_once, _exp2_all, _kernel, _LOG2_E, _sigmoid, _softplus, _vector_hints, in_parallel
 
 # %% ../../nbs/engine/decoding.ipynb #3a2eee2e
@@ -218,14 +219,17 @@ class Watch:
 
     def __init__(self, model: nn.Module):
         self._layers = list(model.backbone.layers)
-        self._modules = [(parent._modules, name, child) for parent in model.modules() for name, child in parent._modules.items()]
-        self._parameters = [(module._parameters, name, parameter, parameter.data_ptr()) for module in model.modules()
+        self._norms = [(layer.norm, layer.norm.variance_epsilon) for layer in self._layers] + [(model.backbone.norm_f, model.backbone.norm_f.variance_epsilon)]
+        self._modules = [(parent._modules, name, child) for part in (model.backbone, model.lm_head) for parent in part.modules() for name, child in parent._modules.items()]
+        self._modules += [(model._modules, name, model._modules[name]) for name in ('backbone', 'lm_head')]
+        self._parameters = [(module._parameters, name, parameter, parameter.data_ptr()) for part in (model.backbone, model.lm_head) for module in part.modules()
                             for name, parameter in module._parameters.items() if parameter is not None]
 
     def unchanged(self) -> bool:
-        "Whether every module and parameter is the one it was, at the same address, with no hook and no mask."
-        return (all(owner.get(name) is child and not child._forward_hooks and not child._forward_pre_hooks for owner, name, child in self._modules)
+        "Whether every module and parameter is the one it was, at the same address, with no hook, no patch and no mask."
+        return (all(owner.get(name) is child and unchanged(child) for owner, name, child in self._modules)
                 and all(owner.get(name) is parameter and parameter.data_ptr() == address for owner, name, parameter, address in self._parameters)
+                and all(norm.variance_epsilon == epsilon for norm, epsilon in self._norms)
                 and all(getattr(layer.mixer, 'channel_mask', None) is None for layer in self._layers))
 
 # %% ../../nbs/engine/decoding.ipynb #888e5a8f
@@ -239,7 +243,7 @@ class Decoder:
     def __init__(self, model: nn.Module):
         backbone = model.backbone
         self._watch = Watch(model)
-        self._embeddings, self._epsilon = backbone.embeddings.weight, np.float32(backbone.norm_f.variance_epsilon)
+        self._embeddings, self._epsilon = backbone.embeddings.weight, np.float32(backbone.norm_f.variance_epsilon)      # of every norm, see _fits
         self._tensors = [_tensors_of(layer) for layer in backbone.layers]
         self._heads = [backbone.norm_f.weight, model.lm_head.weight]
         self._shapes = np.array([(t['A_log'].shape[0], t['A_log'].shape[1], t['dt_weight'].shape[1], t['conv_weight'].shape[-1]) for t in self._tensors], dtype=np.int64)
@@ -287,21 +291,24 @@ def _tensors_of(layer) -> dict[str, Tensor]:
 
 # %% ../../nbs/engine/decoding.ipynb #c271522f
 def _is_plain(model: nn.Module) -> bool:
+    "Whether the modules below a language model compute what their parameters say."
+    return why_not_plain(model.backbone) is None and type(model.lm_head) is nn.Linear and why_not_plain(model.lm_head) is None and all(getattr(layer.mixer, 'channel_mask', None) is None for layer in model.backbone.layers)
+
+
+def _fits(model: nn.Module) -> bool:
     "Whether the fused step computes what the model's modules would."
-    layers = model.backbone.layers
-    for layer in layers:
+    if not _is_plain(model) or model.lm_head.bias is not None or model.backbone.embeddings.max_norm is not None: return False
+    for layer in model.backbone.layers:
         mixer = layer.mixer
-        if not all(type(module) is nn.Linear for module in (mixer.in_proj, mixer.x_proj, mixer.dt_proj, mixer.out_proj)) or type(mixer.conv1d) is not nn.Conv1d: return False
-        if mixer.in_proj.bias is not None or mixer.out_proj.bias is not None or getattr(mixer, 'channel_mask', None) is not None: return False
-    if type(model.lm_head) is not nn.Linear or type(model.backbone.embeddings) is not nn.Embedding: return False
-    if any(module._forward_hooks or module._forward_pre_hooks for module in model.modules()): return False
-    return all(p.dtype == torch.float32 and p.device.type == 'cpu' and p.is_contiguous() for p in model.parameters())
+        if any(projection.bias is not None for projection in (mixer.in_proj, mixer.x_proj, mixer.out_proj)) or mixer.dt_proj.bias is None: return False
+        if layer.norm.variance_epsilon != model.backbone.norm_f.variance_epsilon or getattr(mixer, 'activation', 'silu') not in ('silu', 'swish'): return False
+    return all(p.dtype == torch.float32 and p.device.type == 'cpu' and p.is_contiguous() for part in (model.backbone, model.lm_head) for p in part.parameters())
 
 
 def decoder_of(model: nn.Module, decoder: Decoder | None = None) -> Decoder | None:
     "A decoder for a Mamba language model, the given one if it still fits; None if only the model's modules can do it."
     if decoder is not None and decoder.still_fits(): return decoder
-    return Decoder(model) if _is_plain(model) else None
+    return Decoder(model) if _fits(model) else None
 
 # %% ../../nbs/engine/decoding.ipynb #7b0b4ce0
 class GraphedDecoder:
@@ -311,7 +318,7 @@ class GraphedDecoder:
         self._watch, self._pointers, self._ids = Watch(model), _pointers(cache), ids.clone()
         states = [state for pair in _states(cache) for state in pair]
         before, side = [state.clone() for state in states], torch.cuda.Stream()
-        step = lambda: model.lm_head(model.backbone(self._ids, None, cache)).to(torch.float32)
+        step = lambda: model.lm_head(model.backbone(self._ids, cache_params=cache, use_cache=True).last_hidden_state.to(model.lm_head.weight.dtype)).to(torch.float32)
         with torch.no_grad():
             side.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(side):
@@ -342,12 +349,14 @@ def _pointers(cache) -> list[int]:
 # %% ../../nbs/engine/decoding.ipynb #c51fb2ad
 def decode_with_cache(model: nn.Module, decoder: Decoder | GraphedDecoder | None, ids: Tensor | None, cache) -> tuple[Tensor | None, Decoder | GraphedDecoder | None]:
     "Logits (B, 1, vocabulary) of one more token, ids (B, 1), its states in a transformers cache; None if the modules must do it. And the decoder, to be handed in next time."
-    if (torch.is_grad_enabled() or ids is None or cache is None or ids.shape[1] != 1 or len(ids) < 1 or ids.device.type not in ('cpu', 'cuda')
+    if (torch.is_grad_enabled() or ids is None or cache is None or ids.ndim != 2 or ids.shape[1] != 1 or len(ids) < 1 or ids.device.type not in ('cpu', 'cuda')
             or torch.compiler.is_compiling() or is_in_torch_dispatch_mode()): return None, decoder
     states = _states(cache)
     if any(state is None or len(state) != len(ids) for pair in states for state in pair) or any(layer.record_past for layer in cache.layers): return None, decoder
     if ids.is_cuda:
-        if not (isinstance(decoder, GraphedDecoder) and decoder.still_fits(ids, cache)): decoder = GraphedDecoder(model, ids, cache)
+        if not (isinstance(decoder, GraphedDecoder) and decoder.still_fits(ids, cache)):
+            if not _is_plain(model): return None, decoder       # what Python decides, as adapters do, a recording would not see
+            decoder = GraphedDecoder(model, ids, cache)
         return decoder.step(ids), decoder
     if len(ids) > MAX_BATCH or any(state.dtype != torch.float32 or not state.is_contiguous() for pair in states for state in pair): return None, decoder
     decoder = decoder_of(model, decoder if isinstance(decoder, Decoder) else None)
