@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from .baseline import (RECIPES, STEPS, BuildContext, LanguageData, LayerwiseMambaConfig, LayerwiseMambaForCausalLM, batches, branch_step, count_parameters,
-                               learning_curve, load_model, plan_of, quality, rewinding, save_model, size_metrics, step, tokens_seen)
+                               learning_curve, leave_model, load_model, plan_of, quality, rewinding, size_metrics, step, tokens_seen)
 from .engine.runs import CodesignError, Run
 from .engine.training import load_checkpoint, reproducible, train
 from .sdm import check_scores, choose_channels, remove_channels, slice_channels
@@ -158,9 +158,10 @@ def challenge(run: Run) -> dict:
         if recipe.healing:
             train(pruned, batch_of, replace(plan, first_step=branch_step(settings, plan.steps)), folder=run.folder / "checkpoints", fingerprint=str(run.node), log=run.log,
                   on_resume=rewinding(run), moments=slice_moments(moments, context.notes["kept"]), tokens_per_step=settings.pretrain.batch_size * settings.pretrain.length)
-    save_model(pruned, run.file("model"))
     iso = verify_iso_sparsity(sdm.folder / "model", pruned)
-    total = sum(dense.config.d_inner)
-    return dict(**(quality(pruned, data, settings.pretrain.length) if recipe.healing else before_healing), **size_metrics(pruned), ppl_word_before_healing=before_healing["ppl_word"],
+    total, steps = sum(dense.config.d_inner), plan.steps - branch_step(settings, plan.steps) if recipe.healing else 0
+    metrics = (quality(pruned, data, settings.pretrain.length) if recipe.healing else before_healing) | size_metrics(pruned)
+    leave_model(run, pruned, data.tokenizer, metrics, f"{total - iso['channels']:,} of {total:,} channels of a dense model were removed ({recipe.pruning}), then it was trained for {steps:,} steps. Before: the dense model of the same seed and batches.", base.metrics)
+    return dict(**metrics, ppl_word_before_healing=before_healing["ppl_word"],
                 channels_total=total, channels_removed=total - iso["channels"], channels_kept_fraction=iso["channels"] / total, iso_ratio=iso["iso_ratio"], kept_by_layer=pruned.config.d_inner,
-                steps_healing=plan.steps - branch_step(settings, plan.steps) if recipe.healing else 0, **(dict(learning_curve=learning_curve(run)) if recipe.healing else {}), **seen)
+                steps_healing=steps, **(dict(learning_curve=learning_curve(run)) if recipe.healing else {}), **seen)

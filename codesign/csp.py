@@ -21,8 +21,8 @@ import torch
 from numba import njit
 from torch import Tensor, nn
 
-from .baseline import (RECIPES, BuildContext, LanguageData, LayerwiseMambaForCausalLM, LayerwiseMambaMixer, ScanInputs, batches, heal, load_model,
-                               plan_of, quality, relative_difference, save_model, size_metrics, step)
+from .baseline import (RECIPES, BuildContext, LanguageData, LayerwiseMambaForCausalLM, LayerwiseMambaMixer, ScanInputs, batches, heal, leave_model, load_model,
+                               plan_of, quality, relative_difference, require_plain, size_metrics, step)
 from .engine.runs import CodesignError, CSPSettings, Run, closest
 from .engine.scan import selective_scan_states
 from .engine.training import evaluate_nll, reproducible
@@ -306,9 +306,9 @@ def permute_states(
     model: LayerwiseMambaForCausalLM,
     orders: Sequence[np.ndarray],     # one permutation of the layer's states for each layer
 ) -> LayerwiseMambaForCausalLM:       # a new model, the same function
-    "Reorder the states of every layer; caches made before do not carry over. Raises CodesignError for an order that is no permutation of the layer's states, or an adapter on x_proj."
+    "Reorder the states of every layer; caches made before do not carry over. Raises CodesignError for an order that is no permutation of the layer's states, or a model that computes more than its weights say, as with an adapter on x_proj."
     if len(orders) != len(model.mixers): raise CodesignError(f"{len(model.mixers)} layers need as many orders, got {len(orders)}")
-    _refuse_adapted_projection(model)
+    require_plain(model, "permuting states")
     model = copy.deepcopy(model)
     for layer, (mixer, order) in enumerate(zip(model.mixers, orders)):
         if sorted(int(n) for n in order) != list(range(mixer.d_state)):
@@ -318,12 +318,6 @@ def permute_states(
         rows = torch.cat([torch.arange(R), R + index, R + N + index])
         mixer.x_proj.weight.copy_(mixer.x_proj.weight[rows])
     return model
-
-
-def _refuse_adapted_projection(model):
-    "An adapter on x_proj has states of its own that would not move with the others."
-    for layer, mixer in enumerate(model.mixers):
-        if type(mixer.x_proj) is not nn.Linear: raise CodesignError(f"layer {layer}: x_proj carries a {type(mixer.x_proj).__name__}, whose rows are states too; merge the adapters first")
 
 # %% ../nbs/01_csp.ipynb #c590000e
 @torch.no_grad()
@@ -335,10 +329,10 @@ def reduce_states(
     """Keep some states of every layer and fold the others into them: C' = V^T C.
 
     Equal to the full model in which every state is replaced by its combination of kept ones. Raises CodesignError,
-    naming the layer, for indices that are no choice of its states, a fold of the wrong shape, or an adapter on x_proj.
+    naming the layer, for indices that are no choice of its states, a fold of the wrong shape, or a model that computes more than its weights say.
     """
     if not len(kept) == len(folds) == len(model.mixers): raise CodesignError(f"{len(model.mixers)} layers need as many choices of states and folds, got {len(kept)} and {len(folds)}")
-    _refuse_adapted_projection(model)
+    require_plain(model, "reducing states")
     reduced = copy.deepcopy(model)
     for layer, (mixer, states, fold) in enumerate(zip(reduced.mixers, kept, folds)):
         R, N, K, weight = mixer.dt_rank, mixer.d_state, len(states), mixer.x_proj.weight
@@ -633,10 +627,12 @@ def order_and_reduce(run: Run) -> dict:
     if recipe.states:
         final, reduction = _reduce_and_heal(run, data, model, statistics, orders, probe)
         metrics |= reduction
-    save_model(final, run.file("model"))
     for name, array in dict(scan_order=orders, scan_order_inverse=[np.argsort(order) for order in orders], correlation=[s.correlation for s in statistics],
                             state_moment=[s.states.second / s.states.count for s in statistics]).items(): np.save(run.file(f"{name}.npy"), np.stack(array))
-    return quality(final, data, length) | size_metrics(final) | metrics
+    found = quality(final, data, length) | size_metrics(final)
+    order = "in a random order" if recipe.permutation == "random" else "in the order of their correlation"
+    leave_model(run, final, data.tokenizer, found, f"The states of {source.split('/')[1]} {order}" + (f", reduced to {recipe.states} by folding, and trained for {metrics['steps_healing']:,} more steps." if recipe.states else ": the same function."), run.inputs[source].metrics)
+    return found | metrics
 
 
 def _write_table(run, rows):

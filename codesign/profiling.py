@@ -136,7 +136,7 @@ def decode(
     prompt = torch.zeros(batch, 8, dtype=torch.long, device=model.device)
     with torch.inference_mode(): cache = model(input_ids=prompt, use_cache=True).cache_params
     last = prompt[:, :1]
-    step = partial(model, input_ids=last, cache_params=cache, use_cache=True) if fused else lambda: model.lm_head(model.backbone(last, None, cache))
+    step = partial(model, input_ids=last, cache_params=cache, use_cache=True) if fused else lambda: model.lm_head(model.backbone(last, cache_params=cache, use_cache=True).last_hidden_state)
 
     def run():
         with torch.inference_mode():

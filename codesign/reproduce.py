@@ -674,6 +674,14 @@ def _count(name, text, least):
     return int(text)
 
 
+@app.command("convert", help="A checkpoint in mamba_ssm's layout (pytorch_model.bin or safetensors) as a folder that transformers and codesign open.")
+def _convert(path: str, out: str = typer.Option(..., help="folder to write; must not exist"), tokenizer: str = typer.Option(None, help="folder whose tokenizer goes with the model")):
+    from codesign.compress import convert
+
+    model = convert(path, out, tokenizer)
+    print(f"{sum(p.numel() for p in model.parameters()):,} parameters, written to {_shown(Path(out).expanduser().resolve())}")
+
+
 @app.command("compress", help="Make a checkpoint of yours smaller: remove channels, fold states, heal, measure before and after.")
 def _compress(path: str, out: str = typer.Option(..., help="folder to write; must not exist"),
               flops: str = typer.Option("0.75", help="share of the FLOPs that may stay"), states: str = typer.Option(None, help="states a layer keeps; all unless given"),

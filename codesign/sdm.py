@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .baseline import (RECIPES, BuildContext, LanguageData, LayerwiseMambaConfig, LayerwiseMambaForCausalLM, branch_step, flops_per_channel,
-                               flops_per_token, learning_curve, load_model, parameters_per_channel, pretrain, quality, relative_difference, save_model, size_metrics, step,
+                               flops_per_token, learning_curve, leave_model, like, load_model, parameters_per_channel, pretrain, quality, relative_difference, require_plain, size_metrics, step,
                                tokens_seen)
 from .engine.runs import CodesignError, Run, SDMSettings
 from .engine.training import Objective
@@ -112,12 +112,12 @@ def slice_channels(tensors: dict[str, Tensor], kept: Sequence[Tensor]) -> dict[s
 
 
 def remove_channels(model: LayerwiseMambaForCausalLM, kept: Sequence[Tensor]) -> LayerwiseMambaForCausalLM:
-    "A smaller model with only the kept channels of each layer; equal to the model in which the others are masked. Raises CodesignError if `kept` does not fit the model."
+    "A smaller model with only the kept channels of each layer; equal to the model in which the others are masked. Raises CodesignError if `kept` does not fit the model, or if the model computes more than its weights say."
     _check_channels(model.config, kept)
-    config = LayerwiseMambaConfig.from_dict(model.config.to_dict() | dict(d_inner=[len(index) for index in kept]))
-    smaller = LayerwiseMambaForCausalLM(config).to(model.dtype)
+    require_plain(model, "removing channels")
+    smaller = like(model, d_inner=[len(index) for index in kept])
     smaller.load_state_dict(slice_channels(model.state_dict(), kept))
-    return smaller.train(model.training)
+    return smaller
 
 
 def mask_channels(model: LayerwiseMambaForCausalLM, kept: Sequence[Tensor]) -> None:
@@ -247,15 +247,16 @@ def pretrain_sdm(run: Run) -> dict:
     masked.eval()
     compressed = remove_channels(masked, objective.kept).eval().to(masked.device)
     certificate = _certificate(masked, compressed, data)
-    save_model(compressed, run.file("model"))
     save_file({f"logits.{i}": z.detach().cpu().contiguous() for i, z in enumerate(objective.logits)} | {"history": objective.history}, run.file("masks.safetensors"))
     importance = layer_importance([z.detach() for z in objective.logits], objective.kept)
     run.file("importance.json").write_text(json.dumps(importance, indent=1))
     dense, small = flops_per_token(masked.config), flops_per_token(compressed.config)
-    total = sum(masked.config.d_inner)
-    return dict(**quality(compressed, data, settings.pretrain.length), **size_metrics(compressed), certificate=certificate,
+    total, kept = sum(masked.config.d_inner), sum(compressed.config.d_inner)
+    metrics = quality(compressed, data, settings.pretrain.length) | size_metrics(compressed)
+    leave_model(run, compressed, data.tokenizer, metrics, f"Trained under learned channel masks; {total - kept:,} of {total:,} channels were removed for real. Before: the dense model of the same seed and batches.", base.metrics)
+    return dict(**metrics, certificate=certificate,
                 flops_reduction=1 - small / dense, flops_reduction_asked=sdm.flops_reduction if sdm.mode == "target" else None, flops_share_before_decision=objective.decided_share.item(),
-                channels_total=total, channels_removed=total - sum(compressed.config.d_inner), channels_kept_fraction=sum(compressed.config.d_inner) / total,
+                channels_total=total, channels_removed=total - kept, channels_kept_fraction=kept / total,
                 kept_by_layer=compressed.config.d_inner, importance_by_layer=[row["mean_sigmoid"] for row in importance], sdm_distill=sdm.distill, learning_curve=learning_curve(run), **seen)
 
 

@@ -29,6 +29,7 @@ from torch import Tensor, nn
 
 from .baseline import BuildContext, LayerwiseMambaConfig, LayerwiseMambaForCausalLM, LayerwiseMambaModel, RECIPES, load_model, relative_difference, step
 from .engine import data as text
+from .engine.plain import why_not_plain
 from .engine.runs import CodesignError, FinetuneSettings, Node, Parameters, Record, Run, declared_settings, settings_of, upstream
 from .engine.training import Objective, TrainingPlan, reproducible, train
 
@@ -247,11 +248,17 @@ def _train_only_adapters(model):
 
 # %% ../nbs/03_sgh_peft.ipynb #d2e80198
 def merge_adapters(model: nn.Module) -> nn.Module:
-    "Fold every adapter into its base weight and take the peft layers out again, in place; eval outputs stay equal."
+    """Fold every adapter into its base weight and take the peft layers out again, in place; eval outputs stay equal.
+
+    Raises CodesignError, before anything is folded, if a layer with an adapter computes more than its weights say.
+    """
     from peft.tuners.tuners_utils import BaseTunerLayer
 
-    for name, module in list(model.named_modules()):
-        if not isinstance(module, BaseTunerLayer): continue
+    adapted = {name: module for name, module in model.named_modules() if isinstance(module, BaseTunerLayer)}
+    for name, module in adapted.items():
+        why = why_not_plain(module.get_base_layer()) or ("a hook or a forward pass of its own" if module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module) else None)
+        if why: raise CodesignError(f"{name} cannot be merged, since more than its weights would change: {why}; take hooks and patches off, or adapt a model that is not quantised")
+    for name, module in adapted.items():
         if module.active_adapters: module.merge(safe_merge=True)
         parent, _, child = name.rpartition(".")
         setattr(model.get_submodule(parent), child, module.get_base_layer())
@@ -402,7 +409,7 @@ class SequenceClassifier(nn.Module):
         input_ids: Tensor,     # (B, L), padded on the right
         lengths: Tensor,       # (B,) real tokens of each sequence
     ) -> Tensor:               # (B, n_labels) logits
-        hidden_states = self.backbone(input_ids=input_ids)
+        hidden_states = self.backbone(input_ids=input_ids, use_cache=False).last_hidden_state
         last = hidden_states[torch.arange(len(lengths), device=lengths.device), lengths - 1]
         return self.head(self.dropout(last))
 
