@@ -8,7 +8,8 @@ here = Path(__file__).parent
 parser = ConfigParser(delimiters=["="])
 parser.read(here / "settings.ini", encoding="utf-8")
 settings = parser["DEFAULT"]
-extras = {name: settings[f"{name}_requirements"].split() for name in ("dev", "grid", "wandb", "gpu")}
+extras = {name: settings[f"{name}_requirements"].split() for name in ("dev", "grid", "tracking", "gpu")}
+extras["wandb"] = [needed for needed in extras["tracking"] if needed.startswith("wandb")]    # the one of them by its own name
 
 setup(
     name=settings["lib_name"],
