@@ -19,6 +19,7 @@ import numpy as np
 from .corpora import Corpus, load_corpus, plain_words
 from .runs import TASKS, DataError
 from .sources import SPLITS, TABLES, Found, closest, digest, find, label_of, read_rows, write_whole
+from .statistics import DOUBLE, SINGLE, no_spread
 
 # %% ../../nbs/engine/tasks.ipynb #b2a8e122
 @dataclass(frozen=True)
@@ -439,7 +440,8 @@ _SCORES = {"accuracy": lambda labels, predictions: float((labels == predictions)
 def _correlations(labels, predictions):
     "Pearson and Spearman correlations and their mean."
     from scipy.stats import pearsonr, spearmanr
-    constant = [name for name, values in (("labels", labels), ("predictions", predictions)) if np.ptp(values) == 0]
+    # predictions are computed in float32; those of a model that answers alike differ in their last digits
+    constant = [name for name, values, rounding in (("labels", labels, DOUBLE), ("predictions", predictions, SINGLE)) if no_spread(values, rounding=rounding)]
     if constant or not np.isfinite(predictions).all():
         reason = f"{' and '.join(constant)} constant, correlation is not defined" if constant else "predictions are not finite"
         return {"pearson": None, "spearman": None, "pearson_spearman": None, "reason": reason}
