@@ -25,6 +25,7 @@ from .baseline import (RECIPES, BuildContext, LanguageData, LayerwiseMambaForCau
                                plan_of, quality, relative_difference, require_plain, size_metrics, step)
 from .engine.runs import CodesignError, CSPSettings, Run, closest
 from .engine.scan import selective_scan_states
+from .engine.statistics import SINGLE
 from .engine.training import evaluate_nll, reproducible
 
 # %% ../nbs/01_csp.ipynb #7b88680d
@@ -80,7 +81,9 @@ class Moments:
         "(N, N) centred Pearson correlation; 0 for a variable that never moves, 1 on the diagonal."
         mean = self.first / self.count
         covariance = self.second / self.count - np.outer(mean, mean)
-        scale = np.sqrt(np.clip(np.diag(covariance), 0, None))
+        energy = np.diag(self.second) / self.count
+        moves = np.diag(covariance) > SINGLE**2 * energy        # a deviation above the rounding of states in float32; less is noise, which correlates with anything
+        scale = np.sqrt(np.where(moves, np.diag(covariance), 0.))
         with np.errstate(divide="ignore", invalid="ignore"): correlation = covariance / np.outer(scale, scale)
         correlation = np.where(np.isfinite(correlation), correlation, 0.)
         np.fill_diagonal(correlation, 1.)

@@ -34,7 +34,7 @@ from .engine.pages import Markup, html_figure, html_page, html_table
 from .engine.pictures import (
     ABLATION, ablation_figure, contrasts_figure, hypotheses_figure, kept_shares, latency_figure, layers_figure, learning_figure, pareto_figure, pdf, png, scaling_figure)
 from .engine.runs import COMMANDS, CONFIGS, GROUPS_TABLE, SIZES, TASKS, CodesignError, DataError, Record, Run, read_yaml, write_atomic, write_json
-from .engine.statistics import effect_size, holm, one_sided_p, p_text, seeds_to_decide, t_interval, wilcoxon_p
+from .engine.statistics import effect_size, holm, no_spread, one_sided_p, p_text, seeds_to_decide, t_interval, wilcoxon_p
 
 # %% ../nbs/06_results.ipynb #ea80f538
 ALPHA = 0.025  # one-sided, on either side
@@ -98,8 +98,7 @@ def compare(table: pd.DataFrame, component: Component) -> dict:
     shown = (lambda value: value) if measure.points else np.exp
     estimate, low, high = (float(shown(value)) for value in t_interval(values))
     holds = margins > 1e-9 if component.strict else margins >= -1e-9
-    no_spread = len(values) > 1 and np.ptp(values) <= 1e-12
-    exact = len(values) > 0 and holds.nunique() == 1 and (measure.counted or no_spread)
+    exact = len(values) > 0 and holds.nunique() == 1 and (measure.counted or len(values) > 1 and no_spread(values, scale=1.0))
     p, p_wrong = (0.0 if holds.all() else 1.0, 1.0 if holds.all() else 0.0) if exact else (one_sided_p(margins), one_sided_p(-margins))
     return dict(measure=component.measure, group=component.group, against=component.against, seeds=len(values), estimate=estimate, low=low, high=high,
                 bound=component.bound, strict=component.strict, p=p, p_wrong=p_wrong, wilcoxon=wilcoxon_p(margins), hedges_g=effect_size(values), exact=bool(exact), judged=component.judged,
@@ -308,12 +307,18 @@ def ablation_table(analysis: Analysis) -> pd.DataFrame:
     return pd.DataFrame([{"group": group} | {label: interval_text(effect(analysis.table, name, group, "M_base"), len(analysis.seeds)) for name, label in columns.items()} for group in rows])
 
 
+def _apart(found):
+    "Whether an effect's interval leaves out no difference, by more than rounding; never with fewer than two seeds."
+    nothing = 0.0 if measure_of(found["measure"]).points else 1.0
+    return (found["low"] > nothing or found["high"] < nothing) and not any(no_spread((edge, nothing), scale=1.0) for edge in (found["low"], found["high"]))
+
+
 def contrasts_table(analysis: Analysis) -> pd.DataFrame:
     "The questions that controls answer: estimate with 95% t interval, standardised effect, seeds, and which side the interval lies on."
     rows = []
     for question, group, against, name in CONTRASTS:
         found, points = effect(analysis.table, name, group, against), measure_of(name).points
-        better = "not run" if not found["seeds"] else "one seed" if found["seeds"] < 2 else "not told apart" if found["low"] <= (0 if points else 1) <= found["high"] else \
+        better = "not run" if not found["seeds"] else "one seed" if found["seeds"] < 2 else "not told apart" if not _apart(found) else \
             group if (found["estimate"] < (0 if points else 1)) == measure_of(name).lower_is_better else against
         rows.append(dict(question=question, measure=measure_of(name).label, comparison=f"{group} {'minus' if points else 'over'} {against}", estimate=interval_text(found, len(analysis.seeds)),
                          hedges_g=found["hedges_g"], better=better, seeds=found["seeds"]))
@@ -422,7 +427,7 @@ def measured(claim: dict, analysis: Analysis) -> str:
     number = lambda value: (f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}").replace("-", "−")
     interval = "no interval from one seed" if len(values) == 1 else f"[{number(min(low, high))}, {number(max(low, high))}]"
     if not kind.endswith("interval"):
-        interval = number(mean) if len(values) == 1 or math.isclose(low, high) else f"{number(mean)} {interval}"
+        interval = number(mean) if len(values) == 1 or no_spread((low, high), scale=1.0) else f"{number(mean)} {interval}"
     fewer = f" ({len(values)} of {len(analysis.seeds)} seeds)" if len(values) < len(analysis.seeds) else ""
     return f"{interval} {claim.get('unit', '')}".strip() + fewer
 
@@ -448,7 +453,7 @@ def _trend(analysis):
     shares = kept_shares(analysis)
     if not shares:
         return "not run here"
-    trends = [stats.spearmanr(np.arange(len(share)), share).statistic if np.ptp(share) else 0.0 for share in shares.values()]
+    trends = [0.0 if no_spread(share) else stats.spearmanr(np.arange(len(share)), share).statistic for share in shares.values()]
     return f"rank correlation of kept share with depth, by seed: {', '.join(f'{t:+.2f}' for t in trends)}".replace("-", "−")
 
 
@@ -594,7 +599,8 @@ def _no_better_than_counting(analysis):
 
 def _at_chance(analysis):
     "On which tasks no group is told apart from the majority class, as a sentence."
-    told = {task: any(effect(analysis.table, f"{task}_accuracy", group, "majority")["low"] > 0 for group in GROUPS_TABLE) for task in analysis.tasks}
+    found = {task: [effect(analysis.table, f"{task}_accuracy", group, "majority") for group in GROUPS_TABLE] for task in analysis.tasks}
+    told = {task: any(row["estimate"] > 0 and _apart(row) for row in rows) for task, rows in found.items()}
     alike = [task for task, apart in told.items() if not apart]
     return f" On {', '.join(alike)} no group is told apart from always answering the majority class, so scores there say little about adapters." if alike else ""
 

@@ -31,6 +31,7 @@ from .baseline import BuildContext, LayerwiseMambaConfig, LayerwiseMambaForCausa
 from .engine import data as text
 from .engine.plain import why_not_plain
 from .engine.runs import CodesignError, FinetuneSettings, Node, Parameters, Record, Run, declared_settings, settings_of, upstream
+from .engine.statistics import SINGLE, no_spread
 from .engine.training import Objective, TrainingPlan, reproducible, train
 
 # %% ../nbs/03_sgh_peft.ipynb #e47d519d
@@ -45,8 +46,8 @@ class LayerImportance:
 def weight_importance(model: LayerwiseMambaForCausalLM) -> list[LayerImportance]:
     "Mean |w| of in_proj and of out_proj, each standardised across layers, averaged: the importance of layers without masks."
     magnitudes = np.array([[getattr(m, name).weight.abs().mean().item() for name in ("in_proj", "out_proj")] for m in model.mixers])
-    spread = magnitudes.std(axis=0)
-    scores = ((magnitudes - magnitudes.mean(axis=0)) / np.where(spread > 0, spread, 1.)).mean(axis=1)
+    alike = np.array([no_spread(column, rounding=SINGLE) for column in magnitudes.T])      # float32: layers of equal weights differ in the last digits
+    scores = np.where(alike, 0., (magnitudes - magnitudes.mean(axis=0)) / np.where(alike, 1., magnitudes.std(axis=0))).mean(axis=1)
     return [LayerImportance(score) for score in scores.tolist()]
 
 
@@ -57,6 +58,12 @@ def mask_importance(
     "Mean sigmoid(z), mean z and kept share of each layer."
     shares = [(z > 0).double().mean().item() for z in logits] if kept is None else [len(index) / len(z) for index, z in zip(kept, logits)]
     return [LayerImportance(torch.sigmoid(z).mean().item(), z.mean().item(), share) for z, share in zip(logits, shares)]
+
+
+def _scores(importance: Sequence[LayerImportance]) -> np.ndarray:
+    "The scores that policies rank, (layers,); all the first where the layers differ by the rounding of float32 at most."
+    scores = np.array([layer.score for layer in importance])
+    return np.full(len(scores), scores[0]) if no_spread(scores, scale=1., rounding=SINGLE) else scores      # standardised, or shares of 1
 
 # %% ../nbs/03_sgh_peft.ipynb #8510607d
 @dataclass(frozen=True)
@@ -89,13 +96,14 @@ def adapter_parameters(tier: Tier, config: LayerwiseMambaConfig, layer: int) -> 
 # %% ../nbs/03_sgh_peft.ipynb #3060ab65
 def quantile_tiers(importance: Sequence[LayerImportance], config: LayerwiseMambaConfig, settings: FinetuneSettings) -> list[Tier]:
     "From the 75th percentile of the scores LoRA of `rank_high`, from the 50th of `rank_medium`, from the 25th IA3, below nothing."
-    low, medium, high = np.percentile([layer.score for layer in importance], [25, 50, 75])
+    scores = _scores(importance)
+    low, medium, high = np.percentile(scores, [25, 50, 75])
 
     def tier(layer, score):
         if score >= high: return lora_tier(settings.rank_high, config, layer)
         if score >= medium: return lora_tier(settings.rank_medium, config, layer)
         return Tier("ia3" if score >= low else "none")
-    return [tier(layer, entry.score) for layer, entry in enumerate(importance)]
+    return [tier(layer, score) for layer, score in enumerate(scores)]
 
 # %% ../nbs/03_sgh_peft.ipynb #9782a5cf
 def threshold_tiers(importance: Sequence[LayerImportance], config: LayerwiseMambaConfig, settings: FinetuneSettings) -> list[Tier]:
@@ -115,8 +123,8 @@ def threshold_tiers(importance: Sequence[LayerImportance], config: LayerwiseMamb
 # %% ../nbs/03_sgh_peft.ipynb #bf44cd5a
 def normalised(importance: Sequence[LayerImportance]) -> np.ndarray:
     "Scores stretched to 0 to 1; all 1 where they are alike."
-    scores = np.array([layer.score for layer in importance])
-    return (scores - scores.min()) / np.ptp(scores) if np.ptp(scores) > 0 else np.ones(len(scores))
+    scores = _scores(importance)
+    return (scores - scores.min()) / np.ptp(scores) if np.ptp(scores) else np.ones(len(scores))
 
 
 def seed002_tiers(importance: Sequence[LayerImportance], config: LayerwiseMambaConfig, settings: FinetuneSettings) -> list[Tier]:
@@ -182,8 +190,8 @@ def choose_tiers(importance: Sequence[LayerImportance], config: LayerwiseMambaCo
 
 
 def _why_alike(importance, settings):
-    scores = [layer.score for layer in importance]
-    if np.ptp(scores) == 0: return f"they are equally important ({scores[0]:.3g})"
+    scores = _scores(importance)
+    if not np.ptp(scores): return f"they are equally important ({scores[0]:.3g})"
     if settings.policy == "budget": return f"a budget of {settings.budget_share:g} of uniform LoRA's parameters leaves nothing to choose"
     if settings.policy != "threshold": return "they are too narrow for ranks to differ"
     z, kept = ([getattr(layer, name) for layer in importance] for name in ("mean_logit", "kept_share"))

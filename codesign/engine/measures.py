@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from .runs import CONTROLS_TABLE, GRAPH, GROUPS_TABLE, RECIPES_TABLE, SCHEMA, TASKS, DataError, Record
-from .statistics import effect_size, t_interval
+from .statistics import effect_size, no_spread, t_interval
 
 # %% ../../nbs/engine/measures.ipynb #effd0ec5
 @dataclass(frozen=True)
@@ -339,7 +339,7 @@ def cell(values, measure: Measure) -> str:
         return "not run"
     mean, low, high = t_interval(found)
     text = f"{mean:,.{measure.digits}f}"
-    if high - low > 1e-9 * abs(mean):
+    if len(found) > 1 and not no_spread(found):
         text += f" ± {(high - low) / 2:,.{measure.digits}f}"
     return text if len(found) == len(values) else f"{text} ({len(found)} of {len(values)} seeds)"
 

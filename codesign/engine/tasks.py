@@ -19,6 +19,7 @@ import numpy as np
 from .corpora import Corpus, load_corpus, plain_words
 from .runs import TASKS, DataError
 from .sources import SPLITS, TABLES, Found, closest, digest, find, label_of, read_rows, write_whole
+from .statistics import DOUBLE, SINGLE, no_spread
 
 # %% ../../nbs/engine/tasks.ipynb #b2a8e122
 @dataclass(frozen=True)
@@ -246,6 +247,8 @@ class _Glue:
     labels: Sequence[str]
     header: Sequence[str] | None = None    # of a TSV file that has none
     may_be_broken: bool = False            # whether published rows lack a text, or are torn in two
+    undecided: str | None = None           # stands in place of a label where the publisher's annotators did not agree on one
+    hidden: Sequence[str] = ()             # stands in place of every label of a file whose labels the publisher keeps, beside -1
 
 
 _GLUE = {
@@ -254,7 +257,7 @@ _GLUE = {
     "mrpc": _Glue(("MRPC",), ("sentence1", "#1 String"), ("sentence2", "#2 String"), ("label", "Quality"), ("different", "paraphrase")),
     "qqp": _Glue(("QQP",), ("question1",), ("question2",), ("label", "is_duplicate"), ("different", "duplicate"), may_be_broken=True),
     "stsb": _Glue(("STS-B", "STSB"), ("sentence1",), ("sentence2",), ("label", "score"), ()),
-    "mnli": _Glue(("MNLI",), ("premise", "sentence1"), ("hypothesis", "sentence2"), ("label", "gold_label"), ("entailment", "neutral", "contradiction")),
+    "mnli": _Glue(("MNLI",), ("premise", "sentence1"), ("hypothesis", "sentence2"), ("label", "gold_label"), ("entailment", "neutral", "contradiction"), undecided="-", hidden=("hidden",)),
     "qnli": _Glue(("QNLI",), ("question",), ("sentence",), ("label",), ("entailment", "not_entailment")),
     "rte": _Glue(("RTE",), ("sentence1",), ("sentence2",), ("label",), ("entailment", "not_entailment")),
 }
@@ -268,11 +271,15 @@ def _header(path: Path, layout: _Glue) -> Sequence[str] | None:
     return None if set(layout.text) & set(names) else layout.header
 
 
+_GAPS = ("", "nan", "null", "none", "na", "n/a", "<na>")      # as tables are written where a value is missing
+
+
 def _label(value, layout: _Glue, where: str, name: str) -> int | float | None:
     "A label's number, or a score; None where the row is marked as unlabelled."
-    text = str(value).strip()
+    text = "null" if value is None else str(value).strip()
     text = text.removesuffix(".0") if layout.labels else text       # as a table with gaps writes whole numbers
-    if text in ("-1", "-1.0"): return None
+    if text in ("-1", "-1.0", *layout.hidden): return None
+    if text.casefold() in _GAPS: raise DataError(f"{where}: {name} is {text or 'empty'}; give it a label, or -1 in every row of a file without labels")
     if not layout.labels:
         try: score = float(text)
         except ValueError: score = -1.
@@ -283,30 +290,35 @@ def _label(value, layout: _Glue, where: str, name: str) -> int | float | None:
     raise DataError(f"{where}: {name} {text[:20]!r} is not a label; valid: {', '.join(layout.labels)}, or 0 to {len(layout.labels) - 1}")
 
 
-def _read_glue(files: Sequence[Path], layout: _Glue, broken: list[str] | None = None) -> list[Example]:
-    """Examples of one split; `broken` receives the rows that a published table has torn.
+def _read_glue(files: Sequence[Path], layout: _Glue, broken: list[str] | None = None, undecided: list[str] | None = None) -> list[Example]:
+    """Examples of one split; `broken` receives the rows that a published table has torn, `undecided` those left out because their annotators did not agree.
 
-    Raises DataError for a row without text, with an unknown label, or unlabelled among labelled ones.
+    Raises DataError for a row without text, with an unknown label, or unlabelled among labelled ones, and if no row is left.
     """
-    examples, name_of, labelled = [], None, None
+    examples, left_out, name_of, labelled = [], [], None, None
     for place, row in read_rows(files, header=_header(files[0], layout), broken=broken if layout.may_be_broken else None, columns=(*layout.text, *layout.pair, *layout.label)):
         where = f"{label_of(files[place.file])}, row {place.row}"
         if name_of is None:
             name_of = [next((c for c in options if c in row), None) for options in (layout.text, layout.pair, layout.label)]
             for name, options in zip(name_of, (layout.text, layout.pair)):
                 if options and name is None: raise DataError(f"{label_of(files[place.file])} has no column {' or '.join(options)}; it holds {', '.join(map(str, row))[:80]}")
+        if layout.undecided and str(row.get(name_of[2])).strip() == layout.undecided:
+            left_out.append(where)
+            continue
         texts = []
         for name in filter(None, name_of[:2]):
             if not isinstance(row.get(name), str): raise DataError(f"{where}: {name} is {'null' if row.get(name) is None else type(row[name]).__name__}, not text")
             texts.append(row[name].strip().replace("\r\n", "\n"))
             if not texts[-1] and not layout.may_be_broken: raise DataError(f"{where}: {name} is empty; every text needs words")
-        label = None
-        if name_of[2]:
-            if row.get(name_of[2]) is None: raise DataError(f"{where}: {name_of[2]} is null; give it a label, or -1 in every row of a file without labels")
-            label = _label(row[name_of[2]], layout, where, name_of[2])
+        label = _label(row.get(name_of[2]), layout, where, name_of[2]) if name_of[2] else None
         if labelled is None: labelled = label is not None
-        if labelled != (label is not None): raise DataError(f"{where}: {'an unlabelled row among labelled ones' if labelled else 'a labelled row among unlabelled ones'}; give all rows a label or none")
+        if labelled != (label is not None):
+            raise DataError(f"{where}: {'an unlabelled row among labelled ones' if labelled else 'a labelled row among unlabelled ones'}; give all rows a label or none"
+                            + (f", and {layout.undecided!r} to rows to leave out" if layout.undecided else ""))
         examples.append(Example(texts[0], texts[1] if len(texts) > 1 else None, label))
+    if left_out and not examples:
+        raise DataError(f"{', '.join(map(label_of, files))}: every row is marked {layout.undecided!r}, which says that its annotators did not agree; put the whole file there, or leave {name_of[2]} out of a file without labels")
+    if undecided is not None: undecided += left_out
     if not examples: raise DataError(f"{', '.join(map(label_of, files))} holds no rows; put the whole file there")
     return examples
 
@@ -324,8 +336,8 @@ def find_task(name: str, online: bool = True) -> Found:
 
 def _load_glue(name: str, online: bool = True) -> Task:
     layout, found = _GLUE[name], find_task(name, online)
-    broken, derived = [], {}
-    splits = {split: tuple(_read_glue(files, layout, broken)) for split, files in found.files.items()}
+    broken, undecided, derived = [], [], {}
+    splits = {split: tuple(_read_glue(files, layout, broken, undecided)) for split, files in found.files.items()}
     for split, examples in splits.items():
         if not split.startswith("test") and examples[0].label is None: raise DataError(f"{', '.join(map(label_of, found.files[split]))}: no labels, but {split} is for learning; is this a test file?")
     for there, missing in (("validation", "train"), ("train", "validation")):
@@ -334,7 +346,8 @@ def _load_glue(name: str, online: bool = True) -> Task:
             cut = _derive(splits[there])
             if not all(cut.values()): raise DataError(f"{', '.join(map(label_of, found.files[there]))}: too few different texts to derive {missing} from; give {missing} as a file")
             splits, derived = splits | cut, {"train": rule, "validation": rule}
-    source = f"GLUE, {found.where}" + (f"; derived: {derived['train']}" if derived else "") + (f"; {len(broken)} torn rows left out, the first {broken[0]}" if broken else "")
+    left_out = (("torn rows", broken), ("rows without a gold label", undecided))
+    source = f"GLUE, {found.where}" + (f"; derived: {derived['train']}" if derived else "") + "".join(f"; {len(rows)} {what} left out, the first {rows[0]}" for what, rows in left_out if rows)
     return Task(name, splits, layout.labels, COLUMNS[name], source, derived)
 
 # %% ../../nbs/engine/tasks.ipynb #994735ce
@@ -427,7 +440,8 @@ _SCORES = {"accuracy": lambda labels, predictions: float((labels == predictions)
 def _correlations(labels, predictions):
     "Pearson and Spearman correlations and their mean."
     from scipy.stats import pearsonr, spearmanr
-    constant = [name for name, values in (("labels", labels), ("predictions", predictions)) if np.ptp(values) == 0]
+    # predictions are computed in float32; those of a model that answers alike differ in their last digits
+    constant = [name for name, values, rounding in (("labels", labels, DOUBLE), ("predictions", predictions, SINGLE)) if no_spread(values, rounding=rounding)]
     if constant or not np.isfinite(predictions).all():
         reason = f"{' and '.join(constant)} constant, correlation is not defined" if constant else "predictions are not finite"
         return {"pearson": None, "spearman": None, "pearson_spearman": None, "reason": reason}
