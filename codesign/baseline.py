@@ -527,8 +527,8 @@ class LanguageData:
         model = run.settings.model
         corpus = text.load_corpus(run.parameters.data)
         tokenizer = text.load_tokenizer(model.tokenizer, model.vocab_size, corpus)
-        if len(tokenizer) > model.vocab_size:
-            raise CodesignError(f"tokenizer {model.tokenizer} has {len(tokenizer):,} tokens, the {run.parameters.size} model only {model.vocab_size:,}; use a size whose vocabulary fits")
+        if (largest := text.largest_id(tokenizer)) >= model.vocab_size:
+            raise CodesignError(f"tokenizer {model.tokenizer} has token ids up to {largest:,}, the {run.parameters.size} model only rows 0 to {model.vocab_size - 1:,}; use a size whose vocabulary fits")
         return cls(corpus, tokenizer, *(text.token_stream(corpus, split, tokenizer) for split in ("train", "validation")))
 
 
@@ -598,7 +598,7 @@ def pretrain(
     with reproducible(seed, run.parameters.threads):
         model = LayerwiseMambaForCausalLM(config_of(settings.model)).to("cuda" if torch.cuda.is_available() else "cpu")     # drawn on the CPU: the same weights everywhere
         objective = objective_of(model, plan) if objective_of else Objective()
-        train(model, batch_of, plan, objective, folder=run.folder / "checkpoints", fingerprint=str(run.node), log=run.log, on_resume=rewinding(run),
+        train(model, batch_of, plan, objective, folder=run.folder / "checkpoints", fingerprint=str(run.node), name=str(run.node), log=run.log, on_resume=rewinding(run),
               at_step=at_step(plan) if at_step else None, tokens_per_step=settings.pretrain.batch_size * settings.pretrain.length)
     return model, objective, plan, batch_of
 
@@ -622,8 +622,8 @@ def heal(
     "Train a transformed model for `steps` more steps, warm-up and cosine of its own, on the batches that would have come next."
     later = lambda step: batch_of(plan.steps + step)
     extra = replace(plan, steps=steps, lr=lr_fraction * plan.lr, first_step=0)
-    if run is None: return train(model, later, extra)
-    return train(model, later, extra, folder=run.folder / "checkpoints" / name, fingerprint=f"{run.node} {name}", log=lambda **values: run.log(phase=name, **values),
+    if run is None: return train(model, later, extra, name=name)
+    return train(model, later, extra, folder=run.folder / "checkpoints" / name, fingerprint=f"{run.node} {name}", name=f"{run.node}/{name}", log=lambda **values: run.log(phase=name, **values),
                  on_resume=lambda step: run.rewind(lambda values: values.get("phase") != name or values["step"] < step))
 
 
