@@ -156,7 +156,7 @@ def challenge(run: Run) -> dict:
     with reproducible(run.parameters.seed, run.parameters.threads):
         before_healing = quality(pruned, data, settings.pretrain.length)
         if recipe.healing:
-            train(pruned, batch_of, replace(plan, first_step=branch_step(settings, plan.steps)), folder=run.folder / "checkpoints", fingerprint=str(run.node), log=run.log,
+            train(pruned, batch_of, replace(plan, first_step=branch_step(settings, plan.steps)), folder=run.folder / "checkpoints", fingerprint=str(run.node), name=str(run.node), log=run.log,
                   on_resume=rewinding(run), moments=slice_moments(moments, context.notes["kept"]), tokens_per_step=settings.pretrain.batch_size * settings.pretrain.length)
     iso = verify_iso_sparsity(sdm.folder / "model", pruned)
     total, steps = sum(dense.config.d_inner), plan.steps - branch_step(settings, plan.steps) if recipe.healing else 0

@@ -60,7 +60,7 @@ def open_checkpoint(
     except Exception as error:      # the library raises plain Exception
         raise CodesignError(f"{found}/tokenizer.json cannot be read: {' '.join(str(error).split())[:160]}") from None
     if tokens.eos_token_id is None: raise CodesignError(f"the tokenizer in {found} names no end-of-text token (eos_token); it closes every document")
-    if len(tokens) > model.config.vocab_size: raise CodesignError(f"the tokenizer in {found} has {len(tokens):,} tokens, the model in {path} only {model.config.vocab_size:,}; they do not belong together")
+    if (largest := text.largest_id(tokens)) >= model.config.vocab_size: raise CodesignError(f"the tokenizer in {found} has token ids up to {largest:,}, the model in {path} only rows 0 to {model.config.vocab_size - 1:,}; they do not belong together")
     return Checkpoint(model.float(), tokens, dict(path=str(path), sha256={p.name: file_sha256(p) for p in weight_files(folder)}), dtype, folder, found)
 
 
@@ -121,12 +121,13 @@ def learn_masks(
     flops_reduction: float,       # what the masks are pulled to
     micro_batch_size: int = 8,
     mask_lr: float = .1,
+    name: str = "masks",         # what trackers call this training
 ) -> list[Tensor]:                # learned logits, (d_inner,) a layer
     "Learn channel masks of a model whose weights are left alone."
     settings = replace(load_settings("nano").sdm, mask_lr=mask_lr, flops_reduction=flops_reduction, width_multiple=1)
     trained = [p.requires_grad for p in model.parameters()]
     objective = MaskObjective(model.requires_grad_(False).to("cuda" if torch.cuda.is_available() else "cpu"), settings, frozen_from=steps)
-    try: train(model, batch_of, TrainingPlan(steps=steps, lr=mask_lr, micro_batch_size=micro_batch_size), objective)
+    try: train(model, batch_of, TrainingPlan(steps=steps, lr=mask_lr, micro_batch_size=micro_batch_size), objective, name=name)
     finally:
         for p, was in zip(model.parameters(), trained): p.requires_grad_(was)
         for mixer in model.mixers: mixer.channel_mask = None
@@ -314,7 +315,7 @@ def _heal(model, data, settings, folder):
     batch_of = batches(data.train, settings.length, settings.batch_size, settings.seed)
     first = settings.mask_steps                              # batches that the masks have not seen
     plan = TrainingPlan(steps=settings.heal_steps, lr=settings.heal_lr, micro_batch_size=settings.batch_size, checkpoint_every=max(50, settings.heal_steps // 10))
-    losses = train(model, lambda step: batch_of(first + step), plan, folder=folder, fingerprint=folder.name, tokens_per_step=settings.batch_size * settings.length)
+    losses = train(model, lambda step: batch_of(first + step), plan, folder=folder, fingerprint=folder.name, name=f"{folder.name.split('.')[1]}/heal", tokens_per_step=settings.batch_size * settings.length)
     model.eval()
     return dict(tokens_healing=settings.heal_steps * settings.batch_size * settings.length, last_loss=losses[-1] if losses else None)
 

@@ -504,6 +504,8 @@ def finetune(
     settings: FinetuneSettings,
     seed: int,
     log=None,
+    name: str = "",                   # what trackers call this training
+    place: Path | None = None,        # where trackers put their files
 ) -> Outcome:
     "Fine-tune with early stopping on held-out training examples, go back to the best epoch, score the validation split once."
     sequences, labels = text.encode_task(task, "train", tokenizer, settings.length)
@@ -527,7 +529,7 @@ def finetune(
     stopping = EarlyStopping(held_out_score, settings.patience)
     plan = TrainingPlan(steps=epochs * per_epoch, lr=settings.lr, micro_batch_size=batch_size, weight_decay=settings.weight_decay, beta1=settings.beta1, beta2=settings.beta2,
                         eps=settings.eps, warmup_fraction=settings.warmup_fraction, min_lr_fraction=settings.min_lr_fraction, clip_norm=settings.clip_norm, precision=settings.precision)
-    train(classifier, batch_of, plan, _Classification(), log=log, at_step={e * per_epoch: stopping for e in range(1, epochs)})
+    train(classifier, batch_of, plan, _Classification(), log=log, name=name, place=place, at_step={e * per_epoch: stopping for e in range(1, epochs)})
     if not stopping.stopped: stopping(classifier)
     stopping.restore(classifier)
     predictions, metrics = _score(classifier, task, "validation", tokenizer, settings.length)
@@ -590,7 +592,7 @@ def _train_on(run, task, tokenizer, tiers, log=None):
     "Fine-tune the run's backbone on one task: the classifier and the outcome."
     with reproducible(run.parameters.seed, run.parameters.threads):
         classifier = classifier_for(task, _backbone(run), tiers, run.settings.finetune)
-        return classifier, finetune(classifier, task, tokenizer, run.settings.finetune, run.parameters.seed, log=log)
+        return classifier, finetune(classifier, task, tokenizer, run.settings.finetune, run.parameters.seed, log=log, name=f"{run.node}/{task.name}", place=run.folder)
 
 
 def classifier_for(task, model: LayerwiseMambaForCausalLM, tiers: Sequence[Tier] | None, settings: FinetuneSettings) -> SequenceClassifier:
