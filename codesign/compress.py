@@ -352,15 +352,16 @@ def _card(record, uniform):
     "The model card of a compressed model."
     notes, before, after = record["notes"], record["before"], record["after"]
     kept, states = notes.get("kept_by_layer"), notes.get("kept_states_by_layer")
-    done = [f"channels were removed, {', '.join(map(str, kept))} stay in its layers"] if kept else []
+    origin = Path(record["path"]).name if Path(record["path"]).expanduser().is_dir() else record["path"]       # a folder's place is nobody's business
+    done = [f"channels were removed, its layers keep {', '.join(map(str, kept))}"] if kept else []
     if states: done.append(f"the states of every channel were folded into {len(states[0])}")
     if notes.get("tokens_healing"): done.append(f"it was trained on {notes['tokens_healing']:,} tokens more")
     names = {"parameters": "parameters", "FLOPs a token": "flops_per_token", "perplexity a word": "ppl_word", "perplexity a token": "ppl_token", "bits per byte": "bits_per_byte"}
     ratio, shape = record["latency_ratio"], record["profile_shape"]
-    paragraphs = [f"Made from `{record['path']}` with `codesign compress`: {'; '.join(done)}.",
+    paragraphs = [f"Made from `{origin}` with `codesign compress`: {'; '.join(done)}.",
                   f"Perplexity is that of the validation split of {record['settings']['data']}, in windows of {after['eval_window_tokens']:,} tokens. "
                   f"Prefill of {shape[0]} x {shape[1]} tokens takes {ratio['ratio']:.3f} [{ratio['low']:.3f}, {ratio['high']:.3f}] of the time before, on {record['environment']['processor']}. `compress.json` is the whole record."]
-    return model_card(f"{Path(record['path']).name}, compressed", paragraphs, {name: (before[key], after[key]) for name, key in names.items()}, remote=not uniform, base=record["path"])
+    return model_card(f"{Path(origin).name}, compressed", paragraphs, {name: (before[key], after[key]) for name, key in names.items()}, remote=not uniform, base=origin)
 
 
 def comparison(record: dict) -> str:

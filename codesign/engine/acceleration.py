@@ -97,8 +97,9 @@ class Acceleration:
 def accelerate_transformers(model: nn.Module) -> Acceleration:
     """Let the Mamba layers of a Hugging Face model run on `selective_scan` and `causal_conv1d`, until `undo` or the end of a `with` block.
 
-    The same logits and gradients. One difference is warned of: `transformers` reads the weight of `dt_proj` past the module,
-    so an adapter on it has no effect there; here the module is called, and the adapter works.
+    The same logits and gradients, but for two things that `transformers` 5.23 gets wrong. Several tokens after a filled
+    cache go on from its state; there the scan starts from zero. An adapter on `dt_proj` works, which is warned of; there
+    the weight is read past the module, so it has no effect.
     Raises ValueError, before anything is changed, if the model has no layer of transformers' Mamba, a mixer was patched,
     carries the hooks of offloading or is accelerated already, or a field of the configuration asks for another function.
     """

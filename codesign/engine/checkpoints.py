@@ -245,7 +245,7 @@ def model_card(
     paragraphs: Sequence[str],                                        # what it is, what was removed, from what
     numbers: dict[str, tuple] | None = None,                          # name -> (before, after), or (value,)
     remote: bool = False,                                             # whether loading needs this project's classes
-    base: str | None = None,                                          # what it was made from: owner/name on the hub, or a folder
+    base: str | None = None,                                          # what it was made from; owner/name on the hub is linked
 ) -> str:                                                             # the text of README.md
     "A model card: what the model is, numbers before and after, and how to load it."
     head = ["---", "library_name: transformers", "pipeline_tag: text-generation", "tags: [mamba, codesign]"] + ([f"base_model: {base}"] if base and re.fullmatch(r"[\w.-]+/[\w.-]+", base) else []) + ["---"]
@@ -262,4 +262,4 @@ def model_card(
 def format_number(value) -> str:
     "A number for a table: whole ones with separators, others with four figures."
     if value is None: return "–"
-    return f"{value:,}" if isinstance(value, int) else f"{value:,.4g}" if abs(value) < 1e4 else f"{value:,.0f}"
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.0f}" if 1e4 <= abs(value) < 1e7 else f"{value:.4g}"
