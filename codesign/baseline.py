@@ -354,7 +354,7 @@ def load_model(folder: str | Path) -> LayerwiseMambaForCausalLM:
     weight_files(folder)
     try:
         with quietly(): model, report = LayerwiseMambaForCausalLM.from_pretrained(folder, config=config, output_loading_info=True, use_safetensors=True, ignore_mismatched_sizes=True)
-    except (SafetensorError, OSError, ValueError, RuntimeError) as error: raise CodesignError(f"{folder} cannot be read as a model: {' '.join(str(error).split())[:160]}") from None
+    except (SafetensorError, OSError, ValueError, RuntimeError, TypeError, KeyError) as error: raise CodesignError(f"{folder} cannot be read as a model: {' '.join(str(error).split())[:160]}") from None
     wrong = {k: sorted(map(str, v)) for k, v in report.items() if v and k in ("missing_keys", "unexpected_keys", "mismatched_keys", "error_msgs")}
     if wrong: raise CodesignError(f"{folder} does not fit its own config.json: {wrong}")
     broken = [name for name, parameter in model.named_parameters() if not parameter.isfinite().all()]
@@ -366,7 +366,7 @@ def _config_in(folder):
     "The configuration of a folder as ours; what the names of mamba_ssm beside it say was found to be the same."
     values = read_config(folder)
     if unknown := unknown_fields(values): warnings.warn(f"{folder}/config.json has fields that are not known here: {', '.join(unknown)}; should one of them change what the model computes, that is lost", stacklevel=3)
-    foreign = {*SAME_AS, *MUST_BE, *WITHOUT_EFFECT, "ssm_cfg", "model_type", "architectures", "auto_map"} - {"d_inner", "d_state"}
+    foreign = {*SAME_AS, *MUST_BE, *WITHOUT_EFFECT, "ssm_cfg", "model_type", "architectures", "auto_map", "layer_types"} - {"d_inner", "d_state"}
     values = {name: value for name, value in values.items() if name not in foreign}
     try: return LayerwiseMambaConfig.from_dict(values)
     except (StrictDataclassError, ValueError, KeyError, TypeError) as error: raise CodesignError(f"{folder}/config.json cannot be read: {' '.join(str(error).split())[:160]}") from None
