@@ -16,6 +16,7 @@ import copy
 import hashlib
 import json
 import math
+import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -37,7 +38,7 @@ from transformers.utils import logging as hf_logging
 
 from .engine import data as text
 from .engine.acceleration import cached_convolution, cached_scan, real_tokens
-from .engine.checkpoints import AUTO_MAP, FIELDS, MUST_BE, SAME_AS, WITHOUT_EFFECT, model_card, read_config, unknown_fields, weight_files, write_remote_code
+from .engine.checkpoints import AUTO_MAP, FIELDS, MUST_BE, SAME_AS, WITHOUT_EFFECT, model_card, read_config, shapes_in, unknown_fields, weight_files, write_remote_code
 from .engine.decoding import Decoder, GraphedDecoder, decode_with_cache
 from .engine.plain import plain, why_not_plain
 from .engine.runs import CONTROLS_TABLE, GROUPS_TABLE, CodesignError, ModelSettings, Run, load_settings
@@ -351,7 +352,7 @@ def load_model(folder: str | Path) -> LayerwiseMambaForCausalLM:
     """
     folder = Path(folder)
     config = _config_in(folder)
-    weight_files(folder)
+    _check_shapes(folder, config, shapes_in(weight_files(folder)))
     try:
         with quietly(): model, report = LayerwiseMambaForCausalLM.from_pretrained(folder, config=config, output_loading_info=True, use_safetensors=True, ignore_mismatched_sizes=True)
     except (SafetensorError, OSError, ValueError, RuntimeError, TypeError, KeyError) as error: raise CodesignError(f"{folder} cannot be read as a model: {' '.join(str(error).split())[:160]}") from None
@@ -370,6 +371,19 @@ def _config_in(folder):
     values = {name: value for name, value in values.items() if name not in foreign}
     try: return LayerwiseMambaConfig.from_dict(values)
     except (StrictDataclassError, ValueError, KeyError, TypeError) as error: raise CodesignError(f"{folder}/config.json cannot be read: {' '.join(str(error).split())[:160]}") from None
+
+
+def _check_shapes(folder, config, found):
+    "Before memory is taken for what config.json says: that the files hold a model of this size."
+    found = {name.removeprefix("backbone."): shape for name, shape in found.items()}
+    expected = {"embeddings.weight": (config.vocab_size, config.hidden_size)}
+    layers = {int(name.split(".")[1]) for name in found if re.match(r"layers\.\d+\.", name)}
+    if len(layers) != config.num_hidden_layers: raise CodesignError(f"{folder} does not fit its own config.json: {config.num_hidden_layers:,} layers expected, {len(layers):,} found")
+    for layer, (D, N) in enumerate(zip(config.d_inner, config.d_state)):
+        part, R = f"layers.{layer}.mixer.", int(config.time_step_rank)
+        expected |= {part + "A_log": (D, N), part + "conv1d.weight": (D, 1, config.conv_kernel), part + "dt_proj.weight": (D, R)}
+    for name, shape in expected.items():
+        if found.get(name) != shape: raise CodesignError(f"{folder} does not fit its own config.json: {name} should be of shape {shape}, found {found.get(name, 'nothing')}")
 
 
 def like(model: LayerwiseMambaForCausalLM, **changes) -> LayerwiseMambaForCausalLM:

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['KINDS', 'FIELDS', 'SAME_AS', 'MUST_BE', 'WITHOUT_EFFECT', 'OF_SIBLINGS', 'OF_OTHERS', 'DTYPES', 'REMOTE_MODULE',
            'AUTO_MAP', 'HOME', 'REMOTE_CODE', 'TOKENIZER_FILES', 'Field', 'changing_fields', 'unknown_fields',
-           'read_config', 'is_original', 'weight_files', 'converted_config', 'original_weights', 'convert_original',
-           'write_remote_code', 'copy_beside', 'model_card', 'format_number']
+           'read_config', 'is_original', 'weight_files', 'shapes_in', 'converted_config', 'original_weights',
+           'convert_original', 'write_remote_code', 'copy_beside', 'model_card', 'format_number']
 
 # %% ../../nbs/engine/checkpoints.ipynb #a8052d3c
 import json
@@ -32,6 +32,7 @@ class Field:
 
 KINDS = {
     "count": ("a whole number from 1 to 2,147,483,647", lambda value: type(value) is int and 1 <= value < 2**31),
+    "layers": ("a whole number from 1 to 100,000", lambda value: type(value) is int and 1 <= value <= 100_000),
     "rank": ("a whole number from 1 to 2,147,483,647, or auto", lambda value: value == "auto" or type(value) is int and 1 <= value < 2**31),
     "number": ("a finite number", lambda value: type(value) in (int, float) and math.isfinite(value)),
     "text": ("text", lambda value: type(value) is str),
@@ -41,7 +42,7 @@ KINDS = {
 FIELDS: dict[str, Field] = {field.name: field for field in (
     Field("vocab_size", "honoured", "rows of the embedding and of the head", "count"),
     Field("hidden_size", "honoured", "width d of the residual stream", "count"),
-    Field("num_hidden_layers", "honoured", "layers", "count"),
+    Field("num_hidden_layers", "honoured", "layers", "layers"),
     Field("expand", "honoured", "D = expand d, unless intermediate_size says otherwise", "count"),
     Field("intermediate_size", "honoured", "channels D of every layer", "count"),
     Field("state_size", "honoured", "states N of a channel", "count"),
@@ -175,6 +176,18 @@ def weight_files(folder: Path) -> list[Path]:
         if not re.fullmatch(r"[\w-][\w.-]*\.safetensors", name): raise CodesignError(f"{index} names {name[:80]!r}; valid: safetensors files in the same folder")
         if not (folder / name).is_file(): raise CodesignError(f"{index} names {name}, which is not there; the folder is not whole")
     return sorted({folder / name for name in named.values()})
+
+
+def shapes_in(files: Sequence[Path]) -> dict[str, tuple[int, ...]]:
+    "Shape of every tensor in safetensors files, read from their headers alone. Raises CodesignError for a damaged one."
+    from safetensors import SafetensorError, safe_open
+
+    shapes = {}
+    for path in files:
+        try:
+            with safe_open(path, "pt") as file: shapes |= {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}
+        except (SafetensorError, OSError, ValueError) as error: raise CodesignError(f"{path} cannot be read as a model: {' '.join(str(error).split())[:160]}") from None
+    return shapes
 
 # %% ../../nbs/engine/checkpoints.ipynb #e80f976d
 _SSM = {"d_state": ("state_size", 16), "d_conv": ("conv_kernel", 4), "expand": ("expand", 2), "dt_rank": ("time_step_rank", "auto"), "conv_bias": ("use_conv_bias", True), "bias": ("use_bias", False),
