@@ -26,10 +26,8 @@ from pathlib import Path
 import numpy as np
 import torch
 import transformers.initialization as init
-from huggingface_hub.errors import StrictDataclassError
-from safetensors import SafetensorError
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, DynamicCache, GenerationMixin, MambaConfig, PreTrainedModel
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, DynamicCache, GenerationConfig, GenerationMixin, MambaConfig, PreTrainedModel
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_utils import slice_logits_to_keep
 from transformers.models.auto import modeling_auto
@@ -38,7 +36,7 @@ from transformers.utils import logging as hf_logging
 
 from .engine import data as text
 from .engine.acceleration import cached_convolution, cached_scan, real_tokens
-from .engine.checkpoints import AUTO_MAP, FIELDS, MUST_BE, SAME_AS, WITHOUT_EFFECT, model_card, read_config, shapes_in, unknown_fields, weight_files, write_remote_code
+from .engine.checkpoints import AUTO_MAP, FIELDS, model_card, read_config, shapes_in, unknown_fields, weight_files, write_remote_code
 from .engine.decoding import Decoder, GraphedDecoder, decode_with_cache
 from .engine.plain import plain, why_not_plain
 from .engine.runs import CONTROLS_TABLE, GROUPS_TABLE, CodesignError, ModelSettings, Run, load_settings
@@ -51,12 +49,16 @@ class LayerwiseMambaConfig(MambaConfig):
     d_inner: list | int | None = None     # channels of each layer, or of all; None: intermediate_size everywhere
     d_state: list | int | None = None     # states of each layer, or of all; None: state_size everywhere
 
+    @classmethod
+    def register_for_auto_class(cls, auto_class=None):
+        "Nothing: a saved folder names its classes itself, and their source is not to be copied into it."
+
     def __post_init__(self, **kwargs):
         super().__post_init__(**kwargs)
         for name, everywhere in (("d_inner", self.intermediate_size), ("d_state", self.state_size)):
             given = getattr(self, name)
-            widths = [everywhere if given is None else given] * self.num_hidden_layers if given is None or isinstance(given, int) else list(given)
-            if len(widths) != self.num_hidden_layers or min(widths, default=0) < 1:
+            widths = list(given) if isinstance(given, (list, tuple)) else [everywhere if given is None else given] * self.num_hidden_layers
+            if len(widths) != self.num_hidden_layers or not all(type(width) is int and width >= 1 for width in widths):
                 raise ValueError(f"{name} needs {self.num_hidden_layers} whole numbers of at least 1, one a layer, got {given}")
             setattr(self, name, widths)
         if self.hidden_act not in FIELDS["hidden_act"].valid: raise ValueError(f"hidden_act={self.hidden_act!r} is not computed here; valid: {', '.join(FIELDS['hidden_act'].valid)}")
@@ -155,6 +157,10 @@ class LayerwiseMambaPreTrainedModel(PreTrainedModel):
         if isinstance(module, LayerwiseMambaMixer): _init_mixer(module)
         elif isinstance(module, nn.Embedding): init.normal_(module.weight, std=self.config.initializer_range)
         elif isinstance(module, MambaRMSNorm): init.ones_(module.weight)
+
+    @classmethod
+    def register_for_auto_class(cls, auto_class=None):
+        "Nothing, as in `LayerwiseMambaConfig`."
 
     def save_pretrained(self, save_directory, **options):
         "As in transformers; the folder also says where its classes are, for `trust_remote_code=True`."
@@ -355,7 +361,8 @@ def load_model(folder: str | Path) -> LayerwiseMambaForCausalLM:
     _check_shapes(folder, config, shapes_in(weight_files(folder)))
     try:
         with quietly(): model, report = LayerwiseMambaForCausalLM.from_pretrained(folder, config=config, output_loading_info=True, use_safetensors=True, ignore_mismatched_sizes=True)
-    except (SafetensorError, OSError, ValueError, RuntimeError, TypeError, KeyError) as error: raise CodesignError(f"{folder} cannot be read as a model: {' '.join(str(error).split())[:160]}") from None
+    except Exception as error:      # the library raises many kinds
+        raise CodesignError(f"{folder} cannot be read as a model: {' '.join(str(error).split())[:160]}") from None
     wrong = {k: sorted(map(str, v)) for k, v in report.items() if v and k in ("missing_keys", "unexpected_keys", "mismatched_keys", "error_msgs")}
     if wrong: raise CodesignError(f"{folder} does not fit its own config.json: {wrong}")
     broken = [name for name, parameter in model.named_parameters() if not parameter.isfinite().all()]
@@ -367,10 +374,10 @@ def _config_in(folder):
     "The configuration of a folder as ours; what the names of mamba_ssm beside it say was found to be the same."
     values = read_config(folder)
     if unknown := unknown_fields(values): warnings.warn(f"{folder}/config.json has fields that are not known here: {', '.join(unknown)}; should one of them change what the model computes, that is lost", stacklevel=3)
-    foreign = {*SAME_AS, *MUST_BE, *WITHOUT_EFFECT, "ssm_cfg", "model_type", "architectures", "auto_map", "layer_types"} - {"d_inner", "d_state"}
-    values = {name: value for name, value in values.items() if name not in foreign}
-    try: return LayerwiseMambaConfig.from_dict(values)
-    except (StrictDataclassError, ValueError, KeyError, TypeError) as error: raise CodesignError(f"{folder}/config.json cannot be read: {' '.join(str(error).split())[:160]}") from None
+    read = {*FIELDS, *vars(GenerationConfig()), "d_inner", "d_state", "dtype", "torch_dtype", "output_hidden_states", "return_dict"}
+    try: return LayerwiseMambaConfig.from_dict({name: value for name, value in values.items() if name in read})
+    except Exception as error:      # the library raises many kinds
+        raise CodesignError(f"{folder}/config.json cannot be read: {' '.join(str(error).split())[:160]}") from None
 
 
 def _check_shapes(folder, config, found):

@@ -34,7 +34,7 @@ KINDS = {
     "count": ("a whole number from 1 to 2,147,483,647", lambda value: type(value) is int and 1 <= value < 2**31),
     "layers": ("a whole number from 1 to 100,000", lambda value: type(value) is int and 1 <= value <= 100_000),
     "rank": ("a whole number from 1 to 2,147,483,647, or auto", lambda value: value == "auto" or type(value) is int and 1 <= value < 2**31),
-    "number": ("a finite number", lambda value: type(value) in (int, float) and math.isfinite(value)),
+    "number": ("a finite number of at least 0", lambda value: type(value) in (int, float) and math.isfinite(value) and value >= 0),
     "text": ("text", lambda value: type(value) is str),
     "flag": ("true or false", lambda value: type(value) is bool),
     "tokens": ("a token id, a list of them, or null", lambda value: value is None or all(type(token) is int and abs(token) < 2**31 for token in (value if isinstance(value, list) else [value]))),
@@ -100,7 +100,7 @@ def changing_fields(config: dict, others: re.Pattern = OF_OTHERS) -> str | None:
             if wrong := changing_fields({key: v for key, v in config.items() if key in FIELDS} | dict(value), others): return f"ssm_cfg with {wrong}"
         if name in SAME_AS and _contradicts(value, config.get(SAME_AS[name])): return f"{name}={value!r} beside {SAME_AS[name]}={config[SAME_AS[name]]!r}; they must say the same"
         if name == "layer_types" and value is not None and not (isinstance(value, list) and set(map(str, value)) <= {"linear_attention", "mamba"}): return f"layer_types={_shortly(value)}; a Mamba has no other layers than linear_attention"
-        if name in ("dtype", "torch_dtype") and str(value).removeprefix("torch.") not in DTYPES: return f"{name}={_shortly(value)}, which no weights have here; valid: {', '.join(DTYPES[1:])}"
+        if name in ("dtype", "torch_dtype") and str(value) not in DTYPES: return f"{name}={_shortly(value)}, which no weights have here; valid: {', '.join(DTYPES[1:])}"
         if name not in FIELDS and name not in WITHOUT_EFFECT and name not in MUST_BE and others.fullmatch(name) and value not in (None, False, [], {}):
             return f"{name}={value!r}, a field of another architecture than Mamba, which would not be computed"
     return None
