@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['GROUPS', 'CONTROLS', 'RECIPES', 'STEPS', 'LayerwiseMambaConfig', 'ScanInputs', 'CausalConvolution',
            'LayerwiseMambaMixer', 'LayerwiseMambaBlock', 'LayerwiseMambaPreTrainedModel', 'LayerwiseMambaModel',
-           'LayerwiseMambaForCausalLM', 'refuse_packing', 'quietly', 'require_plain', 'save_model', 'load_model',
+           'LayerwiseMambaForCausalLM', 'refuse_unheard', 'quietly', 'require_plain', 'save_model', 'load_model',
            'like', 'save_as_mamba', 'relative_difference', 'config_of', 'count_parameters', 'flops_per_channel',
            'flops_per_token', 'parameters_per_channel', 'BaselineSSM', 'Group', 'BuildContext', 'step', 'build',
            'LanguageData', 'batches', 'plan_of', 'branch_step', 'quality', 'size_metrics', 'pretrain', 'tokens_seen',
@@ -218,10 +218,10 @@ class LayerwiseMambaModel(LayerwiseMambaPreTrainedModel):
     ) -> MambaOutput | tuple:
         """Hidden states (B, L, d) of the last layer, normed; on demand those after every layer.
 
-        Raises ValueError unless there is one of input_ids and inputs_embeds, for packed sequences, and for states to go
-        on from while gradient checkpointing runs layers twice.
+        Raises ValueError unless there is one of input_ids and inputs_embeds, for packed sequences or past_key_values, and for
+        states to go on from while gradient checkpointing runs layers twice.
         """
-        refuse_packing(kwargs, attention_mask)
+        refuse_unheard(kwargs, attention_mask)
         if (input_ids is None) == (inputs_embeds is None): raise ValueError("give input_ids or inputs_embeds, one of the two")
         if output_hidden_states is None: output_hidden_states = self.config.output_hidden_states
         if return_dict is None: return_dict = self.config.return_dict
@@ -282,7 +282,7 @@ class LayerwiseMambaForCausalLM(LayerwiseMambaPreTrainedModel, GenerationMixin):
 
         The loss is a mean over labels, or their sum over `num_items_in_batch`. Raises ValueError as `LayerwiseMambaModel` does.
         """
-        refuse_packing(kwargs, attention_mask)
+        refuse_unheard(kwargs, attention_mask)
         if output_hidden_states is None: output_hidden_states = self.config.output_hidden_states
         if return_dict is None: return_dict = self.config.return_dict
         if use_cache is None: use_cache = self.config.use_cache and not self.training
@@ -302,8 +302,9 @@ class LayerwiseMambaForCausalLM(LayerwiseMambaPreTrainedModel, GenerationMixin):
 _OF_PACKING = ("seq_idx", "cu_seq_lens_q", "cu_seq_lens_k", "cu_seqlens")
 
 
-def refuse_packing(arguments: Mapping, attention_mask: Tensor | None = None) -> None:
-    "Raises ValueError if the arguments of a call mark packed sequences, whose states would run into each other."
+def refuse_unheard(arguments: Mapping, attention_mask: Tensor | None = None) -> None:
+    "Raises ValueError if a call has arguments that would be passed over and change what it means: states under another name, or marks of packed sequences."
+    if arguments.get("past_key_values") is not None: raise ValueError("past_key_values: a Mamba has no keys and values; states to go on from are given as cache_params")
     packed = [name for name in _OF_PACKING if arguments.get(name) is not None]
     positions = arguments.get("position_ids")
     if positions is not None and positions.shape[-1] > 1:
