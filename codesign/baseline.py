@@ -5,11 +5,11 @@
 # %% auto #0
 __all__ = ['GROUPS', 'CONTROLS', 'RECIPES', 'STEPS', 'LayerwiseMambaConfig', 'ScanInputs', 'CausalConvolution',
            'LayerwiseMambaMixer', 'LayerwiseMambaBlock', 'LayerwiseMambaPreTrainedModel', 'LayerwiseMambaModel',
-           'LayerwiseMambaForCausalLM', 'refuse_unheard', 'quietly', 'require_plain', 'save_model', 'load_model',
-           'like', 'save_as_mamba', 'relative_difference', 'config_of', 'count_parameters', 'flops_per_channel',
-           'flops_per_token', 'parameters_per_channel', 'BaselineSSM', 'Group', 'BuildContext', 'step', 'build',
-           'LanguageData', 'batches', 'plan_of', 'branch_step', 'quality', 'size_metrics', 'pretrain', 'tokens_seen',
-           'heal', 'learning_curve', 'rewinding', 'leave_model', 'pretrain_base']
+           'LayerwiseMambaForCausalLM', 'refuse_unheard', 'quietly', 'require_plain', 'is_tied', 'save_model',
+           'load_model', 'like', 'save_as_mamba', 'relative_difference', 'config_of', 'count_parameters',
+           'flops_per_channel', 'flops_per_token', 'parameters_per_channel', 'BaselineSSM', 'Group', 'BuildContext',
+           'step', 'build', 'LanguageData', 'batches', 'plan_of', 'branch_step', 'quality', 'size_metrics', 'pretrain',
+           'tokens_seen', 'heal', 'learning_curve', 'rewinding', 'leave_model', 'pretrain_base']
 
 # %% ../nbs/00_baseline.ipynb #861991b2
 import copy
@@ -36,7 +36,7 @@ from transformers.utils import logging as hf_logging
 
 from .engine import data as text
 from .engine.acceleration import cached_convolution, cached_scan, real_tokens
-from .engine.checkpoints import AUTO_MAP, FIELDS, model_card, read_config, shapes_in, unknown_fields, weight_files, write_remote_code
+from .engine.checkpoints import AUTO_MAP, FIELDS, model_card, read_config, shapes_in, types_in, unknown_fields, weight_files, write_remote_code
 from .engine.decoding import Decoder, GraphedDecoder, decode_with_cache
 from .engine.plain import plain, why_not_plain
 from .engine.runs import CONTROLS_TABLE, GROUPS_TABLE, CodesignError, ModelSettings, Run, load_settings
@@ -112,7 +112,7 @@ class LayerwiseMambaMixer(nn.Module):
         real = real_tokens(attention_mask, hidden_states)           # zero at padding, as Hugging Face's Mamba does
         x, z = self.in_proj(hidden_states if real is None else hidden_states * real).chunk(2, dim=-1)
         x = self.conv1d(x, cache, self.layer_idx)
-        if real is not None: x = x * real
+        if real is not None: x = x * real.to(x.dtype)               # autocast changes x's type
         if self.channel_mask is not None: x = x * self.channel_mask.to(x.dtype)
         low_rank, B, C = self.x_proj(x).split([self.dt_rank, self.d_state, self.d_state], dim=-1)
         return ScanInputs(x, self.dt_proj(low_rank), -torch.exp(self.A_log.float()), B, C, z)
@@ -157,6 +157,10 @@ class LayerwiseMambaPreTrainedModel(PreTrainedModel):
         if isinstance(module, LayerwiseMambaMixer): _init_mixer(module)
         elif isinstance(module, nn.Embedding): init.normal_(module.weight, std=self.config.initializer_range)
         elif isinstance(module, MambaRMSNorm): init.ones_(module.weight)
+        elif isinstance(module, nn.Linear) and any(getattr(p, "_is_hf_initialized", False) for p in self.parameters()):      # missing in a checkpoint; new models' are drawn by their mixer
+            if module is getattr(self, "lm_head", None): init.normal_(module.weight, std=self.config.initializer_range)
+            else: init.kaiming_uniform_(module.weight, a=math.sqrt(5))
+            if module.bias is not None: init.zeros_(module.bias)
 
     @classmethod
     def register_for_auto_class(cls, auto_class=None):
@@ -240,7 +244,7 @@ class LayerwiseMambaModel(LayerwiseMambaPreTrainedModel):
 
 # %% ../nbs/00_baseline.ipynb #6aaef8d9
 class LayerwiseMambaForCausalLM(LayerwiseMambaPreTrainedModel, GenerationMixin):
-    "A Mamba language model with a tied head; layers may differ in d_inner and d_state."
+    "A Mamba language model, its head tied unless the configuration says otherwise; layers may differ in d_inner and d_state."
     _tied_weights_keys = {"lm_head.weight": "backbone.embeddings.weight"}
 
     def __init__(self, config: LayerwiseMambaConfig):
@@ -307,9 +311,9 @@ def refuse_unheard(arguments: Mapping, attention_mask: Tensor | None = None) -> 
     if arguments.get("past_key_values") is not None: raise ValueError("past_key_values: a Mamba has no keys and values; states to go on from are given as cache_params")
     packed = [name for name in _OF_PACKING if arguments.get(name) is not None]
     positions = arguments.get("position_ids")
-    if positions is not None and positions.shape[-1] > 1:
+    if positions is not None and positions.shape[-1] > 1 and not torch.compiler.is_compiling():       # a traced graph cannot ask about values
         falls = positions[..., 1:] <= positions[..., :-1]
-        if attention_mask is not None and attention_mask.shape == positions.shape: falls = falls & (attention_mask[..., :-1] != 0)      # fillers at padding say nothing
+        if attention_mask is not None and attention_mask.shape == positions.shape: falls = falls & (attention_mask[..., :-1] != 0) & (attention_mask[..., 1:] != 0)      # fillers at padding say nothing
         if falls.any(): packed.append("position_ids that begin again within a row")
     if packed: raise ValueError(f"{', '.join(packed)}: packed sequences are not supported, the state of one would run into the next; pad them instead (DataCollatorWithPadding, DataCollatorForLanguageModeling)")
 
@@ -335,8 +339,24 @@ def quietly() -> Iterator[None]:
 
 def require_plain(model: nn.Module, doing: str) -> None:
     "Raises CodesignError if a model computes more than its weights say, so that a transform of the weights would lose it."
-    why = why_not_plain(model.backbone) or why_not_plain(model.lm_head)
+    why = why_not_plain(model.backbone) or why_not_plain(model.lm_head) or _more_than_weights(model)
     if why: raise CodesignError(f"{doing} reads weights, and this model computes more than they say: {why}; merge adapters, take hooks and patches off, and give a model that is not quantised")
+
+
+def _more_than_weights(model):
+    "What the modules below a model do not show: its own forward pass, a bias of the head, a norm's epsilon, weights of several types."
+    if type(model).forward is not LayerwiseMambaForCausalLM.forward or model._forward_hooks or model._forward_pre_hooks: return f"{type(model).__name__} has a forward pass of its own, or a hook"
+    if "forward" in vars(model) and not hasattr(model, "_original_forward"): return "the model's forward pass was replaced"      # accelerate, which casts outputs in mixed precision, leaves the original
+    if model.lm_head.bias is not None: return "lm_head has a bias"
+    epsilons = {norm.variance_epsilon for norm in (*(layer.norm for layer in model.backbone.layers), model.backbone.norm_f)}
+    if epsilons != {model.config.layer_norm_epsilon}: return f"norms add {sorted(epsilons)}, the configuration says {model.config.layer_norm_epsilon}"
+    kinds = {str(p.dtype).removeprefix("torch.") for p in model.parameters()}
+    if len(kinds) > 1: return f"its weights are of several types, {', '.join(sorted(kinds))}"
+
+
+def is_tied(model: LayerwiseMambaForCausalLM) -> bool:
+    "Whether the head is the embedding, whatever the configuration says."
+    return model.lm_head.weight is model.backbone.embeddings.weight
 
 
 def save_model(
@@ -352,20 +372,25 @@ def save_model(
 
 
 def load_model(folder: str | Path) -> LayerwiseMambaForCausalLM:
-    """Read a model saved by `save_pretrained`, ours or a Hugging Face Mamba, in the type it was written in; safetensors only.
+    """Read a model saved by `save_pretrained`, ours or a Hugging Face Mamba, in the type of its weights; safetensors only.
+
+    Where weights are of several types, config.json says in which to read them.
 
     Warns of fields of config.json that nobody here knows. Raises CodesignError, in one line, if the folder is not such a
     model, asks for what would not be computed, if any tensor is missing, unexpected or of another shape, or holds NaN.
     """
     folder = Path(folder)
     config = _config_in(folder)
-    _check_shapes(folder, config, shapes_in(weight_files(folder)))
+    files = weight_files(folder)
+    _check_shapes(folder, config, shapes_in(files))
+    kinds = types_in(files)
     try:
-        with quietly(): model, report = LayerwiseMambaForCausalLM.from_pretrained(folder, config=config, output_loading_info=True, use_safetensors=True, ignore_mismatched_sizes=True)
+        with quietly(): model, report = LayerwiseMambaForCausalLM.from_pretrained(folder, config=config, dtype=kinds.pop() if len(kinds) == 1 else "auto", output_loading_info=True, use_safetensors=True, ignore_mismatched_sizes=True)
     except Exception as error:      # the library raises many kinds
         raise CodesignError(f"{folder} cannot be read as a model: {' '.join(str(error).split())[:160]}") from None
-    wrong = {k: sorted(map(str, v)) for k, v in report.items() if v and k in ("missing_keys", "unexpected_keys", "mismatched_keys", "error_msgs")}
-    if wrong: raise CodesignError(f"{folder} does not fit its own config.json: {wrong}")
+    wrong = {kind: sorted(map(str, report[kind])) for kind in ("missing_keys", "unexpected_keys", "mismatched_keys", "error_msgs") if report.get(kind)}
+    if wrong: raise CodesignError(f"{folder} does not fit its own config.json: " + "; ".join(f"{len(names)} {kind.replace('_', ' ')}, such as {names[0][:120]}" for kind, names in wrong.items()))
+    model.config.tie_word_embeddings = is_tied(model)       # two different tensors stay two, also where config.json calls them one
     broken = [name for name, parameter in model.named_parameters() if not parameter.isfinite().all()]
     if broken: raise CodesignError(f"{folder} holds NaN or infinity in {', '.join(broken[:3])}{' ...' if len(broken) > 3 else ''}; was its training cut short?")
     return model.eval()
@@ -396,7 +421,7 @@ def _check_shapes(folder, config, found):
 
 def like(model: LayerwiseMambaForCausalLM, **changes) -> LayerwiseMambaForCausalLM:
     "A model of the same configuration but for `changes`, of the same type, device, mode and generation settings; its weights are still to be set."
-    made = LayerwiseMambaForCausalLM(LayerwiseMambaConfig.from_dict(model.config.to_dict() | changes)).to(dtype=model.dtype, device=model.device)
+    made = LayerwiseMambaForCausalLM(LayerwiseMambaConfig.from_dict(model.config.to_dict() | dict(tie_word_embeddings=is_tied(model)) | changes)).to(dtype=model.dtype, device=model.device)
     made.generation_config = copy.deepcopy(model.generation_config)
     return made.train(model.training)
 
@@ -411,8 +436,9 @@ def save_as_mamba(model: LayerwiseMambaForCausalLM, folder: str | Path, tokenize
     if len(set(config.d_inner)) > 1 or len(set(config.d_state)) > 1:
         raise CodesignError(f"plain Mamba has one d_inner and one d_state for all layers; this model has {config.d_inner} and {config.d_state}; keep it as layerwise_mamba")
     require_plain(model, "saving in another format")
-    skip = ("model_type", "architectures", "auto_map", "intermediate_size", "d_inner", "d_state", "expand", "state_size", "rescale_prenorm_residual")
-    plain_config = MambaConfig(**{k: v for k, v in config.to_dict().items() if k not in skip}, state_size=config.d_state[0],
+    skip = ("model_type", "architectures", "auto_map", "intermediate_size", "d_inner", "d_state", "expand", "state_size", "rescale_prenorm_residual", "tie_word_embeddings")
+    if any(mixer.channel_mask is not None for mixer in model.mixers): raise CodesignError("channels of this model are masked, which plain Mamba cannot do; remove them first (codesign.sdm.remove_channels)")
+    plain_config = MambaConfig(**{k: v for k, v in config.to_dict().items() if k not in skip}, state_size=config.d_state[0], tie_word_embeddings=is_tied(model),
                                rescale_prenorm_residual=False)      # of first weights only, but transformers 5.23 divides out_proj by sqrt(layers) again whenever it loads
     plain_config.intermediate_size = config.d_inner[0]      # expand times hidden_size unless channels were removed; it is saved and read back
     hugging = MambaForCausalLM(plain_config).to(model.dtype)

@@ -55,13 +55,28 @@ def open_checkpoint(
     model = load_model(folder)
     dtype = model.dtype
     found = Path(tokenizer or folder)
+    tokens = _tokenizer_in(found, model, path)
+    return Checkpoint(model.float(), tokens, dict(path=str(path), sha256={p.name: file_sha256(p) for p in weight_files(folder)}), dtype, folder, found)
+
+
+def _tokenizer_in(found, model, path):
+    "The tokenizer of a folder, if the model has a row for each of its tokens."
     if not (found / "tokenizer.json").is_file(): raise CodesignError(f"{found} has no tokenizer.json; save the tokenizer beside the model, or give its folder with --tokenizer")
     try: tokens = PreTrainedTokenizerFast.from_pretrained(found, trust_remote_code=False)
     except Exception as error:      # the library raises plain Exception
         raise CodesignError(f"{found}/tokenizer.json cannot be read: {' '.join(str(error).split())[:160]}") from None
     if tokens.eos_token_id is None: raise CodesignError(f"the tokenizer in {found} names no end-of-text token (eos_token); it closes every document")
     if (largest := text.largest_id(tokens)) >= model.config.vocab_size: raise CodesignError(f"the tokenizer in {found} has token ids up to {largest:,}, the model in {path} only rows 0 to {model.config.vocab_size - 1:,}; they do not belong together")
-    return Checkpoint(model.float(), tokens, dict(path=str(path), sha256={p.name: file_sha256(p) for p in weight_files(folder)}), dtype, folder, found)
+    return tokens
+
+
+def _write_tokenizer(tokens, source, folder):
+    "The tokenizer's files as they are; without the class that custom code defines, if they name one, since code does not go along."
+    settings = source / "tokenizer_config.json"
+    if settings.is_file() and "auto_map" in json.loads(settings.read_text(encoding="utf-8")):
+        tokens.init_kwargs.pop("auto_map", None)
+        tokens.save_pretrained(folder)
+    else: copy_beside(source, folder, TOKENIZER_FILES)
 
 
 def _folder(path):
@@ -83,10 +98,11 @@ def convert(
     source, out = Path(path).expanduser(), _writable(Path(out).expanduser())
     if not source.is_dir(): raise CodesignError(f"there is no folder {path}; give the folder of a checkpoint that mamba_ssm wrote")
     with _unfinished(out) as folder:
-        convert_original(source, folder)
-        model = load_model(folder)
-        copied = copy_beside(tokenizer or source, folder, TOKENIZER_FILES)
-        if tokenizer and "tokenizer.json" not in copied: raise CodesignError(f"{tokenizer} has no tokenizer.json; give the folder of a tokenizer that transformers saved")
+        try:
+            convert_original(source, folder)
+            model = load_model(folder)
+        except CodesignError as error: raise CodesignError(str(error).replace(str(folder), f"{source}, converted,")) from None
+        if tokenizer or (source / "tokenizer.json").is_file(): _write_tokenizer(_tokenizer_in(Path(tokenizer or source), model, path), Path(tokenizer or source), folder)
         card = model_card(source.name, [f"Converted from mamba_ssm's layout by `codesign convert`; the same weights, in {str(model.dtype).removeprefix('torch.')}."], {"parameters": (count_parameters(model)["total_parameters"],)})
         (folder / "README.md").write_text(card, encoding="utf-8")
     return model
@@ -341,7 +357,7 @@ def _write(model, checkpoint, record, out, uniform):
         model.generation_config = GenerationConfig.from_model_config(model.config)      # replaced below by the file as it was, which transformers might refuse to write
         (save_as_mamba if uniform else save_model)(model, folder, card=_card(record, uniform))
         copy_beside(checkpoint.folder, folder, ["generation_config.json"])
-        copy_beside(checkpoint.tokenizer_folder, folder, TOKENIZER_FILES)
+        _write_tokenizer(checkpoint.tokenizer, checkpoint.tokenizer_folder, folder)
         write_json(folder / "compress.json", record)
         probe = torch.arange(16)[None] % model.config.vocab_size
         with torch.no_grad(): again = relative_difference(model(probe, use_cache=False).logits, load_model(folder)(probe, use_cache=False).logits)

@@ -18,6 +18,7 @@ import json
 import math
 import re
 import warnings
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -258,16 +259,24 @@ def _train_only_adapters(model):
 def merge_adapters(model: nn.Module) -> nn.Module:
     """Fold every adapter into its base weight and take the peft layers out again, in place; eval outputs stay equal.
 
-    Raises CodesignError, before anything is folded, if a layer with an adapter computes more than its weights say.
+    Disabled adapters are taken out unfolded. Raises CodesignError, before anything is folded, for a PeftModel, for modules
+    that peft wraps otherwise, for a weight that two modules share, or for a layer that computes more than its weights say.
     """
+    from peft import PeftModel, PeftMixedModel
     from peft.tuners.tuners_utils import BaseTunerLayer
+    from peft.utils.other import AuxiliaryTrainingWrapper
 
+    if isinstance(model, (PeftModel, PeftMixedModel)): raise CodesignError("a PeftModel merges by its own merge_and_unload(); merge_adapters is for models that inject_adapters has changed")
+    for name, module in model.named_modules():
+        if isinstance(module, AuxiliaryTrainingWrapper): raise CodesignError(f"{name} is a {type(module).__name__} of peft, which cannot be folded into a weight; use peft's own merge_and_unload()")
+    owners = Counter(id(p) for module in model.modules() for p in module._parameters.values() if p is not None)
     adapted = {name: module for name, module in model.named_modules() if isinstance(module, BaseTunerLayer)}
     for name, module in adapted.items():
         why = why_not_plain(module.get_base_layer()) or ("a hook or a forward pass of its own" if module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module) else None)
+        if not why and owners[id(module.get_base_layer().weight)] > 1: why = "its weight is another module's too"
         if why: raise CodesignError(f"{name} cannot be merged, since more than its weights would change: {why}; take hooks and patches off, or adapt a model that is not quantised")
     for name, module in adapted.items():
-        if module.active_adapters: module.merge(safe_merge=True)
+        if module.active_adapters and not module.disable_adapters: module.merge(safe_merge=True)
         parent, _, child = name.rpartition(".")
         setattr(model.get_submodule(parent), child, module.get_base_layer())
     if hasattr(model, "peft_config"): del model.peft_config

@@ -73,7 +73,7 @@ def _mixer_forward(mixer, hidden_states, cache_params=None, attention_mask=None,
     real = real_tokens(attention_mask, hidden_states)
     x, z = mixer.in_proj(hidden_states if real is None else hidden_states * real).chunk(2, dim=-1)
     x = cached_convolution(x, mixer.conv1d.weight.squeeze(1), mixer.conv1d.bias, cache_params, mixer.layer_idx)
-    x = x if real is None else x * real
+    x = x if real is None else x * real.to(x.dtype)         # autocast changes x's type
     low_rank, B, C = mixer.x_proj(x).split([mixer.time_step_rank, mixer.ssm_state_size, mixer.ssm_state_size], dim=-1)
     A = -torch.exp(mixer.A_log.float())
     y = cached_scan(x, mixer.dt_proj(low_rank), A, B, C, mixer.D.float(), z, cache_params, mixer.layer_idx)
@@ -119,6 +119,6 @@ def _check_mixer(name: str, mixer: nn.Module) -> None:
     if mixer.activation not in ('silu', 'swish'): raise ValueError(f"accelerate_transformers: the convolution's activation must be silu, got {mixer.activation!r}")
     if type(mixer.conv1d) is not nn.Conv1d or mixer.conv1d._forward_hooks or mixer.conv1d._forward_pre_hooks or 'forward' in vars(mixer.conv1d):
         raise ValueError(f"accelerate_transformers: {name}.conv1d is a {type(mixer.conv1d).__name__} or has a hook; its weight is read past the module, in transformers too, so an adapter there has no effect; take it off")
-    if type(mixer.dt_proj) is not nn.Linear:
-        warnings.warn(f"accelerate_transformers: {name}.dt_proj is a {type(mixer.dt_proj).__name__}. transformers reads its weight past the module, so an adapter on dt_proj has no effect there; "
+    if type(mixer.dt_proj) is not nn.Linear or mixer.dt_proj._forward_hooks or mixer.dt_proj._forward_pre_hooks or 'forward' in vars(mixer.dt_proj):
+        warnings.warn(f"accelerate_transformers: {name}.dt_proj is a {type(mixer.dt_proj).__name__}, or has a hook. transformers reads its weight past the module, so an adapter on dt_proj has no effect there; "
                       "here it has, which is what such an adapter means. Use the model accelerated in training and afterwards, or merge the adapter", stacklevel=3)

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['KINDS', 'FIELDS', 'SAME_AS', 'MUST_BE', 'WITHOUT_EFFECT', 'OF_SIBLINGS', 'OF_OTHERS', 'DTYPES', 'REMOTE_MODULE',
            'AUTO_MAP', 'HOME', 'REMOTE_CODE', 'TOKENIZER_FILES', 'Field', 'changing_fields', 'unknown_fields',
-           'read_config', 'is_original', 'weight_files', 'shapes_in', 'converted_config', 'original_weights',
-           'convert_original', 'write_remote_code', 'copy_beside', 'model_card', 'format_number']
+           'read_config', 'is_original', 'weight_files', 'types_in', 'shapes_in', 'converted_config',
+           'original_weights', 'convert_original', 'write_remote_code', 'copy_beside', 'model_card', 'format_number']
 
 # %% ../../nbs/engine/checkpoints.ipynb #a8052d3c
 import json
@@ -97,8 +97,8 @@ def changing_fields(config: dict, others: re.Pattern = OF_OTHERS) -> str | None:
         if name in MUST_BE and value is not None and value not in MUST_BE[name]: return f"{name}={value!r}, which is not computed here; valid: {MUST_BE[name][0]!r}"
         if name == "ssm_cfg" and value:
             if not isinstance(value, dict): return f"ssm_cfg={_shortly(value)}, which is not an object of named values"
-            if wrong := changing_fields({key: v for key, v in config.items() if key in FIELDS} | dict(value), others): return f"ssm_cfg with {wrong}"
-        if name in SAME_AS and _contradicts(value, config.get(SAME_AS[name])): return f"{name}={value!r} beside {SAME_AS[name]}={config[SAME_AS[name]]!r}; they must say the same"
+            if wrong := changing_fields({key: v for key, v in config.items() if key in FIELDS or key == "model_type"} | dict(value), others): return f"ssm_cfg with {wrong}"
+        if name in SAME_AS and _contradicts(value, other := _said(config, SAME_AS[name])): return f"{name}={_shortly(value)} beside {SAME_AS[name]}={other!r}; they must say the same"
         if name == "layer_types" and value is not None and not (isinstance(value, list) and set(map(str, value)) <= {"linear_attention", "mamba"}): return f"layer_types={_shortly(value)}; a Mamba has no other layers than linear_attention"
         if name in ("dtype", "torch_dtype") and str(value) not in DTYPES: return f"{name}={_shortly(value)}, which no weights have here; valid: {', '.join(DTYPES[1:])}"
         if name not in FIELDS and name not in WITHOUT_EFFECT and name not in MUST_BE and others.fullmatch(name) and value not in (None, False, [], {}):
@@ -110,6 +110,13 @@ DTYPES = ("None", "float32", "bfloat16", "float16", "float64")
 
 
 def _shortly(value): return repr(value) if len(repr(value)) <= 60 else repr(value)[:57] + "..."
+
+
+def _said(config, name):
+    "A field of transformers' configuration, or its default; a configuration of mamba_ssm has neither."
+    if "model_type" not in config: return config.get(name)
+    if name == "intermediate_size" and name not in config: return config.get("expand", 2) * config.get("hidden_size", 768)
+    return config.get(name, {"hidden_size": 768, "num_hidden_layers": 32, "state_size": 16, "conv_kernel": 4, "layer_norm_epsilon": 1e-5, "tie_word_embeddings": True, "use_conv_bias": True, "use_bias": False}.get(name))
 
 
 def _contradicts(value, other):
@@ -151,7 +158,7 @@ def read_config(folder: Path) -> dict:
 
 def _json_object(path):
     try: found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error: raise CodesignError(f"{path} cannot be read: {' '.join(str(error).split())[:160]}") from None
+    except (OSError, ValueError, RecursionError) as error: raise CodesignError(f"{path} cannot be read: {' '.join(str(error).split())[:160]}") from None
     if not isinstance(found, dict): raise CodesignError(f"{path} cannot be read: a JSON object is wanted, got a {type(found).__name__}")
     return found
 
@@ -173,9 +180,23 @@ def weight_files(folder: Path) -> list[Path]:
     named = _json_object(index).get("weight_map")
     if not isinstance(named, dict) or not named: raise CodesignError(f"{index} names no weights: weight_map is missing or empty")
     for name in set(map(str, named.values())):
-        if not re.fullmatch(r"[\w-][\w.-]*\.safetensors", name): raise CodesignError(f"{index} names {name[:80]!r}; valid: safetensors files in the same folder")
+        if not re.fullmatch(r"[\w-][\w.-]{0,200}\.safetensors", name): raise CodesignError(f"{index} names {name[:80]!r}; valid: safetensors files in the same folder")
         if not (folder / name).is_file(): raise CodesignError(f"{index} names {name}, which is not there; the folder is not whole")
     return sorted({folder / name for name in named.values()})
+
+
+_TYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}       # of safetensors
+
+
+def types_in(files: Sequence[Path]) -> set[str]:
+    "The types of all tensors in safetensors files, read from their headers. Raises CodesignError for one that weights do not have here, such as int8."
+    kinds = {}
+    for path in files:
+        with open(path, "rb") as file: header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+        kinds |= {entry["dtype"]: (path, name) for name, entry in header.items() if name != "__metadata__"}
+    for kind, (path, name) in kinds.items():
+        if kind not in _TYPES: raise CodesignError(f"{path}: {name} is of type {kind}; valid: {', '.join(_TYPES)}; give the model before it was quantised")
+    return {_TYPES[kind] for kind in kinds}
 
 
 def shapes_in(files: Sequence[Path]) -> dict[str, tuple[int, ...]]:
@@ -196,16 +217,25 @@ _SSM = {"d_state": ("state_size", 16), "d_conv": ("conv_kernel", 4), "expand": (
 
 def converted_config(original: dict) -> dict:
     "The configuration of mamba_ssm in transformers' words, its vocabulary padded. Raises CodesignError for what a Mamba of transformers does not compute, or an unknown field of ssm_cfg."
-    if wrong := changing_fields(original): raise CodesignError(f"config.json has {wrong}")
-    ssm = dict(original.get("ssm_cfg") or {})
+    ssm = original.get("ssm_cfg") or {}
+    checked = {name: value for name, value in ssm.items() if name != "expand"} if isinstance(ssm, dict) else ssm       # which may be 1.5 there
+    if wrong := changing_fields(original | dict(ssm_cfg=checked)): raise CodesignError(f"config.json has {wrong}")
     unknown = sorted(ssm.keys() - _SSM.keys() - {"layer", "use_fast_path"})
     if unknown: raise CodesignError(f"config.json: ssm_cfg has an unknown field {unknown[0]!r}{closest(unknown[0], _SSM)}; valid: {', '.join(_SSM)}")
     multiple, d, vocabulary = original.get("pad_vocab_size_multiple", 8), original["d_model"], original["vocab_size"]
     config = {theirs: ssm.get(name, default) for name, (theirs, default) in _SSM.items()}
-    return config | dict(
+    expand = config["expand"]
+    for name, value in (("d_model", d), ("vocab_size", vocabulary), ("pad_vocab_size_multiple", multiple)):
+        if not KINDS["count"][1](value): raise CodesignError(f"config.json has {name}={_shortly(value)}, which is not {KINDS['count'][0]}")
+    if not KINDS["number"][1](expand) or int(expand * d) < 1: raise CodesignError(f"config.json has expand={_shortly(expand)} in ssm_cfg; a number is wanted that leaves at least one channel of d_model={d}")
+    converted = config | dict(
+        expand=int(expand) if expand == int(expand) else 2,      # intermediate_size decides
+
         model_type="mamba", architectures=["MambaForCausalLM"], hidden_size=d, num_hidden_layers=original["n_layer"], vocab_size=-(-vocabulary // multiple) * multiple,
-        intermediate_size=int(config["expand"] * d), time_step_rank=math.ceil(d / 16) if config["time_step_rank"] == "auto" else config["time_step_rank"], residual_in_fp32=original.get("residual_in_fp32", True),
+        intermediate_size=int(expand * d), time_step_rank=math.ceil(d / 16) if config["time_step_rank"] == "auto" else config["time_step_rank"], residual_in_fp32=original.get("residual_in_fp32", True),
         layer_norm_epsilon=original.get("norm_epsilon", 1e-5), tie_word_embeddings=original.get("tie_embeddings", True), rescale_prenorm_residual=False, hidden_act="silu")
+    if wrong := changing_fields(converted): raise CodesignError(f"config.json says, in transformers' words, {wrong}")
+    return converted
 
 
 def original_weights(folder: Path) -> dict:
@@ -218,10 +248,11 @@ def original_weights(folder: Path) -> dict:
     try: tensors = load_file(path) if path.suffix == ".safetensors" else torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:      # the readers raise many kinds
         raise CodesignError(f"{path} cannot be read, or holds more than tensors: {' '.join(str(error).split())[:120]}") from None
-    if not isinstance(tensors, dict) or not all(isinstance(t, torch.Tensor) for t in tensors.values()): raise CodesignError(f"{path} is no dictionary of tensors; give the state dict that mamba_ssm's save_pretrained wrote")
+    if not isinstance(tensors, dict) or not all(isinstance(name, str) and isinstance(t, torch.Tensor) and t.is_floating_point() and t.layout == torch.strided and t.device.type == "cpu" and t.element_size() > 1 for name, t in tensors.items()): raise CodesignError(f"{path} is no dictionary of ordinary floating tensors by name; give the state dict that mamba_ssm's save_pretrained wrote")
     named = {name.replace("backbone.embedding.weight", "backbone.embeddings.weight"): tensor for name, tensor in tensors.items()}
     kinds = {tensor.dtype for tensor in named.values()}
-    return named if len(kinds) == 1 else {name: tensor.float() for name, tensor in named.items()}       # mixed types: the widest loses nothing
+    widest = torch.float64 if torch.float64 in kinds else torch.float32         # loses nothing of mixed types
+    return {name: tensor.detach().clone() if len(kinds) == 1 else tensor.to(widest) for name, tensor in named.items()}
 
 
 def convert_original(folder: Path, out: Path) -> None:
@@ -234,7 +265,7 @@ def convert_original(folder: Path, out: Path) -> None:
     if missing: raise CodesignError(f"{folder}/config.json lacks {', '.join(missing)}; give the folder as mamba_ssm wrote it")
     config, tensors = converted_config(config), original_weights(folder)
     embedding = tensors.get("backbone.embeddings.weight")
-    if embedding is None or len(embedding) != config["vocab_size"]: raise CodesignError(f"{folder}: {config['vocab_size']} rows of backbone.embedding.weight wanted, found {'none' if embedding is None else len(embedding)}")
+    if embedding is None or embedding.ndim != 2 or len(embedding) != config["vocab_size"]: raise CodesignError(f"{folder}: {config['vocab_size']} rows of backbone.embedding.weight wanted, found {'none' if embedding is None else tuple(embedding.shape)}")
     head = tensors.get("lm_head.weight")
     if config["tie_word_embeddings"] and head is not None:
         if not head.equal(embedding): raise CodesignError(f"{folder}/config.json says that the head is the embedding, the weights say otherwise; set tie_embeddings to false")

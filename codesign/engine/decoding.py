@@ -17,9 +17,10 @@ from numba import carray, njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 from torch import Tensor, nn
+from torch.nn.modules import module as torch_module
 from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
-from .plain import ordinary, unchanged, why_not_plain
+from .plain import why_not_plain
 from .scan_cpu import _OPTIONS, _compile_once, _exp2_all, _kernel, _LOG2_E, _sigmoid, _softplus, _vector_hints, in_parallel
 
 # %% ../../nbs/engine/decoding.ipynb #3a2eee2e
@@ -215,22 +216,28 @@ def _decode(worker, threads, layers, scratches, addresses, shapes, states, heads
 
 # %% ../../nbs/engine/decoding.ipynb #e44c6a8c
 class Watch:
-    "Remembers a model's modules and where its parameters lie."
+    "Remembers a model's modules and where its parameters lie. Asked at every token, so it is one flat loop over what was collected before."
 
     def __init__(self, model: nn.Module):
-        self._layers = list(model.backbone.layers)
-        self._norms = [(layer.norm, layer.norm.variance_epsilon) for layer in self._layers] + [(model.backbone.norm_f, model.backbone.norm_f.variance_epsilon)]
-        self._modules = [(parent._modules, name, child) for part in (model.backbone, model.lm_head) for parent in part.modules() for name, child in parent._modules.items()]
-        self._modules += [(model._modules, name, model._modules[name]) for name in ('backbone', 'lm_head')]
-        self._parameters = [(module._parameters, name, parameter, parameter.data_ptr()) for part in (model.backbone, model.lm_head) for module in part.modules()
-                            for name, parameter in module._parameters.items() if parameter is not None]
+        parts = [model.backbone, model.lm_head]
+        children = [(model._modules, name, model._modules[name]) for name in ('backbone', 'lm_head')] + [
+            (parent._modules, name, child) for part in parts for parent in part.modules() for name, child in parent._modules.items()]
+        self._modules = [(owner, name, child, type(child), type(child).forward, child.__dict__, child._forward_hooks, child._forward_pre_hooks) for owner, name, child in children if child is not None]
+        self._parameters = [(module._parameters, name, parameter, None if parameter is None else parameter.data_ptr()) for part in parts for module in part.modules()
+                            for name, parameter in module._parameters.items()]
+        self._norms = [(norm, norm.variance_epsilon) for norm in (*(layer.norm for layer in model.backbone.layers), model.backbone.norm_f)]
+        self._mixers = [layer.mixer.__dict__ for layer in model.backbone.layers]
 
     def unchanged(self) -> bool:
         "Whether every module and parameter is the one it was, at the same address, with no hook, no patch and no mask."
-        return (all(owner.get(name) is child and unchanged(child) for owner, name, child in self._modules)
-                and all(owner.get(name) is parameter and parameter.data_ptr() == address for owner, name, parameter, address in self._parameters)
-                and all(norm.variance_epsilon == epsilon for norm, epsilon in self._norms)
-                and all(getattr(layer.mixer, 'channel_mask', None) is None for layer in self._layers))
+        if torch_module._global_forward_hooks or torch_module._global_forward_pre_hooks: return False
+        for owner, name, child, cls, forward, attributes, hooks, pre_hooks in self._modules:
+            if owner.get(name) is not child or child.__class__ is not cls or cls.forward is not forward or 'forward' in attributes or hooks or pre_hooks: return False
+        for owner, name, parameter, address in self._parameters:
+            if owner.get(name) is not parameter or (parameter is not None and parameter.data_ptr() != address): return False
+        for norm, epsilon in self._norms:
+            if norm.variance_epsilon != epsilon: return False
+        return all(mixer.get('channel_mask') is None and 'inputs_of_scan' not in mixer and mixer['layer_idx'] == layer for layer, mixer in enumerate(self._mixers))
 
 # %% ../../nbs/engine/decoding.ipynb #888e5a8f
 MAX_BATCH = 4                  # sequences; with more, a matrix product that reuses weights in registers is faster
@@ -249,6 +256,7 @@ class Decoder:
         self._shapes = np.array([(t['A_log'].shape[0], t['A_log'].shape[1], t['dt_weight'].shape[1], t['conv_weight'].shape[-1]) for t in self._tensors], dtype=np.int64)
         self._addresses = np.array([[t[name].data_ptr() for name in _NAMES] for t in self._tensors], dtype=np.int64)
         self._head_addresses = np.array([tensor.data_ptr() for tensor in self._heads], dtype=np.int64)
+        self._state_shapes = [((D, K), (D, N)) for D, N, _, K in self._shapes.tolist()]
         self._batch = None
 
     def step(self, ids: Tensor, conv_states: Sequence[Tensor], scan_states: Sequence[Tensor]) -> Tensor:
@@ -267,6 +275,10 @@ class Decoder:
             _compile_once(_decode, arrays[0], arguments)
             in_parallel(lambda worker, workers: _decode(worker, workers, len(self._shapes), arrays[0], *arguments), threads)
         return logits
+
+    def takes(self, states: Sequence[tuple[Tensor, Tensor]], batch: int) -> bool:
+        "Whether the states of a cache are this model's: one pair a layer, of its shapes. The kernel would read past others."
+        return len(states) == len(self._state_shapes) and all(conv.shape == (batch, *of_conv) and scan.shape == (batch, *of_scan) for (conv, scan), (of_conv, of_scan) in zip(states, self._state_shapes))
 
     def _allocate(self, batch):
         d, (channels, states, rank, _) = self._embeddings.shape[1], self._shapes.max(axis=0)
@@ -298,8 +310,9 @@ def _is_plain(model: nn.Module) -> bool:
 def _fits(model: nn.Module) -> bool:
     "Whether the fused step computes what the model's modules would."
     if not _is_plain(model) or model.lm_head.bias is not None or model.backbone.embeddings.max_norm is not None: return False
-    for layer in model.backbone.layers:
+    for index, layer in enumerate(model.backbone.layers):
         mixer = layer.mixer
+        if mixer.layer_idx != index: return False              # whose state in a cache it takes
         if any(projection.bias is not None for projection in (mixer.in_proj, mixer.x_proj, mixer.out_proj)) or mixer.dt_proj.bias is None: return False
         if layer.norm.variance_epsilon != model.backbone.norm_f.variance_epsilon or getattr(mixer, 'activation', 'silu') not in ('silu', 'swish'): return False
     return all(p.dtype == torch.float32 and p.device.type == 'cpu' and p.is_contiguous() for part in (model.backbone, model.lm_head) for p in part.parameters())
@@ -360,4 +373,5 @@ def decode_with_cache(model: nn.Module, decoder: Decoder | GraphedDecoder | None
         return decoder.step(ids), decoder
     if len(ids) > MAX_BATCH or any(state.dtype != torch.float32 or not state.is_contiguous() for pair in states for state in pair): return None, decoder
     decoder = decoder_of(model, decoder if isinstance(decoder, Decoder) else None)
-    return (None if decoder is None else decoder.step(ids[:, 0], *zip(*states))[:, None]), decoder
+    if decoder is None or not decoder.takes(states, len(ids)): return None, decoder
+    return decoder.step(ids[:, 0], *zip(*states))[:, None], decoder

@@ -42,8 +42,9 @@ def _reasons(model: nn.Module) -> Iterator[str]:
 
 
 def unchanged(module: nn.Module) -> bool:
-    "Whether a module of a known class computes what the class did when it was entered: no patch, no hook. Quick: it is asked at every generated token."
-    return (type(module).forward is _FORWARD_OF.get(type(module)) and 'forward' not in module.__dict__
+    "Whether a module of a known class computes what the class did when it was entered: no method replaced, no hook."
+    methods = {name for name, value in vars(type(module)).items() if callable(value)} | {'forward'}
+    return (type(module).forward is _FORWARD_OF.get(type(module)) and module.__dict__.keys().isdisjoint(methods)
             and not module._forward_hooks and not module._forward_pre_hooks)
 
 
