@@ -308,6 +308,7 @@ _OF_PACKING = ("seq_idx", "cu_seq_lens_q", "cu_seq_lens_k", "cu_seqlens")
 
 def refuse_unheard(arguments: Mapping, attention_mask: Tensor | None = None) -> None:
     "Raises ValueError if a call has arguments that would be passed over and change what it means: states under another name, or marks of packed sequences."
+    if not arguments: return
     if arguments.get("past_key_values") is not None: raise ValueError("past_key_values: a Mamba has no keys and values; states to go on from are given as cache_params")
     packed = [name for name in _OF_PACKING if arguments.get(name) is not None]
     positions = arguments.get("position_ids")
