@@ -421,9 +421,10 @@ def _check_shapes(folder, config, found):
 
 
 def like(model: LayerwiseMambaForCausalLM, **changes) -> LayerwiseMambaForCausalLM:
-    "A model of the same configuration but for `changes`, of the same type, device, mode and generation settings; its weights are still to be set."
+    "A model of the same configuration but for `changes`, of the same type, device, mode, generation settings and frozen weights; its weights are still to be set."
     made = LayerwiseMambaForCausalLM(LayerwiseMambaConfig.from_dict(model.config.to_dict() | dict(tie_word_embeddings=is_tied(model)) | changes)).to(dtype=model.dtype, device=model.device)
     made.generation_config = copy.deepcopy(model.generation_config)
+    for own, theirs in zip(made.parameters(), model.parameters(), strict=True): own.requires_grad_(theirs.requires_grad)
     return made.train(model.training)
 
 
