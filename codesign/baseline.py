@@ -36,7 +36,7 @@ from transformers.utils import logging as hf_logging
 
 from .engine import data as text
 from .engine.acceleration import cached_convolution, cached_scan, real_tokens
-from .engine.checkpoints import AUTO_MAP, FIELDS, model_card, read_config, shapes_in, types_in, unknown_fields, weight_files, write_remote_code
+from .engine.checkpoints import AUTO_MAP, FIELDS, model_card, read_config, tensors_in, unknown_fields, weight_files, write_remote_code
 from .engine.decoding import Decoder, GraphedDecoder, decode_with_cache
 from .engine.plain import plain, why_not_plain
 from .engine.runs import CONTROLS_TABLE, GROUPS_TABLE, CodesignError, ModelSettings, Run, load_settings
@@ -337,7 +337,7 @@ def quietly() -> Iterator[None]:
         hf_logging.set_verbosity(verbosity)
         if bars: hf_logging.enable_progress_bar()
 
-
+# %% ../nbs/00_baseline.ipynb #3f4f7f66
 def require_plain(model: nn.Module, doing: str) -> None:
     "Raises CodesignError if a model computes more than its weights say, so that a transform of the weights would lose it."
     why = why_not_plain(model.backbone) or why_not_plain(model.lm_head) or _more_than_weights(model)
@@ -359,7 +359,7 @@ def is_tied(model: LayerwiseMambaForCausalLM) -> bool:
     "Whether the head is the embedding, whatever the configuration says."
     return model.lm_head.weight is model.backbone.embeddings.weight
 
-
+# %% ../nbs/00_baseline.ipynb #b6f1d929
 def save_model(
     model: PreTrainedModel,
     folder: str | Path,
@@ -371,7 +371,7 @@ def save_model(
     if tokenizer is not None: tokenizer.save_pretrained(folder)
     if card is not None: (Path(folder) / "README.md").write_text(card, encoding="utf-8")
 
-
+# %% ../nbs/00_baseline.ipynb #78c5ef94
 def load_model(folder: str | Path) -> LayerwiseMambaForCausalLM:
     """Read a model saved by `save_pretrained`, ours or a Hugging Face Mamba, in the type of its weights; safetensors only.
 
@@ -382,9 +382,9 @@ def load_model(folder: str | Path) -> LayerwiseMambaForCausalLM:
     """
     folder = Path(folder)
     config = _config_in(folder)
-    files = weight_files(folder)
-    _check_shapes(folder, config, shapes_in(files))
-    kinds = types_in(files)
+    found = tensors_in(weight_files(folder))
+    _check_shapes(folder, config, {name: shape for name, (shape, _) in found.items()})
+    kinds = {kind for _, kind in found.values()}
     try:
         with quietly(): model, report = LayerwiseMambaForCausalLM.from_pretrained(folder, config=config, dtype=kinds.pop() if len(kinds) == 1 else "auto", output_loading_info=True, use_safetensors=True, ignore_mismatched_sizes=True)
     except Exception as error:      # the library raises many kinds
@@ -396,7 +396,7 @@ def load_model(folder: str | Path) -> LayerwiseMambaForCausalLM:
     if broken: raise CodesignError(f"{folder} holds NaN or infinity in {', '.join(broken[:3])}{' ...' if len(broken) > 3 else ''}; was its training cut short?")
     return model.eval()
 
-
+# %% ../nbs/00_baseline.ipynb #34d7910f
 def _config_in(folder):
     "The configuration of a folder as ours; what the names of mamba_ssm beside it say was found to be the same."
     values = read_config(folder)
@@ -419,7 +419,7 @@ def _check_shapes(folder, config, found):
     for name, shape in expected.items():
         if found.get(name) != shape: raise CodesignError(f"{folder} does not fit its own config.json: {name} should be of shape {shape}, found {found.get(name, 'nothing')}")
 
-
+# %% ../nbs/00_baseline.ipynb #19bfeeed
 def like(model: LayerwiseMambaForCausalLM, **changes) -> LayerwiseMambaForCausalLM:
     "A model of the same configuration but for `changes`, of the same type, device, mode, generation settings and frozen weights; its weights are still to be set."
     made = LayerwiseMambaForCausalLM(LayerwiseMambaConfig.from_dict(model.config.to_dict() | dict(tie_word_embeddings=is_tied(model)) | changes)).to(dtype=model.dtype, device=model.device)

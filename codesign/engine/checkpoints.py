@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['KINDS', 'FIELDS', 'SAME_AS', 'MUST_BE', 'WITHOUT_EFFECT', 'OF_SIBLINGS', 'OF_OTHERS', 'DTYPES', 'REMOTE_MODULE',
            'AUTO_MAP', 'HOME', 'REMOTE_CODE', 'TOKENIZER_FILES', 'Field', 'changing_fields', 'unknown_fields',
-           'read_config', 'is_original', 'weight_files', 'types_in', 'shapes_in', 'converted_config',
-           'original_weights', 'convert_original', 'write_remote_code', 'copy_beside', 'model_card', 'format_number']
+           'read_config', 'is_original', 'weight_files', 'tensors_in', 'converted_config', 'original_weights',
+           'convert_original', 'write_remote_code', 'copy_beside', 'model_card', 'format_number']
 
 # %% ../../nbs/engine/checkpoints.ipynb #a8052d3c
 import json
@@ -167,7 +167,7 @@ def is_original(config: dict) -> bool:
     "Whether a configuration is one that mamba_ssm wrote."
     return "model_type" not in config and "d_model" in config and "n_layer" in config
 
-
+# %% ../../nbs/engine/checkpoints.ipynb #1647cd4a
 def weight_files(folder: Path) -> list[Path]:
     "The safetensors files of a model, all inside its folder. Raises CodesignError, in one line, if one is missing or lies elsewhere, or if the folder also asks for an adapter's base model."
     folder = Path(folder)
@@ -184,31 +184,22 @@ def weight_files(folder: Path) -> list[Path]:
         if not (folder / name).is_file(): raise CodesignError(f"{index} names {name}, which is not there; the folder is not whole")
     return sorted({folder / name for name in named.values()})
 
-
+# %% ../../nbs/engine/checkpoints.ipynb #989fd06a
 _TYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}       # of safetensors
 
 
-def types_in(files: Sequence[Path]) -> set[str]:
-    "The types of all tensors in safetensors files, read from their headers. Raises CodesignError for one that weights do not have here, such as int8."
-    kinds = {}
-    for path in files:
-        with open(path, "rb") as file: header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-        kinds |= {entry["dtype"]: (path, name) for name, entry in header.items() if name != "__metadata__"}
-    for kind, (path, name) in kinds.items():
-        if kind not in _TYPES: raise CodesignError(f"{path}: {name} is of type {kind}; valid: {', '.join(_TYPES)}; give the model before it was quantised")
-    return {_TYPES[kind] for kind in kinds}
-
-
-def shapes_in(files: Sequence[Path]) -> dict[str, tuple[int, ...]]:
-    "Shape of every tensor in safetensors files, read from their headers alone. Raises CodesignError for a damaged one."
+def tensors_in(files: Sequence[Path]) -> dict[str, tuple[tuple[int, ...], str]]:
+    "Shape and type of every tensor in safetensors files, read from their headers alone. Raises CodesignError for a damaged file, or a type that weights do not have here, such as int8."
     from safetensors import SafetensorError, safe_open
 
-    shapes = {}
+    found = {}
     for path in files:
         try:
-            with safe_open(path, "pt") as file: shapes |= {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}
+            with safe_open(path, "pt") as file: found |= {name: (tuple(part.get_shape()), part.get_dtype()) for name in file.keys() for part in [file.get_slice(name)]}
         except (SafetensorError, OSError, ValueError) as error: raise CodesignError(f"{path} cannot be read as a model: {' '.join(str(error).split())[:160]}") from None
-    return shapes
+    for name, (_, kind) in found.items():
+        if kind not in _TYPES: raise CodesignError(f"{Path(files[0]).parent}: {name} is of type {kind}; valid: {', '.join(_TYPES)}; give the model before it was quantised")
+    return {name: (shape, _TYPES[kind]) for name, (shape, kind) in found.items()}
 
 # %% ../../nbs/engine/checkpoints.ipynb #e80f976d
 _SSM = {"d_state": ("state_size", 16), "d_conv": ("conv_kernel", 4), "expand": ("expand", 2), "dt_rank": ("time_step_rank", "auto"), "conv_bias": ("use_conv_bias", True), "bias": ("use_bias", False),
