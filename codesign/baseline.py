@@ -579,6 +579,7 @@ class LanguageData:
         tokenizer = text.load_tokenizer(model.tokenizer, model.vocab_size, corpus)
         if (largest := text.largest_id(tokenizer)) >= model.vocab_size:
             raise CodesignError(f"tokenizer {model.tokenizer} has token ids up to {largest:,}, the {run.parameters.size} model only rows 0 to {model.vocab_size - 1:,}; use a size whose vocabulary fits")
+        run.require_text(corpus=corpus.hash, tokenizer=text.tokenizer_digest(tokenizer.backend_tokenizer))
         return cls(corpus, tokenizer, *(text.token_stream(corpus, split, tokenizer) for split in ("train", "validation")))
 
 
@@ -648,7 +649,7 @@ def pretrain(
     with reproducible(seed, run.parameters.threads):
         model = LayerwiseMambaForCausalLM(config_of(settings.model)).to("cuda" if torch.cuda.is_available() else "cpu")     # drawn on the CPU: the same weights everywhere
         objective = objective_of(model, plan) if objective_of else Objective()
-        train(model, batch_of, plan, objective, folder=run.folder / "checkpoints", fingerprint=str(run.node), name=str(run.node), log=run.log, on_resume=rewinding(run),
+        train(model, batch_of, plan, objective, folder=run.folder / "checkpoints", fingerprint=run.fingerprint(), name=str(run.node), log=run.log, on_resume=rewinding(run),
               at_step=at_step(plan) if at_step else None, tokens_per_step=settings.pretrain.batch_size * settings.pretrain.length)
     return model, objective, plan, batch_of
 
@@ -673,8 +674,8 @@ def heal(
     later = lambda step: batch_of(plan.steps + step)
     extra = replace(plan, steps=steps, lr=lr_fraction * plan.lr, first_step=0)
     if run is None: return train(model, later, extra, name=name)
-    return train(model, later, extra, folder=run.folder / "checkpoints" / name, fingerprint=f"{run.node} {name}", name=f"{run.node}/{name}", log=lambda **values: run.log(phase=name, **values),
-                 on_resume=lambda step: run.rewind(lambda values: values.get("phase") != name or values["step"] < step))
+    return train(model, later, extra, folder=run.folder / "checkpoints" / name, fingerprint=run.fingerprint(name), name=f"{run.node}/{name}", log=lambda **values: run.log(phase=name, **values),
+                 on_resume=rewinding(run, phase=name))
 
 
 def learning_curve(run: Run, points: int = 60, phase: str | None = None) -> dict[str, list[float]]:
@@ -684,9 +685,9 @@ def learning_curve(run: Run, points: int = 60, phase: str | None = None) -> dict
     return dict(step=[logged[s[-1]]["step"] + 1 for s in stretches], loss=[round(float(np.mean([logged[i].get("task_loss", logged[i]["loss"]) for i in s])), 5) for s in stretches])
 
 
-def rewinding(run: Run) -> Callable[[int], None]:
-    "For `train(on_resume=...)`: drops the logged steps that the resumed run will log again."
-    return lambda step: run.rewind(lambda values: values["step"] < step)
+def rewinding(run: Run, phase: str | None = None, first: int = 0) -> Callable[[int], None]:
+    "For `train(on_resume=...)`: drops the logged steps of a phase that the resumed run will log again; `first` is the step that the phase began at."
+    return lambda step: run.rewind(step, phase, first)
 
 
 def leave_model(

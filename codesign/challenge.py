@@ -146,7 +146,7 @@ def challenge(run: Run) -> dict:
     "The job of this chapter: prune the dense model to M_sdm's count as the recipe says, train the last fifth on M_sdm's batches if it heals, verify."
     settings, data, recipe = run.settings, LanguageData.load(run), RECIPES[run.parameters.group]
     sdm, base = (run.inputs[name] for name in ("02_sdm/M_sdm", "00_baseline/M_base"))
-    dense, moments = load_branch(base.folder / "branch") if recipe.healing else (load_model(base.folder / "model"), {})
+    dense, moments = load_branch(base.file("branch")) if recipe.healing else (load_model(base.file("model")), {})
     context = BuildContext(seed=run.parameters.seed, stream=data.train, channels_removed=sdm.metrics["channels_removed"], widths=sdm.metrics["kept_by_layer"], width_multiple=settings.sdm.width_multiple)
     pruned = STEPS["pruning", recipe.pruning](dense.eval(), context).eval()
     batch_of = batches(data.train, settings.pretrain.length, settings.pretrain.batch_size, run.parameters.seed)
@@ -156,9 +156,9 @@ def challenge(run: Run) -> dict:
     with reproducible(run.parameters.seed, run.parameters.threads):
         before_healing = quality(pruned, data, settings.pretrain.length)
         if recipe.healing:
-            train(pruned, batch_of, replace(plan, first_step=branch_step(settings, plan.steps)), folder=run.folder / "checkpoints", fingerprint=str(run.node), name=str(run.node), log=run.log,
-                  on_resume=rewinding(run), moments=slice_moments(moments, context.notes["kept"]), tokens_per_step=settings.pretrain.batch_size * settings.pretrain.length)
-    iso = verify_iso_sparsity(sdm.folder / "model", pruned)
+            train(pruned, batch_of, replace(plan, first_step=branch_step(settings, plan.steps)), folder=run.folder / "checkpoints", fingerprint=run.fingerprint(), name=str(run.node), log=run.log,
+                  on_resume=rewinding(run, first=branch_step(settings, plan.steps)), moments=slice_moments(moments, context.notes["kept"]), tokens_per_step=settings.pretrain.batch_size * settings.pretrain.length)
+    iso = verify_iso_sparsity(sdm.file("model"), pruned)
     total, steps = sum(dense.config.d_inner), plan.steps - branch_step(settings, plan.steps) if recipe.healing else 0
     metrics = (quality(pruned, data, settings.pretrain.length) if recipe.healing else before_healing) | size_metrics(pruned)
     leave_model(run, pruned, data.tokenizer, metrics, f"{total - iso['channels']:,} of {total:,} channels of a dense model were removed ({recipe.pruning}), then it was trained for {steps:,} steps. Before: the dense model of the same seed and batches.", base.metrics)

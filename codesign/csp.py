@@ -614,7 +614,7 @@ def order_and_reduce(run: Run) -> dict:
     settings, data, seed, recipe = run.settings, LanguageData.load(run), run.parameters.seed, RECIPES[run.parameters.group]
     csp, length = settings.csp, settings.pretrain.length
     (source,) = run.inputs
-    model = load_model(run.inputs[source].folder / "model").to("cuda" if torch.cuda.is_available() else "cpu")
+    model = load_model(run.inputs[source].file("model")).to("cuda" if torch.cuda.is_available() else "cpu")
     probe = torch.as_tensor(np.asarray(data.validation[:4 * 128]).astype(np.int64)).view(4, 128).to(model.device)
     with reproducible(seed, run.parameters.threads), torch.no_grad():
         statistics = state_statistics(model, data.train, csp.tokens, length, csp.burn_in)

@@ -104,8 +104,8 @@ def train_peer(run: Run) -> dict:
         with reproducible(seed, run.parameters.threads):
             model = peer_of(run.node.group, settings.model, length, base.metrics["params_total"])
             try:
-                train(model, batch_of, replace(plan, lr=lr), folder=run.folder / "checkpoints" / f"{lr:g}", fingerprint=f"{run.node} {lr:g}", name=f"{run.node}/{lr:g}", log=lambda **values: run.log(phase=f"{lr:g}", **values),
-                      on_resume=lambda step: run.rewind(lambda values: values.get("phase") != f"{lr:g}" or values["step"] < step), tokens_per_step=settings.pretrain.batch_size * length)
+                train(model, batch_of, replace(plan, lr=lr), folder=run.folder / "checkpoints" / f"{lr:g}", fingerprint=run.fingerprint(f"{lr:g}"), name=f"{run.node}/{lr:g}", log=lambda **values: run.log(phase=f"{lr:g}", **values),
+                      on_resume=rewinding(run, phase=f"{lr:g}"), tokens_per_step=settings.pretrain.batch_size * length)
             except CodesignError as error:
                 if "finite" not in str(error): raise
                 print(f"{run.node}: learning rate {lr:g} diverged ({error})")

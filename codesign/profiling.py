@@ -642,9 +642,9 @@ def _profile_groups(run, device, settings):
 
 def _trained(run, name, merge=True):
     "The group's language model, with the adapters of the first task merged if it was fine-tuned; with `merge` off, None for groups without adapters."
-    folder, tuned = run.inputs[RECIPES[name].backbone].folder / "model", run.inputs.get(f"03_sgh_peft/{name}")
-    if merge: return load_merged(folder, tuned.folder / "tasks" / run.parameters.tasks[0]) if tuned else load_model(folder)
-    adapters = tuned and tuned.folder / "tasks" / run.parameters.tasks[0]
+    folder, tuned = run.inputs[RECIPES[name].backbone].file("model"), run.inputs.get(f"03_sgh_peft/{name}")
+    if merge: return load_merged(folder, tuned.file(f"tasks/{run.parameters.tasks[0]}")) if tuned else load_model(folder)
+    adapters = tuned and tuned.file(f"tasks/{run.parameters.tasks[0]}")
     return load_adapters(load_model(folder), adapters).eval() if adapters and any((adapters / kind).is_dir() for kind in ("lora", "ia3")) else None
 
 
@@ -679,7 +679,7 @@ def _model_metrics(run, name, model, times, settings):
         latency_ms_per_token=metrics["latency_prefill_ms_p50"] / (settings.batch_size * settings.length),
         flops_per_token=flops["total_flops"] // settings.length, flops_per_token_torch=flops["total_flops_torch"] // settings.length, flops_per_token_fvcore=flops["total_flops_fvcore"] // settings.length,
         params_total=count_parameters(model)["total_parameters"], cache_bytes_per_sequence=cache_bytes_per_sequence(model),
-        **(dict(checkpoint_bytes=checkpoint_bytes(backbone.folder / "model")) if backbone else {}))
+        **(dict(checkpoint_bytes=checkpoint_bytes(backbone.file("model"))) if backbone else {}))
 
 
 def _energy(model, settings, seconds=1.):

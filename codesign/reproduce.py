@@ -26,10 +26,11 @@ from pathlib import Path
 
 import typer
 
+from .engine.making import COMMANDS, execute, passed_on, why_not_done
 from .engine.runs import (
-    BESIDE, COMMANDS, CONFIGS, CONTROLS_TABLE, DATA, EMBEDDED_TASKS, GRAPH, GROUPS_TABLE, PACKAGE, RECIPES_TABLE, SIZES, TASKS, CodesignError, MissingRun, Node,
-    ParameterError, Parameters, Record, closest, execute, file_sha256, listed_needs, load_settings, locked, needs, passed_on, plain, read_record,
-    read_yaml, repository, run_folder, studies_folder, study_folder, study_records, typed, why_not_done, write_atomic, write_json)
+    BESIDE, CONFIGS, CONTROLS_TABLE, DATA, EMBEDDED_TASKS, GRAPH, GROUPS_TABLE, PACKAGE, RECIPES_TABLE, SIZES, TASKS, CodesignError, MissingRun, Node,
+    ParameterError, Parameters, Record, closest, file_sha256, listed_needs, load_settings, locked, needs, plain, read_record,
+    read_yaml, repository, run_folder, studies_folder, study_folder, study_records, typed, write_atomic, write_json)
 
 # %% ../nbs/08_reproduce.ipynb #7b4f1fc0
 @dataclass(frozen=True)

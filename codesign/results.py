@@ -33,7 +33,8 @@ from .engine.measures import (
 from .engine.pages import Markup, html_figure, html_page, html_table
 from .engine.pictures import (
     ABLATION, ablation_figure, contrasts_figure, hypotheses_figure, kept_shares, latency_figure, layers_figure, learning_figure, pareto_figure, pdf, png, scaling_figure)
-from .engine.runs import COMMANDS, CONFIGS, GROUPS_TABLE, SIZES, TASKS, CodesignError, DataError, Record, Run, read_yaml, write_atomic, write_json
+from .engine.making import COMMANDS
+from .engine.runs import CONFIGS, GROUPS_TABLE, SIZES, TASKS, CodesignError, DataError, Record, Run, read_yaml, write_atomic, write_json
 from .engine.statistics import effect_size, holm, no_spread, one_sided_p, p_text, seeds_to_decide, t_interval, wilcoxon_p
 
 # %% ../nbs/06_results.ipynb #ea80f538
@@ -807,9 +808,12 @@ def command_of_study(folder: Path) -> str | None:
     "The command that makes a study, from its study.json and the seeds of its records; None without study.json."
     path = Path(folder) / "study.json"
     if not path.is_file(): return None
-    study = json.loads(path.read_text(encoding="utf-8"))
-    study["seeds"] = sorted({r["parameters"]["seed"] for r in read_records(folder)} | set(study["seeds"]))
-    controls = set(study["groups"]) > set(GROUPS_TABLE)
+    try:
+        study = json.loads(path.read_text(encoding="utf-8"))
+        study["seeds"] = sorted({r["parameters"]["seed"] for r in read_records(folder)} | set(study.get("seeds", [])))
+        controls = set(study.get("groups", [])) > set(GROUPS_TABLE)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise DataError(f"{Path(folder).name}/study.json cannot be read ({error}); put the study's own back, or delete it: the records stay") from None
     texts = {name: ",".join(map(str, value)) if isinstance(value, list) else str(value) for name, value in study.items() if value is not None and name != "groups"}
     return " ".join(["codesign reproduce", f"--study {Path(folder).name}", *(f"--{name} {text}" for name, text in texts.items()), *(["--controls"] if controls else [])])
 

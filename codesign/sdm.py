@@ -240,7 +240,7 @@ def pretrain_sdm(run: Run) -> dict:
     settings, data, base = run.settings, LanguageData.load(run), run.inputs["00_baseline/M_base"]
     recipe = RECIPES[run.parameters.group]
     sdm = settings.sdm if recipe.flops_reduction is None else replace(settings.sdm, flops_reduction=recipe.flops_reduction)
-    teacher = load_model(base.folder / "model").to("cuda" if torch.cuda.is_available() else "cpu") if sdm.distill else None
+    teacher = load_model(base.file("model")).to("cuda" if torch.cuda.is_available() else "cpu") if sdm.distill else None
     masked, objective, plan, batch_of = pretrain(run, data, lambda model, plan: MaskObjective(model, sdm, branch_step(settings, plan.steps), teacher))
     seen = tokens_seen(batch_of, settings, plan)
     if seen["batches_sha256"] != base.metrics["batches_sha256"]: raise CodesignError(f"{run.node} did not train on the batches of {base['run']}: their digests differ; make both with the same data, steps and seed")

@@ -31,7 +31,8 @@ from torch import Tensor, nn
 from .baseline import BuildContext, LayerwiseMambaConfig, LayerwiseMambaForCausalLM, LayerwiseMambaModel, RECIPES, load_model, relative_difference, step
 from .engine import data as text
 from .engine.plain import why_not_plain
-from .engine.runs import CodesignError, FinetuneSettings, Node, Parameters, Record, Run, declared_settings, settings_of, upstream
+from .engine.making import settings_of, upstream
+from .engine.runs import CodesignError, FinetuneSettings, Node, Parameters, Record, Run, declared_settings
 from .engine.statistics import SINGLE, no_spread
 from .engine.training import Objective, TrainingPlan, reproducible, train
 
@@ -557,9 +558,11 @@ def _score(classifier, task, split, tokenizer, length):
 def finetune_group(run: Run) -> dict:
     "The job of this chapter: fine-tune the group's backbone on every task of the run."
     tokenizer, (importance, tiers) = _tokenizer(run), _tiers(run)
+    tasks = {name: text.load_task(name, run.parameters.data) for name in run.parameters.tasks}
+    run.require_text(tasks={name: task.hash_in_runs for name, task in tasks.items()})
     metrics, primaries, heads = {}, [], {}
     for name in run.parameters.tasks:
-        task = text.load_task(name, run.parameters.data)
+        task = tasks[name]
         classifier, outcome = _train_on(run, task, tokenizer, tiers, log=lambda **values: run.log(task=name, **values))
         labels = np.array([e.label for e in task.splits["validation"]])
         primaries.append(outcome.metrics["primary"])
@@ -573,16 +576,19 @@ def finetune_group(run: Run) -> dict:
     return metrics | dict(score_points=None if None in primaries else 100 * float(np.mean(primaries)), params_head=max(heads.values()), params_head_by_task=heads,
                           tiers=[str(t) for t in tiers] if tiers else None, importance=[asdict(layer) for layer in importance] if importance else None,
                           policy=run.settings.finetune.policy if importance else None,
-                          tasks_source=text.load_task(run.parameters.tasks[0], run.parameters.data).source)
+                          tasks_source=tasks[run.parameters.tasks[0]].source)
 
 
 def _tokenizer(run):
     model = run.settings.model
-    return text.load_tokenizer(model.tokenizer, model.vocab_size, text.load_corpus(run.parameters.data))
+    corpus = text.load_corpus(run.parameters.data)
+    tokenizer = text.load_tokenizer(model.tokenizer, model.vocab_size, corpus)
+    run.require_text(corpus=corpus.hash, tokenizer=text.tokenizer_digest(tokenizer.backend_tokenizer))
+    return tokenizer
 
 
 def _backbone(run):
-    return load_model(run.inputs[RECIPES[run.parameters.group].backbone].folder / "model")
+    return load_model(run.inputs[RECIPES[run.parameters.group].backbone].file("model"))
 
 
 def _tiers(run):
@@ -593,8 +599,8 @@ def _tiers(run):
 
 def _learned_importance(run):
     "What the run that learned the masks has left about each layer."
-    (folder,) = [i.folder for name, i in run.inputs.items() if name.startswith("02_sdm/")]
-    return [LayerImportance(row["mean_sigmoid"], row["mean_logit"], row["kept_share"]) for row in json.loads((folder / "importance.json").read_text())]
+    (learned,) = [record for name, record in run.inputs.items() if name.startswith("02_sdm/")]
+    return [LayerImportance(row["mean_sigmoid"], row["mean_logit"], row["kept_share"]) for row in json.loads(learned.file("importance.json").read_text())]
 
 
 def _train_on(run, task, tokenizer, tiers, log=None):
@@ -661,7 +667,7 @@ def predict_split(
     run = Run(node, parameters, declared_settings("03_sgh_peft", settings_of("03_sgh_peft", parameters)), record.folder, upstream(node, parameters))
     tokenizer, written = _tokenizer(run), []
     for task in tasks:
-        classifier = _trained(run, task, tokenizer)
+        classifier = _trained(run, record.file(f"tasks/{task.name}"), task, tokenizer)
         for part in (s for s in task.splits if s in (split, f"{split}_mismatched")):
             sequences, _ = text.encode_task(task, part, tokenizer, run.settings.finetune.length, labelled=False)
             written.append(text.write_predictions(task, part, predict(classifier, sequences), record.folder / "predictions" / split))
@@ -674,9 +680,8 @@ def _learning_hash(task, tokenizer):
     return hashlib.sha256((learned.hash + tokenizer.backend_tokenizer.to_str()).encode()).hexdigest()
 
 
-def _trained(run, task, tokenizer):
-    "The classifier of a finished run: its tensors read, or after full fine-tuning trained again."
-    folder = run.folder / "tasks" / task.name
+def _trained(run, folder, task, tokenizer):
+    "The classifier of a finished run from the folder it left for a task: its tensors read, or after full fine-tuning trained again."
     outcome, tiers = json.loads((folder / "outcome.json").read_text()), _saved_tiers(folder)
     learned_from = _learning_hash(task, tokenizer)
     if outcome["learned_from"] != learned_from: raise CodesignError(f"{task.name}: the examples, or the tokenizer, are not those that {run.node} learned from; give the same CODESIGN_DATA, or delete {run.folder.name}/record.json and make the run again")

@@ -18,7 +18,6 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import lru_cache
 from itertools import accumulate
 from pathlib import Path
 
@@ -27,7 +26,7 @@ from filelock import FileLock
 
 from . import sources
 from .runs import DATA, DataError
-from .sources import SPLITS, TABLES, TEXT, Found, Place, cache_folder, closest, digest, find, label_of, read_text, split_files, write_whole
+from .sources import SPLITS, TABLES, TEXT, Found, Place, cache_folder, closest, content_digest, digest, find, is_intact, label_of, read_text, split_files, write_checked, write_whole
 
 # %% ../../nbs/engine/corpora.ipynb #c77b872c
 @dataclass(frozen=True)
@@ -176,15 +175,10 @@ def _documents(lines: Iterator[tuple[Place, str | None]], starts: Callable[[str,
 _PIECE = 1 << 24    # bytes
 
 
-@lru_cache(maxsize=4096)
-def _file_digest(path: Path, size: int, changed: int) -> str:
-    with open(path, "rb") as file: return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _content(paths: Sequence[Path]) -> str:
     "Digest of files' contents; of a saved dataset, of all files in its folder."
     files = [file for path in paths for file in (sorted(path.rglob("*")) if path.is_dir() else [path]) if file.is_file()]
-    return digest(*(_file_digest(file, file.stat().st_size, file.stat().st_mtime_ns) for file in files))
+    return digest(*(content_digest(file) for file in files))
 
 
 def _write_piece(folder: Path, number: int, documents: list[str], blank: int, following: Place | None) -> dict:
@@ -193,10 +187,10 @@ def _write_piece(folder: Path, number: int, documents: list[str], blank: int, fo
     encoded = [document.encode() for document in documents]
     sizes = np.array([(len(d.split()), d.count("\n") + 1, len(e) + 1) for d, e in zip(documents, encoded)], dtype=np.int64).reshape(-1, 3)
     ends = np.cumsum(sizes[:, 2] + 1) - 2                   # documents are closed by a newline and a blank line
-    write_whole(piece, lambda file: file.write(b"".join(e + b"\n\n" for e in encoded)))
-    write_whole(piece.with_suffix(".npy"), lambda file: np.save(file, np.column_stack([ends, sizes])))
+    write_checked(piece, lambda file: file.write(b"".join(e + b"\n\n" for e in encoded)))
+    write_checked(piece.with_suffix(".npy"), lambda file: np.save(file, np.column_stack([ends, sizes])))
     summary = {"documents": len(documents), "blank_lines": blank, "digests": _documents_hash(documents), "next": following and [following.file, following.mark, following.row]}
-    write_whole(piece.with_suffix(".json"), lambda file: file.write(json.dumps(summary).encode()))
+    write_checked(piece.with_suffix(".json"), lambda file: file.write(json.dumps(summary).encode()))
     return summary
 
 
@@ -204,11 +198,8 @@ def _summaries(folder: Path) -> list[dict]:
     "The summaries of the whole pieces in a folder, in order; from a damaged piece on, they don't count."
     found = []
     while (piece := folder / f"{len(found):05}.txt").is_file():
-        try:
-            summary, table = json.loads(piece.with_suffix(".json").read_text()), np.load(piece.with_suffix(".npy"), mmap_mode="r")
-            if len(table) != summary["documents"] or piece.stat().st_size != (int(table[-1, 0]) + 2 if len(table) else 0): break
-        except (OSError, ValueError, EOFError): break
-        found.append(summary)
+        if not all(is_intact(file) for file in (piece, piece.with_suffix(".npy"), piece.with_suffix(".json"))): break
+        found.append(json.loads(piece.with_suffix(".json").read_text()))
     return found
 
 
@@ -435,9 +426,9 @@ def _cut_hashes(whole, documents):
     "The hashes of the three parts, kept beside the pieces that they are cut from."
     if not isinstance(documents["train"], Documents): return {}
     path = whole.pieces[0].parent / f"cut-{digest(inspect.getsource(_cut))[:8]}.json"
-    if not path.is_file():
+    if not is_intact(path):
         hashes = {split: _documents_hash(documents[split]) for split in SPLITS}
-        write_whole(path, lambda file: file.write(json.dumps(hashes).encode()))
+        write_checked(path, lambda file: file.write(json.dumps(hashes).encode()))
     return json.loads(path.read_text())
 
 # %% ../../nbs/engine/corpora.ipynb #58385de6

@@ -4,15 +4,14 @@
 
 # %% auto #0
 __all__ = ['RULES', 'SECTIONS', 'PACKAGE', 'CONFIGS', 'SIZES', 'GROUPS_TABLE', 'CONTROLS_TABLE', 'RECIPES_TABLE', 'TASKS',
-           'EMBEDDED_TASKS', 'DATA', 'GRAPH', 'BESIDE', 'SCHEMA', 'WAIT_IN_SCRATCH', 'COMMANDS', 'CodesignError',
+           'EMBEDDED_TASKS', 'DATA', 'GRAPH', 'BESIDE', 'SCHEMA', 'READABLE', 'KEYS', 'NOT_RECORDED', 'CodesignError',
            'ParameterError', 'DataError', 'MissingRun', 'RunLocked', 'closest', 'rule', 'typed', 'ModelSettings',
            'PretrainSettings', 'SDMSettings', 'CSPSettings', 'FinetuneSettings', 'ProfileSettings', 'Settings',
            'read_yaml', 'load_settings', 'repository', 'notebooks_folder', 'load_graph', 'Node', 'needs',
-           'listed_needs', 'Parameters', 'studies_folder', 'study_folder', 'run_folder', 'notebook_path', 'code_hashes',
-           'Undeclared', 'declared_settings', 'write_atomic', 'write_json', 'plain', 'Record', 'read_record',
-           'study_records', 'locked', 'Run', 'file_sha256', 'environment', 'processor', 'keep_freed_memory',
-           'settings_of', 'identity', 'upstream', 'for_node', 'why_not_done', 'is_done', 'make', 'declared_parameters',
-           'passed_on', 'execute']
+           'listed_needs', 'Parameters', 'assigned_in', 'studies_folder', 'study_folder', 'run_folder', 'inside',
+           'notebook_path', 'code_hashes', 'hash_of', 'Undeclared', 'declared_settings', 'write_atomic', 'write_json',
+           'plain', 'file_sha256', 'Record', 'seal_of', 'read_record', 'study_records', 'locked', 'Run', 'environment',
+           'processor', 'keep_freed_memory']
 
 # %% ../../nbs/engine/runs.ipynb #359c46f3
 import ast
@@ -27,9 +26,6 @@ import re
 import socket
 import subprocess
 import sys
-import textwrap
-import time
-import traceback
 from contextlib import contextmanager
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from functools import cache
@@ -487,13 +483,14 @@ def _assigned(namespace, names):
         return {name for name, value in namespace.items()
                 if isinstance(value, plain) and not name.startswith("_") and name not in ("In", "Out", "exit", "quit")}
     for source in reversed(namespace.get("In", [])):
-        assigned = _assigned_in(source)
+        assigned = assigned_in(source)
         if assigned & names:
             return assigned
     return set()
 
 
-def _assigned_in(source):
+def assigned_in(source: str) -> set[str]:
+    "The names that the code assigns at its top level."
     try:
         body = ast.parse(source).body
     except SyntaxError:                              # a cell with a magic
@@ -515,15 +512,16 @@ def study_folder(study: str) -> Path:
     if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}", study) or study.lower() in reserved:
         raise ParameterError(f"study={study!r} is not a usable name; valid: 1 to 64 of A-Z a-z 0-9 . _ - that do not begin "
                              f"with a dot, and none of {', '.join(sorted(reserved))}")
-    return _inside(studies_folder(), study)
+    return inside(studies_folder(), study)
 
 
 def run_folder(study: str, node: Node) -> Path:
     "The folder of one run: <study>/runs/<notebook>/<name>."
-    return _inside(study_folder(study) / "runs" / node.notebook, node.name)
+    return inside(study_folder(study), f"runs/{node.notebook}/{node.name}")
 
 
-def _inside(root, name):
+def inside(root: Path, name: str) -> Path:
+    "The path `name` below `root`. Raises ParameterError if it leads out of it, also by a link."
     folder = root / name
     if not folder.resolve().is_relative_to(root.resolve()):
         raise ParameterError(f"{name} leads out of {root}")
@@ -557,7 +555,7 @@ def _read_code(path, name, modified):
     if path.suffix == ".ipynb":
         cells = [cell for cell in json.loads(source)["cells"] if cell["cell_type"] == "code"]
         source = "\n".join("".join(cell["source"]) for cell in cells)
-    return _sha256(source), tuple(_imports(source, name))
+    return hash_of(source), tuple(_imports(source, name))
 
 
 def _imports(source, module):
@@ -571,7 +569,8 @@ def _imports(source, module):
                 yield from (target, *(f"{target}.{alias.name}" for alias in node.names))
 
 
-def _sha256(value):
+def hash_of(value) -> str:
+    "sha256 of a text, or of plain data as JSON."
     text = value if isinstance(value, str) else json.dumps(value, sort_keys=True, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -624,7 +623,22 @@ def plain(value, name: str = "metrics"):
         return value
     raise CodesignError(f"{name} is a {type(value).__name__}: a record holds numbers, text, lists and mappings of them")
 
+
+def file_sha256(path: Path) -> str:
+    "sha256 of a file, read in pieces."
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while piece := file.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()
+
 # %% ../../nbs/engine/runs.ipynb #857c9116
+SCHEMA = 3                  # 1 had no seal, 2 did not name the text
+READABLE = (2, SCHEMA)
+KEYS = ("run", "status", "parameters", "hash", "inputs", "environment", "metrics", "files", "wall_s")
+NOT_RECORDED = "not recorded"
+
+
 class Record(dict):
     "The content of a run's record.json, and the `folder` it was found in."
 
@@ -637,20 +651,37 @@ class Record(dict):
         return self["metrics"]
 
     @property
+    def text(self) -> dict | str:
+        "Digests of the corpus, the tokenizer and the tasks that the run read; 'not recorded' in a record of schema 2."
+        return self.get("text", NOT_RECORDED)
+
+    @property
     def digest(self) -> str:
         files = {name: entry["sha256"] for name, entry in self["files"].items()}
-        return _sha256({"files": files, "metrics": _repeatable(self["metrics"])})
+        return hash_of({"files": files, "metrics": _repeatable(self["metrics"])})
 
     def file(self, name: str) -> Path:
-        "Path of an output file or folder. Raises MissingRun if the run has not left it."
-        if not any(entry == name or entry.startswith(f"{name}/") for entry in self["files"]):
+        """Path of an output file or folder, whose content is what the run left.
+
+        Raises MissingRun if the run has not left it, and DataError, naming the file, if it is missing or was changed.
+        """
+        entries = [entry for entry in self["files"] if entry == name or entry.startswith(f"{name}/")]
+        if not entries:
             raise MissingRun(f"{self['run']} has left no {name!r}; it has: {', '.join(self['files']) or 'no files'}")
+        if damaged := self.damaged(entries):
+            again = f"delete {self['run']}/record.json in the study's runs and make the run again"
+            raise DataError(f"{self['run']}/{damaged[0]} is missing or damaged: its content is not what the run left; {again}")
         return self.folder / name
+
+    def damaged(self, names=None) -> list[str]:
+        "The output files (of `names`, or all) that are missing, or hold other bytes than the record says."
+        listed = {name: self["files"][name] for name in (self["files"] if names is None else names)}
+        return [name for name, entry in listed.items() if not _holds(self.folder / name, entry)]
 
     @property
     def is_sealed(self) -> bool:
         "Whether nothing in the record was changed after it was written."
-        return self.get("sha256") == _seal(self)
+        return self.get("sha256") == seal_of(self)
 
     @property
     def is_bare(self) -> bool:
@@ -664,8 +695,21 @@ class Record(dict):
         return all(path.is_file() and path.stat().st_size == size for path, size in paths)
 
 
-def _seal(content):
-    return _sha256({name: value for name, value in content.items() if name != "sha256"})
+def _holds(path, entry):
+    "Whether the file has the recorded bytes; read once a process unless it changes."
+    if not path.is_file() or path.stat().st_size != entry["bytes"]:
+        return False
+    return _sha256_at(path, path.stat().st_size, path.stat().st_mtime_ns) == entry["sha256"]
+
+
+@cache
+def _sha256_at(path, size, modified):
+    return file_sha256(path)
+
+
+def seal_of(content: dict) -> str:
+    "sha256 of a record's content without the seal itself: what stands under 'sha256' in a record that nobody changed."
+    return hash_of({name: value for name, value in content.items() if name != "sha256"})
 
 
 def _repeatable(metrics):
@@ -673,18 +717,35 @@ def _repeatable(metrics):
         return {key: _repeatable(value) for key, value in metrics.items() if not key.endswith("_s") and not key.startswith("mem_")}
     return metrics
 
-
+# %% ../../nbs/engine/runs.ipynb #c4fa3be3
 def read_record(folder: Path) -> Record | None:
-    "The record in a run's folder, or None if there is none that says done."
-    try:
-        content = json.loads((Path(folder) / "record.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    """The record of the finished run in a folder, or None if there is none. All readers of records go through here.
+
+    Raises DataError, naming the file, for a record that cannot be read, has another schema, lacks a key, was changed
+    after it was written, or lies in another run's place.
+    """
+    path = Path(folder) / "record.json"
+    if not path.exists():
         return None
-    return Record(content, folder) if isinstance(content, dict) and content.get("status") == "done" else None
+    name, again = "/".join(path.parts[-4:]), "delete it and make the run again"
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"{name} is not JSON ({error}); {again}") from None
+    if not isinstance(content, dict) or content.get("schema") not in READABLE:
+        raise DataError(f"{name} does not have schema {' or '.join(map(str, READABLE))}; {again}")
+    if missing := [key for key in KEYS if key not in content]:
+        raise DataError(f"{name} lacks {', '.join(missing)}; {again}")
+    record = Record(content, folder)
+    if not record.is_sealed:
+        raise DataError(f"{name} was changed after it was written: its seal does not fit; {again}")
+    if name != f"runs/{content['run']}/record.json":
+        raise DataError(f"{name} is the record of another run, {content['run']}; put it where it belongs, or delete it")
+    return record if content["status"] == "done" else None
 
 
 def study_records(study: str, size: str | None = None) -> dict[str, Record]:
-    "All records of a study (of one size) by 'notebook/name', sorted."
+    "All records of a study (of one size) by 'notebook/name', sorted. Raises DataError as `read_record` does."
     found = {f"{path.parent.parent.name}/{path.parent.name}": read_record(path.parent)
              for path in sorted((study_folder(study) / "runs").glob("*/*/record.json"))}
     return {name: record for name, record in found.items() if record and size in (None, record["parameters"]["size"])}
@@ -725,15 +786,23 @@ def _wait_for(lock, folder, what, wait):
 class Run:
     "A run while it is being made: what the job of a notebook works with."
 
-    def __init__(self, node: Node, parameters: Parameters, settings: Settings, folder: Path, inputs: dict[str, Record]):
+    def __init__(
+        self,
+        node: Node,
+        parameters: Parameters,
+        settings: Settings,
+        folder: Path,
+        inputs: dict[str, Record],
+        made_from: dict | None = None,    # the run's identity, see `codesign.engine.making`; None: not checked
+    ):
         self.node, self.parameters, self.settings = node, parameters, settings
-        self.folder, self.inputs = folder, inputs
+        self.folder, self.inputs, self.made_from = folder, inputs, made_from
         self.environment = {}                        # what the job adds: device, kernel
         self._outputs, self._log_is_open = [], False
 
     def file(self, name: str) -> Path:
         "Path for an output file, or a folder of them; it will stand in the record with its sha256."
-        path = _inside(self.folder, name)
+        path = inside(self.folder, name)
         path.parent.mkdir(parents=True, exist_ok=True)
         self._outputs.append(name)
         return path
@@ -745,13 +814,39 @@ class Run:
         with open(self.folder / "metrics.jsonl", mode, encoding="utf-8") as file:
             file.write(json.dumps(plain(values, "log")) + "\n")
 
-    def rewind(self, keep):
-        "On resuming: keeps the lines of metrics.jsonl that `keep(values)` accepts, so that no step is logged twice."
+    def rewind(self, step: int, phase: str | None = None, first: int = 0):
+        """On resuming a phase of training at `step`: drops its logged steps from there on, so that none is logged twice.
+
+        Lines that cannot be read are left out. If steps from `first` to `step` are missing, that is said, and stands in the record.
+        """
         path = self.folder / "metrics.jsonl"
-        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-        complete = [line for line in lines if line.endswith("}")]    # a kill may leave half a line
-        write_atomic(path, "".join(f"{line}\n" for line in complete if keep(json.loads(line))))
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
+        read = [(line, values) for line in lines if (values := _logged(line)) is not None]    # a kill may leave half a line
+        keep = [values.get("phase") != phase or values.get("step", step) < step for _, values in read]
+        kept = [line for (line, _), stays in zip(read, keep) if stays]
+        write_atomic(path, "".join(f"{line}\n" for line in kept))
         self._log_is_open = True
+        there = {values["step"] for (_, values), stays in zip(read, keep) if stays and values.get("phase") == phase}
+        if missing := len(set(range(first, step)) - there):
+            self.environment["steps_missing_in_log"] = self.environment.get("steps_missing_in_log", 0) + missing
+            print(f"{self.node}: metrics.jsonl lacks {missing} of the {step - first} steps before the checkpoint; "
+                  "the run goes on, its learning curve has a gap", flush=True)
+
+    def fingerprint(self, phase: str = "") -> str:
+        "What a checkpoint of this run belongs to: the run's name, everything it is made from, and the phase of training."
+        return " ".join(filter(None, [str(self.node), hash_of(self.made_from or {}), phase]))
+
+    def require_text(self, **found: str | dict):
+        """Checks the digests of the text that the job has read against those that the run's hash stands for.
+
+        Raises DataError if they differ, and CodesignError for a part of the text that `graph.yaml` does not list.
+        """
+        for part, digest in found.items():
+            known = {} if self.made_from is None else self.made_from["text"]
+            if self.made_from is not None and part not in known:
+                raise CodesignError(f"{self.node.notebook} reads the {part}: list {part} under its `text` in graph.yaml")
+            if known and known[part] != digest:
+                raise DataError(f"{self.node}: the {part} changed while the run was being made; leave the data as it is and give the command again")
 
     def output_files(self) -> dict[str, dict]:
         "sha256 and bytes of every named output. Raises CodesignError for one that was never written."
@@ -766,13 +861,13 @@ class Run:
         return files
 
 
-def file_sha256(path: Path) -> str:
-    "sha256 of a file, read in pieces."
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while piece := file.read(1 << 20):
-            digest.update(piece)
-    return digest.hexdigest()
+def _logged(line):
+    "The values of a logged line; None if it is not whole."
+    try:
+        values = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return values if isinstance(values, dict) else None
 
 # %% ../../nbs/engine/runs.ipynb #7d4e1fbe
 def environment() -> dict:
@@ -823,228 +918,3 @@ def keep_freed_memory() -> bool:
         return False
     libc = ctypes.CDLL(None)
     return bool(libc.mallopt(_M_TRIM_THRESHOLD, 2**30) and (libc.mallopt(_M_MMAP_THRESHOLD, 2**30) or libc.mallopt(_M_MMAP_THRESHOLD, 2**25)))   # older versions take 32 MiB at most
-
-# %% ../../nbs/engine/runs.ipynb #a7c3c319
-SCHEMA = 2     # 1 had no seal
-WAIT_IN_SCRATCH = 900.0  # seconds
-
-
-def settings_of(notebook: str, parameters: Parameters) -> Settings:
-    "The settings of a run: a learning rate, or a number of steps, examples or epochs, counts only where the notebook declares it."
-    declared = GRAPH[notebook]["parameters"]
-    return load_settings(parameters.size, *(getattr(parameters, name) if name in declared else None for name in ("lr", "steps", "examples", "epochs")))
-
-
-def identity(node: Node, parameters: Parameters, inputs: dict[str, Record]) -> dict:
-    "Everything that the result of `node` depends on, as plain data."
-    entry = GRAPH[node.notebook]
-    asked = plain(asdict(parameters))
-    settings = asdict(settings_of(node.notebook, parameters))
-    return {
-        "schema": SCHEMA,
-        "run": str(node),
-        "parameters": {name: asked[name] for name in entry["parameters"]},
-        "recipe": RECIPES_TABLE.get(node.group),
-        "settings": plain({section: settings[section] for section in entry["settings"]}),
-        "inputs": {key: record.digest for key, record in inputs.items()},
-        "code": code_hashes(node.notebook),
-    }
-
-
-def upstream(node: Node, parameters: Parameters) -> dict[str, Record | None]:
-    "The records that `node` needs, None where one is missing; for a notebook that reads all, those that are there."
-    if isinstance(listed_needs(node.notebook, node.group), str):
-        records = study_records(parameters.study, node.size)
-        return {name: record for name, record in records.items() if not name.startswith(f"{node.notebook}/")}
-    return {key: read_record(run_folder(parameters.study, needed)) for key, needed in needs(node).items()}
-
-
-def for_node(node: Node, parameters: Parameters) -> Parameters:
-    "The parameters with the size, seed and group of `node`."
-    return replace(parameters, size=node.size, seed=node.seed, group=node.group)
-
-
-def why_not_done(study: str, node: Node, parameters: Parameters) -> str | None:
-    "None if the run is done; else in a few words why it has to be made (again)."
-    parameters = replace(for_node(node, parameters), study=study)
-    record = read_record(run_folder(study, node))
-    if record is None:
-        return "no record"
-    inputs = upstream(node, parameters)
-    missing = [key for key, needed in inputs.items() if needed is None]
-    if missing:
-        return f"{', '.join(missing)} missing"
-    now = identity(node, parameters, inputs)
-    if record["hash"] != _sha256(now):
-        return "; ".join(_differences(record, now)) or "its hash differs"
-    return None if record.is_whole() or record.is_bare else "an output file is missing or has another size"
-
-
-def is_done(study: str, node: Node, parameters: Parameters) -> bool:
-    "Whether the run's record is there, whole, and made from what there is now."
-    return why_not_done(study, node, parameters) is None
-
-
-def _differences(record, now):
-    for part in ("parameters", "recipe", "settings", "inputs", "code"):
-        before, after = _flat(record.get(part) or {}), _flat(now[part] or {})
-        changed = sorted(name for name in after if before.get(name) != after[name])
-        changed += sorted(set(before) - set(after)) if part != "parameters" else []
-        if changed:
-            yield f"{part} changed: {', '.join(changed)}"
-
-
-def _flat(values, prefix=""):
-    flat = {}
-    for name, value in values.items():
-        flat.update(_flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value})
-    return flat
-
-# %% ../../nbs/engine/runs.ipynb #d976a1be
-def make(notebook: str, parameters: Parameters, job) -> Record:
-    """Makes the run of `notebook` at `parameters` unless it is done, and returns its record.
-
-    `job(run)` does the work with a `Run` and returns the metrics. Raises RunLocked if another process makes
-    this run (in study 'scratch' it waits), MissingRun if a run it needs is missing (in 'scratch' that is made
-    first), and whatever the job raises, after writing failed.json.
-    """
-    node = Node(notebook, parameters.size, parameters.seed, parameters.group)
-    folder = run_folder(parameters.study, node)
-    inputs = _inputs(node, parameters)
-    now = identity(node, parameters, inputs)
-    with locked(folder, node, WAIT_IN_SCRATCH if parameters.study == "scratch" else 0.0):
-        record = read_record(folder)
-        if record and record["hash"] == _sha256(now) and record.is_whole():
-            return record
-        _begin(folder, _sha256(now))
-        settings = declared_settings(notebook, settings_of(notebook, parameters))
-        keep_freed_memory()
-        run = Run(node, parameters, settings, folder, inputs)
-        started = time.perf_counter()
-        try:
-            metrics, files = plain(job(run) or {}), run.output_files()
-        except Exception as error:
-            _write_failure(folder, node, parameters, error)
-            raise
-        content = {**now, "status": "done", "parameters": plain(asdict(parameters)), "hash": _sha256(now),
-                   "environment": plain({**environment(), **run.environment}, "environment"), "metrics": metrics,
-                   "files": files, "wall_s": round(time.perf_counter() - started, 3)}
-        order = ("schema", "run", "status", "parameters", "hash", "inputs", "environment", "metrics", "files", "wall_s")
-        content = {key: content[key] for key in (*order, "recipe", "settings", "code")}
-        write_json(folder / "record.json", content | {"sha256": _seal(json.loads(json.dumps(content)))})
-        return read_record(folder)
-
-
-def _begin(folder, hash_now):
-    "Keeps what an interrupted attempt at the same thing has left, such as checkpoints; clears away anything else."
-    marker = folder / "started.json"
-    started = json.loads(marker.read_text())["hash"] if marker.is_file() else None
-    (folder / "record.json").unlink(missing_ok=True)
-    (folder / "failed.json").unlink(missing_ok=True)
-    if started != hash_now:
-        for path in sorted(folder.rglob("*"), reverse=True):
-            if path.name not in (".lock", ".holder") or path.parent != folder:
-                path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
-        write_json(marker, {"hash": hash_now})
-
-
-def _write_failure(folder, node, parameters, error):
-    details = {name: str(value) for name, value in getattr(error, "details", {}).items()}
-    write_json(folder / "failed.json", {
-        "run": str(node), "status": "failed", "parameters": plain(asdict(parameters)), "error": type(error).__name__,
-        "message": str(error), "details": details, "traceback": traceback.format_exception(error)[-3:]})
-
-# %% ../../nbs/engine/runs.ipynb #48de1c56
-def declared_parameters(notebook: str) -> set[str]:
-    "The names that the notebook's cell tagged `parameters` sets. Raises CodesignError unless there is exactly one."
-    cells = json.loads(notebook_path(notebook).read_text(encoding="utf-8"))["cells"]
-    tagged = ["".join(cell["source"]) for cell in cells if "parameters" in cell["metadata"].get("tags", [])]
-    if len(tagged) != 1:
-        raise CodesignError(f"{notebook}.ipynb has {len(tagged)} cells tagged `parameters`; it must have exactly one")
-    return _assigned_in(tagged[0])
-
-
-COMMANDS = {"00_baseline": "pretrain", "01_csp": "csp", "02_sdm": "sdm", "03_sgh_peft": "finetune", "04_challenge": "challenge",
-            "05_profiling": "profile", "06_results": "results", "11_peers": "peers"}
-
-
-def _inputs(node, parameters):
-    "The records that `node` needs, all of them, made with the same parameters as far as these matter to them."
-    for needed in needs(node).values():
-        record = read_record(run_folder(parameters.study, needed))
-        lower = passed_on(node.notebook, for_node(needed, parameters), record)
-        if parameters.study == "scratch":
-            _inputs(needed, lower)
-            if not is_done("scratch", needed, lower) or not read_record(run_folder("scratch", needed)).is_whole():
-                execute(needed, lower)
-            continue
-        if record is None or record.is_bare:
-            command = f"codesign {COMMANDS.get(needed.notebook, 'reproduce')} --size {needed.size} --seed {needed.seed} --group {needed.group} --study {parameters.study}"
-            what = "does not have" if record is None else "has only the record of, not the files"
-            raise MissingRun(f"{node} needs {needed}, which study {parameters.study!r} {what}; make it with `{command}`")
-        for name, asked in plain(asdict(lower)).items():
-            made = record["parameters"].get(name)        # a record may be older than a parameter
-            if name in GRAPH[needed.notebook]["parameters"] and asked != made:
-                raise MissingRun(f"{node} needs {needed} at {name}={asked}, but study {parameters.study!r} has it at {name}={made}; use another study")
-    return upstream(node, parameters)
-
-
-def passed_on(notebook: str, parameters: Parameters, record: Record | None = None) -> Parameters:
-    "What a run below gets: what the notebook decides, and otherwise what the run was made with, if its `record` is there."
-    entry, made = GRAPH[notebook], record["parameters"] if record else {}
-    free = [name for name in ("data", "tasks", "lr", "steps", "examples", "epochs") if name not in entry["parameters"] or name in entry.get("keeps", [])]
-    found = {name: made[name] for name in free if name in made}
-    found.update({name: found.get(name) for name in entry.get("keeps", [])})
-    return typed(Parameters, {**asdict(parameters), **found}, notebook)
-
-# %% ../../nbs/engine/runs.ipynb #e6ec646c
-def execute(node: Node, parameters: Parameters) -> Path:
-    """Runs the notebook of `node` by papermill and returns the executed copy in <study>/notebooks.
-
-    Parameters that the notebook does not declare are refused before it starts. The copy gets its name only
-    when it is complete; a failed one is kept as <name>.failed.ipynb. Raises CodesignError, in one line.
-    """
-    import logging
-
-    import papermill
-
-    logging.getLogger("papermill").setLevel(logging.ERROR)    # it cannot read `float | None` and would warn
-    source = notebook_path(node.notebook)
-    target = _inside(study_folder(parameters.study) / "notebooks" / node.notebook, f"{node.name}.ipynb")
-    values = _for_papermill(node, parameters, declared_parameters(node.notebook))
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary, failed = (target.with_name(f"{prefix}{node.name}{suffix}.ipynb") for prefix, suffix in ((".", f".{os.getpid()}"), ("", ".failed")))
-    _sweep(target)
-    print(f"making {node} in study {parameters.study}", flush=True) if parameters.study == "scratch" else None
-    try:
-        papermill.execute_notebook(str(source), str(temporary), values, progress_bar=False, cwd=str(source.parent),
-                                   extra_arguments=["--IPKernelApp.log_level=40"])    # no warnings about its sockets
-        os.replace(temporary, target)
-        failed.unlink(missing_ok=True)
-    except papermill.exceptions.PapermillExecutionError as error:
-        os.replace(temporary, failed)
-        raise CodesignError(f"{node} failed: {error.ename}: {textwrap.shorten(str(error.evalue), 300)} (notebook with the traceback: {failed})") from None
-    finally:
-        temporary.unlink(missing_ok=True)
-    if read_record(run_folder(parameters.study, node)) is None:
-        raise CodesignError(f"{node} ran to its end without leaving a record (notebook: {target})")
-    return target
-
-
-def _sweep(target):
-    "Removes half-executed copies whose process was killed."
-    import psutil
-
-    for path in target.parent.glob(f".{target.stem}.*.ipynb"):
-        process = path.stem.rpartition(".")[2]
-        if process.isdigit() and not psutil.pid_exists(int(process)):
-            path.unlink(missing_ok=True)
-
-
-def _for_papermill(node, parameters, declared):
-    values = {name: value for name, value in plain(asdict(parameters)).items() if value is not None}
-    matter = {"size", "seed", "group", "study", *GRAPH[node.notebook]["parameters"]}
-    unknown = [name for name in values if name in matter and name not in declared]
-    if unknown:
-        raise ParameterError(f"{node.notebook}.ipynb does not have {', '.join(unknown)} in its parameters cell; it has: {', '.join(sorted(declared)) or 'none'}")
-    return {name: value for name, value in values.items() if name in declared}

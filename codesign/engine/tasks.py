@@ -11,7 +11,7 @@ import csv
 import hashlib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, replace, replace
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +44,11 @@ class Task:
     def __post_init__(self):
         splits = (digest(split, *(digest(e.text, e.pair or "", str(e.label)) for e in self.splits[split])) for split in sorted(self.splits))
         object.__setattr__(self, "hash", digest(self.name, *self.labels, *splits))
+
+    @property
+    def hash_in_runs(self) -> str:
+        "The hash without the test splits, which no run reads: adding them later changes no run."
+        return replace(self, splits={split: examples for split, examples in self.splits.items() if not split.startswith("test")}).hash
 
     @property
     def metrics(self) -> tuple[str, ...]: return TASK_METRICS[self.name]
