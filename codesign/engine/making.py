@@ -190,13 +190,16 @@ def make(notebook: str, parameters: Parameters, job) -> Record:
     """
     node = Node(notebook, parameters.size, parameters.seed, parameters.group)
     folder = run_folder(parameters.study, node)
-    remember_study(parameters.study, {name: getattr(parameters, name) for name in FIXED if name in ("size", *GRAPH[notebook]["parameters"])})
+    fixed = {name: getattr(parameters, name) for name in FIXED if name in ("size", *GRAPH[notebook]["parameters"])}
+    if parameters.study != "scratch":
+        refuse_another(parameters.study, read_study(parameters.study), fixed)
     inputs = _inputs(node, parameters)
     now = identity(node, parameters, inputs)
     with locked(folder, node, WAIT_IN_SCRATCH if parameters.study == "scratch" else 0.0):
         record = _standing(folder, hash_of(now))
         if record:
             return record
+        remember_study(parameters.study, fixed)
         _begin(folder, hash_of(now))
         settings = declared_settings(notebook, settings_of(notebook, parameters))
         keep_freed_memory()
