@@ -316,7 +316,7 @@ def run_job(plan: Path, run: str):
     try:
         run_node(node, replace(grid.parameters(node), threads=job["threads"]))
     except StoppedRun as error:
-        _say(f"stopped {node}: {error}")
+        _say(f"stopped {error}")
         raise typer.Exit(STOPPED) from None
     except CodesignError as error:
         _say(f"failed {node}: {error}")

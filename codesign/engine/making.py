@@ -328,7 +328,7 @@ def execute(node: Node, parameters: Parameters) -> Path:
 
     import papermill
 
-    logging.getLogger("papermill").setLevel(logging.ERROR)    # it cannot read `float | None` and would warn
+    logging.getLogger("papermill").setLevel(logging.CRITICAL)    # it warns of `float | None`, and errors are said in our own line
     source = notebook_path(node.notebook)
     target = inside(study_folder(parameters.study), f"notebooks/{node.notebook}/{node.name}.ipynb")
     values = _for_papermill(node, parameters, declared_parameters(node.notebook))
@@ -406,8 +406,8 @@ def _why_it_ended(node, error, kernel, failed):
 
     notebook = f" (notebook: {failed})" if failed else ""
     if kernel.asked_to_stop:
-        said = f": {error.evalue}" if getattr(error, "ename", "") == "Stopped" else ""
-        return StoppedRun(f"{node} was stopped as asked{said}")
+        trained = getattr(error, "ename", "") == "Stopped"
+        return StoppedRun(f"{node}: {error.evalue.split(';')[0] if trained else 'stopped as asked, outside of training'}")
     if isinstance(error, papermill.exceptions.PapermillExecutionError):
         return CodesignError(f"{node} failed: {error.ename}: {textwrap.shorten(str(error.evalue), 300)} (notebook with the traceback: {failed})")
     if isinstance(error, DeadKernelError) or "died" in str(error):
