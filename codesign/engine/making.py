@@ -133,7 +133,7 @@ def read_study(study: str) -> dict:
     path = study_folder(study) / "study.json"
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-        Parameters.checked("03_sgh_peft", **{name: value for name, value in found.items() if name in FIXED and value is not None})
+        Parameters.checked(next(iter(GRAPH)), **{name: value for name, value in found.items() if name in FIXED and value is not None})
         if not all(isinstance(found.get(name, []), list) for name in ("seeds", "groups")):
             raise ValueError("seeds and groups must be lists")
         return found
