@@ -28,7 +28,7 @@ from .challenge import calibration_blocks, channel_contributions
 from .csp import JOINT_STATES, reduce, replaced_logits, state_statistics
 from .engine import data as text
 from .engine.checkpoints import TOKENIZER_FILES, convert_original, copy_beside, model_card, weight_files
-from .engine.runs import CodesignError, ParameterError, environment, file_sha256, load_settings, plain, rule, typed, write_json
+from .engine.runs import CodesignError, ParameterError, environment, file_sha256, load_settings, plain, rule, typed, write_sealed
 from .engine.training import TrainingPlan, reproducible, train
 from .engine.timing import latency_summary, paired_latencies, ratio_with_interval
 from .profiling import prefill
@@ -358,7 +358,7 @@ def _write(model, checkpoint, record, out, uniform):
         (save_as_mamba if uniform else save_model)(model, folder, card=_card(record, uniform))
         copy_beside(checkpoint.folder, folder, ["generation_config.json"])
         _write_tokenizer(checkpoint.tokenizer, checkpoint.tokenizer_folder, folder)
-        write_json(folder / "compress.json", record)
+        write_sealed(folder / "compress.json", record)
         probe = torch.arange(16)[None] % model.config.vocab_size
         with torch.no_grad(): again = relative_difference(model(probe, use_cache=False).logits, load_model(folder)(probe, use_cache=False).logits)
         if again > 1e-6: raise CodesignError(f"the model does not read back as it was written: logits differ by {again:.1e}")

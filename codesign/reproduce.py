@@ -33,7 +33,7 @@ from .engine.making import (
 from .engine.runs import (
     BESIDE, CONTROLS_TABLE, DATA, EMBEDDED_TASKS, GRAPH, GROUPS_TABLE, PACKAGE, RECIPES_TABLE, SIZES, TASKS, CodesignError, DataError, MissingRun, Node,
     ParameterError, Parameters, Record, closest, listed_needs, load_settings, locked, needs, plain, read_record,
-    read_yaml, repository, run_folder, studies_folder, study_folder, typed, write_atomic, write_json)
+    read_sealed, read_yaml, repository, run_folder, studies_folder, study_folder, typed, write_atomic, write_json, write_sealed)
 
 # %% ../nbs/08_reproduce.ipynb #7b4f1fc0
 @dataclass(frozen=True)
@@ -640,7 +640,7 @@ def _profile_folders(folders, size, threads, device, out):
         import torch
         torch.set_num_threads(int(threads))
     content = profile_folders(folders, load_settings(size).profile, device)
-    write_json(out, content)
+    write_sealed(out, content)
     print(f"record {_shown(out.resolve())}\n{profile_table(content['metrics'])}")
 
 
@@ -648,12 +648,7 @@ def _profile_folders(folders, size, threads, device, out):
 def _compare(first: str, second: str):
     from codesign.profiling import compare_records
 
-    records = []
-    for path in (first, second):
-        try:
-            records.append(json.loads(Path(path).read_text(encoding="utf-8")))
-        except (OSError, ValueError) as error:
-            raise ParameterError(f"{path} is not a record ({error}); give two that codesign profile has left") from None
+    records = [read_sealed(path, path, "give two records that codesign profile has left") for path in (first, second)]
     rows = compare_records(*records)
     print(f"{'':<44}{'first':>12}{'second':>12}{'ratio':>9}   (not paired: timed at different moments)")
     for name, row in rows.items():

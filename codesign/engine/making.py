@@ -21,10 +21,11 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from .runs import (
+from codesign.engine.runs import (
     GRAPH, NOT_RECORDED, RECIPES_TABLE, SCHEMA, CodesignError, DataError, MissingRun, Node, ParameterError, Parameters, Record, Run,
     Settings, assigned_in, code_hashes, declared_settings, environment, hash_of, inside, keep_freed_memory, listed_needs, load_settings,
-    locked, needs, notebook_path, plain, read_record, run_folder, seal_of, study_folder, study_records, typed, write_json)
+    locked, needs, notebook_path, plain, read_record, run_folder, study_folder, study_records, typed, write_json,
+    write_sealed)
 
 # %% ../../nbs/engine/making.ipynb #a7c3c319
 WAIT_IN_SCRATCH = 900.0  # seconds
@@ -215,7 +216,7 @@ def make(notebook: str, parameters: Parameters, job) -> Record:
                    "files": files, "wall_s": round(time.perf_counter() - started, 3)}
         order = ("schema", "run", "status", "parameters", "text", "hash", "inputs", "environment", "metrics", "files", "wall_s")
         content = {key: content[key] for key in (*order, "recipe", "settings", "code")}
-        write_json(folder / "record.json", content | {"sha256": seal_of(json.loads(json.dumps(content)))})
+        write_sealed(folder / "record.json", content)
         return read_record(folder)
 
 

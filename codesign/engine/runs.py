@@ -10,8 +10,8 @@ __all__ = ['RULES', 'SECTIONS', 'PACKAGE', 'CONFIGS', 'SIZES', 'GROUPS_TABLE', '
            'read_yaml', 'load_settings', 'repository', 'notebooks_folder', 'load_graph', 'Node', 'needs',
            'listed_needs', 'Parameters', 'assigned_in', 'studies_folder', 'study_folder', 'run_folder', 'inside',
            'notebook_path', 'code_hashes', 'hash_of', 'Undeclared', 'declared_settings', 'write_atomic', 'write_json',
-           'plain', 'file_sha256', 'Record', 'seal_of', 'read_record', 'study_records', 'locked', 'Run', 'environment',
-           'processor', 'keep_freed_memory']
+           'plain', 'file_sha256', 'Record', 'seal_of', 'write_sealed', 'read_sealed', 'read_record', 'study_records',
+           'locked', 'Run', 'environment', 'processor', 'keep_freed_memory']
 
 # %% ../../nbs/engine/runs.ipynb #359c46f3
 import ast
@@ -712,6 +712,24 @@ def seal_of(content: dict) -> str:
     return hash_of({name: value for name, value in content.items() if name != "sha256"})
 
 
+def write_sealed(path: Path, content: dict) -> None:
+    "Writes a record with its seal, atomically."
+    write_json(path, content | {"sha256": seal_of(json.loads(json.dumps(content)))})
+
+
+def read_sealed(path: Path, name: str, again: str) -> dict:
+    "A record's content. Raises DataError, beginning with `name` and ending in what to do, if it is not JSON or does not fit its seal."
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"{name} is not JSON ({error}); {again}") from None
+    if not isinstance(content, dict):
+        raise DataError(f"{name} holds no record; {again}")
+    if content.get("sha256") != seal_of(content):
+        raise DataError(f"{name} was changed after it was written: its seal does not fit; {again}")
+    return content
+
+
 def _repeatable(metrics):
     if isinstance(metrics, dict):
         return {key: _repeatable(value) for key, value in metrics.items() if not key.endswith("_s") and not key.startswith("mem_")}
@@ -728,17 +746,12 @@ def read_record(folder: Path) -> Record | None:
     if not path.exists():
         return None
     name, again = "/".join(path.parts[-4:]), "delete it and make the run again"
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{name} is not JSON ({error}); {again}") from None
-    if not isinstance(content, dict) or content.get("schema") not in READABLE:
+    content = read_sealed(path, name, again)
+    if content.get("schema") not in READABLE:
         raise DataError(f"{name} does not have schema {' or '.join(map(str, READABLE))}; {again}")
     if missing := [key for key in KEYS if key not in content]:
         raise DataError(f"{name} lacks {', '.join(missing)}; {again}")
     record = Record(content, folder)
-    if not record.is_sealed:
-        raise DataError(f"{name} was changed after it was written: its seal does not fit; {again}")
     if name != f"runs/{content['run']}/record.json":
         raise DataError(f"{name} is the record of another run, {content['run']}; put it where it belongs, or delete it")
     return record if content["status"] == "done" else None
