@@ -572,7 +572,9 @@ def train(
                 due = plan.checkpoint_every and step % plan.checkpoint_every == 0 and step < plan.steps
                 stop = processes.any(asked["stop"])
                 if folder and (due or stop) and processes.is_main: _checkpoint(folder, step, model, objective, optimizer, fingerprint)
-                if stop: raise Stopped(f"stopped after step {step} of {plan.steps} as asked; run the same command again to go on from there")
+                if stop:
+                    processes.any(False)             # nobody leaves before the checkpoint is written
+                    raise Stopped(f"stopped after step {step} of {plan.steps} as asked; run the same command again to go on from there")
     finally: model.eval()
     return losses
 
