@@ -406,6 +406,8 @@ class _Processes:
         from accelerate import PartialState
         state = PartialState(cpu=not torch.cuda.is_available())
         self.device, self.rank, self.count, self.is_main = state.device, state.process_index, state.num_processes, state.is_main_process
+        if self.count != (asked := int(os.environ.get("WORLD_SIZE") or 1)):
+            raise CodesignError(f"WORLD_SIZE asks for {asked} processes and {self.count} take part; start them with `accelerate launch` or torchrun, or unset WORLD_SIZE")
 
     def part_of(self, batch):
         "The sequences of this process."
