@@ -153,9 +153,11 @@ SNAPSHOTS = 48      # of the logits on their way to the decision
 class MaskObjective(Objective):
     "Next-token loss under sampled channel masks, pulled to a FLOPs target (or priced by lambda), then frozen; beside a teacher if there is one."
 
-    def __init__(self, model: LayerwiseMambaForCausalLM, settings: SDMSettings, frozen_from: int, teacher: LayerwiseMambaForCausalLM | None = None,
+    def __init__(self, model: LayerwiseMambaForCausalLM, settings: SDMSettings, frozen_from: int,
+                 teacher: LayerwiseMambaForCausalLM | None = None,
                  seed: int = 0):        # with the step, draws the masks
-        self.model, self.settings, self.frozen_from, self.teacher, self.seed = model, settings, frozen_from, teacher, seed
+        self.model, self.settings, self.frozen_from = model, settings, frozen_from
+        self.teacher, self.seed = teacher, seed
         initial = math.log(settings.initial_keep / (1 - settings.initial_keep))
         self.logits = [nn.Parameter(torch.full((D,), initial, device=model.device)) for D in model.config.d_inner]
         self.multipliers = torch.tensor([0., FIRST_MU2], dtype=torch.float64)   # mu_1, mu_2
@@ -164,7 +166,7 @@ class MaskObjective(Objective):
         self.history = torch.zeros(SNAPSHOTS, sum(model.config.d_inner))   # logits of all layers on the way
         self.decided_share = torch.zeros((), dtype=torch.float64)          # expected just before the decision
         self.temperature, self.target, self.share = settings.tau_start, self.first_share, self.first_share
-        self.seen = torch.zeros(2, dtype=torch.float64)                    # in this step: nats a token, summed over sequences; sequences
+        self.seen = torch.zeros(2, dtype=torch.float64)     # in this step: summed nats a token, sequences
 
     def parameter_groups(self) -> list[dict]:
         return [dict(params=self.logits, lr=self.settings.mask_lr, weight_decay=0., constant_lr=True)]
@@ -184,7 +186,8 @@ class MaskObjective(Objective):
         if not self.open and not any(m.any() for m in self.frozen): self._freeze()
         if self.open: self.history[step * SNAPSHOTS // self.frozen_from:] = torch.cat([z.detach() for z in self.logits]).cpu()    # and on, in case steps are fewer
         for z in self.logits: z.requires_grad_(self.open)
-        if self.open: self.noise = [u.to(z) for u, z in zip(mask_noise(self.seed, step, self.model.config.d_inner), self.logits)]
+        if self.open:
+            self.noise = [u.to(z) for u, z in zip(mask_noise(self.seed, step, self.model.config.d_inner), self.logits)]
         with torch.no_grad(): self.share = expected_flops_share(self.logits, self.model.config).item()
         self.seen.zero_()
 
@@ -197,7 +200,9 @@ class MaskObjective(Objective):
 
     def loss(self, model: nn.Module, batch: Tensor) -> Tensor:
         for layer, (mixer, z) in enumerate(zip(self.model.mixers, self.logits)):
-            mixer.channel_mask = sample_mask(z, self.temperature, self.noise[layer], self.settings.straight_through) if self.open else self.frozen[layer].to(z)
+            if self.open: mask = sample_mask(z, self.temperature, self.noise[layer], self.settings.straight_through)
+            else: mask = self.frozen[layer].to(z)
+            mixer.channel_mask = mask
         logits = model(input_ids=batch[:, :-1], use_cache=False).logits.flatten(0, 1).float()
         task = F.cross_entropy(logits, batch[:, 1:].flatten())
         self.seen += torch.tensor([task.item() * len(batch), len(batch)], dtype=torch.float64)
@@ -219,7 +224,9 @@ class MaskObjective(Objective):
 
     def logs(self) -> dict[str, float]:
         nats, sequences = self.seen.tolist()
-        return dict(task_loss=nats / max(1., sequences), temperature=self.temperature, flops_share=self.share, flops_target=self.target, mu1=self.multipliers[0].item(), mu2=self.multipliers[1].item(), frozen=not self.open)
+        mu1, mu2 = self.multipliers.tolist()
+        return dict(task_loss=nats / max(1., sequences), temperature=self.temperature, flops_share=self.share,
+                    flops_target=self.target, mu1=mu1, mu2=mu2, frozen=not self.open)
 
     @property
     def kept(self) -> list[Tensor]:
@@ -257,7 +264,9 @@ def pretrain_sdm(run: Run) -> dict:
     recipe = RECIPES[run.parameters.group]
     sdm = settings.sdm if recipe.flops_reduction is None else replace(settings.sdm, flops_reduction=recipe.flops_reduction)
     teacher = load_model(base.folder / "model").to("cuda" if torch.cuda.is_available() else "cpu") if sdm.distill else None
-    masked, objective, plan, batch_of = pretrain(run, data, lambda model, plan: MaskObjective(model, sdm, branch_step(settings, plan.steps), teacher, run.parameters.seed))
+    def masks_of(model, plan):
+        return MaskObjective(model, sdm, branch_step(settings, plan.steps), teacher, run.parameters.seed)
+    masked, objective, plan, batch_of = pretrain(run, data, masks_of)
     seen = tokens_seen(batch_of, settings, plan)
     if seen["batches_sha256"] != base.metrics["batches_sha256"]: raise CodesignError(f"{run.node} did not train on the batches of {base['run']}: their digests differ; make both with the same data, steps and seed")
     masked.eval()

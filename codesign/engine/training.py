@@ -50,7 +50,7 @@ class Objective:
         return nn.functional.cross_entropy(logits.flatten(0, 1).float(), batch[:, 1:].flatten())
 
     def totals(self) -> list[Tensor]:
-        "Sums over the sequences of this step, which `loss` adds to; `train` adds up those of all processes, in place, before `end_step`."
+        "Sums over the step's sequences, kept by `loss`; `train` adds those of all processes before `end_step`."
         return []
 
     def end_step(self, step: int, steps: int) -> None:
@@ -115,7 +115,7 @@ def sha256_of(path: Path) -> str:
 
 
 def _sweep(folder, stem):
-    "Remove temporaries of this stem that killed processes left in `folder`, or earlier ones of our number; a live process keeps its own."
+    "Remove temporaries that killed processes left in `folder`, or earlier ones of our number; live ones keep theirs."
     import psutil
     for path in Path(folder).glob(".tmp-*"):
         found = re.fullmatch(r"\.tmp-(.+)-([0-9]{1,9})", path.name)
@@ -144,7 +144,8 @@ def save_checkpoint(
     partial.mkdir()
     try:
         for stem, named in tensors.items():
-            save_file({k: v.detach().cpu().contiguous().clone() for k, v in named.items()}, partial / f"{stem}.safetensors")
+            named = {name: value.detach().cpu().contiguous().clone() for name, value in named.items()}
+            save_file(named, partial / f"{stem}.safetensors")
         (partial / "state.json").write_text(json.dumps(state, indent=1))
         manifest = {p.name: dict(bytes=p.stat().st_size, sha256=sha256_of(p)) for p in sorted(partial.iterdir())}
         (partial / "manifest.json").write_text(json.dumps(manifest, indent=1))
@@ -172,11 +173,12 @@ def _check_manifest(folder, manifest):
     for name, entry in manifest.items():
         known = isinstance(entry, dict) and isinstance(entry.get("bytes"), int) and isinstance(entry.get("sha256"), str)
         if not known or Path(name).name != name:
-            raise CodesignError(f"{folder.name}/manifest.json is damaged: no size and sha256 of a file at {name[:60]!r}")
+            raise CodesignError(f"{folder.name}/manifest.json is damaged: no size and sha256 at {name[:40]!r}")
         path = folder / name
         if not path.is_file() or path.stat().st_size != entry["bytes"] or sha256_of(path) != entry["sha256"]:
             raise CodesignError(f"{folder.name}/{name} is missing or damaged (size or sha256 differs from manifest.json)")
-    if "state.json" not in manifest: raise CodesignError(f"{folder.name}/manifest.json is damaged: it does not name state.json")
+    if "state.json" not in manifest:
+        raise CodesignError(f"{folder.name}/manifest.json is damaged: it does not name state.json")
 
 
 def load_checkpoint(folder: Path) -> tuple[dict[str, dict[str, Tensor]], dict]:
@@ -194,28 +196,30 @@ def load_checkpoint(folder: Path) -> tuple[dict[str, dict[str, Tensor]], dict]:
 
 
 def _numbered(folder):
-    "The checkpoints below `folder` as (step, path), oldest first; whatever is not called step-N, or is no folder, is not ours."
+    "The checkpoints below `folder` as (step, path), oldest first; what is not a folder called step-N is not ours."
     found = ((re.fullmatch(r"step-([0-9]+)", path.name), path) for path in Path(folder).glob("step-*") if path.is_dir())
     return sorted((int(name[1]), path) for name, path in found if name)
 
 
 def latest_checkpoint(folder: Path) -> tuple[dict, dict] | None:
-    "The newest whole checkpoint below `folder`; damaged ones are passed over with a warning, and None if none is whole."
+    "The newest whole checkpoint below `folder`, or None; damaged ones are passed over with a warning."
     numbered = _numbered(folder)
     for position, (_, path) in reversed(list(enumerate(numbered))):
         try:
             tensors, state = load_checkpoint(path)
             step, fingerprint = state.get("step"), state.get("fingerprint")
             if type(step) is int and step >= 0 and isinstance(fingerprint, str): return tensors, state
-            raise CodesignError(f"{path.name}/state.json is damaged: it needs a step, a number from 0, and a fingerprint, a text")
+            raise CodesignError(f"{path.name}/state.json is damaged: no step from 0 with a fingerprint")
         except CodesignError as error:
-            warnings.warn(f"{error}; falling back to the one before" if position else f"{error}; no checkpoint before it")
-    if numbered: warnings.warn(f"none of the {len(numbered)} checkpoints in {Path(folder).name} is whole: training begins anew")
+            advice = "falling back to the one before" if position else "no checkpoint is before it"
+            warnings.warn(f"{error}; {advice}")
+    if numbered:
+        warnings.warn(f"none of the {len(numbered)} checkpoints in {Path(folder).name} is whole: training begins anew")
     return None
 
 
 def _keep_two(folder, newest):
-    "Remove all checkpoints but the two that end with step `newest`: older ones, and later ones that were passed over. What others put there stays."
+    "Remove all but the two checkpoints up to step `newest`, later ones (passed over) too. Foreign files stay."
     numbered = _numbered(folder)
     kept = [path for step, path in numbered if step <= newest][-2:]
     for _, old in numbered:
@@ -405,9 +409,11 @@ class _Processes:
     def __init__(self):
         from accelerate import PartialState
         state = PartialState(cpu=not torch.cuda.is_available())
-        self.device, self.rank, self.count, self.is_main = state.device, state.process_index, state.num_processes, state.is_main_process
+        self.device, self.is_main = state.device, state.is_main_process
+        self.rank, self.count = state.process_index, state.num_processes
         if self.count != (asked := int(os.environ.get("WORLD_SIZE") or 1)):
-            raise CodesignError(f"WORLD_SIZE asks for {asked} processes and {self.count} take part; start them with `accelerate launch` or torchrun, or unset WORLD_SIZE")
+            raise CodesignError(f"WORLD_SIZE asks for {asked} processes and {self.count} take part; "
+                                "start them with `accelerate launch` or torchrun, or unset WORLD_SIZE")
 
     def part_of(self, batch):
         "The sequences of this process."
@@ -446,7 +452,8 @@ class _Processes:
         steps = [torch.zeros(1, device=self.device) for _ in range(self.count)]
         torch.distributed.all_gather(steps, torch.full((1,), float(step), device=self.device))
         if len(found := {int(s.item()) for s in steps}) > 1:
-            raise CodesignError(f"{self.count} processes begin at different steps ({', '.join(map(str, sorted(found)))}): they do not see the same checkpoints; give them a folder that all share")
+            raise CodesignError(f"{self.count} processes begin at the steps {', '.join(map(str, sorted(found)))}: "
+                                "they do not see the same checkpoints; give them a folder that all share")
         for tensor in tensors: torch.distributed.broadcast(tensor, 0)
 
 
@@ -505,7 +512,8 @@ def load_optimizer_tensors(model: nn.Module, objective: Objective, optimizer: to
     found = {}
     for name, p in _optimizer_names(model, objective, optimizer):
         state = {key: tensors.get(f"{name}|{key}") for key in ("step", "exp_avg", "exp_avg_sq")}
-        if any(v is None for v in state.values()) or not state["exp_avg"].shape == state["exp_avg_sq"].shape == p.shape or state["step"].numel() != 1:
+        fits = all(v is not None for v in state.values()) and state["step"].numel() == 1
+        if not fits or not state["exp_avg"].shape == state["exp_avg_sq"].shape == p.shape:
             raise CodesignError(f"the optimizer state of {name} is missing or has another shape than the parameter {tuple(p.shape)}")
         found[p] = {key: value.to(p.device) for key, value in state.items()}
     optimizer.state.update(found)
@@ -528,15 +536,15 @@ def _stop_on_sigterm() -> Iterator[dict]:
 # %% ../../nbs/engine/training.ipynb #fb51e327
 def train(
     model: nn.Module,                               # trained in place
-    batch_of: Callable[[int], Tensor],              # step -> (B, ...) the batch of that step, the same whenever asked and in every process
+    batch_of: Callable[[int], Tensor],              # step -> (B, ...) its batch, the same whenever and wherever asked
     plan: TrainingPlan,
     objective: Objective | None = None,             # None: next-token prediction
     folder: Path | None = None,                     # where checkpoints go; None keeps none
     fingerprint: str = "",                          # a checkpoint of another fingerprint is refused
     log: Callable[..., None] | None = None,         # log(step=, loss=, ...) after each step, in the main process
-    at_step: dict[int, Callable] | None = None,     # step -> f(model, optimizer) before that step, in every process; true ends the run
+    at_step: dict[int, Callable] | None = None,     # step -> f(model, optimizer) before it; true ends the run
     moments: dict[str, Tensor] | None = None,       # optimizer state to begin with, by parameter name
-    on_resume: Callable[[int], None] | None = None, # told the step that a checkpoint puts the run back to, in the main process
+    on_resume: Callable[[int], None] | None = None, # told the step that a checkpoint puts the run back to
     tokens_per_step: int = 0,                       # for the progress line
     name: str = "",                                 # what trackers call this training; "": after the folder, else the fingerprint
     place: Path | None = None,                      # where trackers put their files; None: beside the checkpoints, else where we are
@@ -544,8 +552,9 @@ def train(
     """Train with AdamW, warm-up and cosine, gradient accumulation and clipping, resuming from `folder` if it holds a checkpoint.
 
     On a CPU a run that was killed and resumed ends with the same bytes as one that was not, tracked (`Tracker`) or not.
-    Several processes (`accelerate launch`, torchrun) share each batch; the losses are those of whole batches in all of them, and only the main one
-    logs and writes. Raises CodesignError at once if a loss or gradient is not finite, or if a checkpoint belongs to another run or model.
+    Several processes (`accelerate launch`, torchrun) share each batch. All return the losses of whole batches and call
+    `at_step`; only the main one calls `log` and `on_resume`, and writes.
+    Raises CodesignError at once if a loss or gradient is not finite, or a checkpoint belongs to another run or model.
     """
     keep_freed_memory()
     objective, processes = objective or Objective(), _Processes()
@@ -573,10 +582,12 @@ def train(
                 step += 1
                 due = plan.checkpoint_every and step % plan.checkpoint_every == 0 and step < plan.steps
                 stop = processes.any(asked["stop"])
-                if folder and (due or stop) and processes.is_main: _checkpoint(folder, step, model, objective, optimizer, fingerprint)
+                if folder and (due or stop) and processes.is_main:
+                    _checkpoint(folder, step, model, objective, optimizer, fingerprint)
                 if stop:
                     processes.any(False)             # nobody leaves before the checkpoint is written
-                    raise Stopped(f"stopped after step {step} of {plan.steps} as asked; run the same command again to go on from there")
+                    raise Stopped(f"stopped after step {step} of {plan.steps} as asked; "
+                                  "run the same command again to go on from there")
     finally: model.eval()
     return losses
 
@@ -585,19 +596,22 @@ def _one_step(model, batch, step, plan, objective, optimizer, processes):
     "All micro-batches of one step, clipping, the optimizer; returns the mean loss of the batch."
     factor = cosine_schedule(step, plan.steps, max(1, round(plan.warmup_fraction * plan.steps)), plan.min_lr_fraction)
     for group in optimizer.param_groups: group["lr"] = group["peak_lr"] * (1. if group.get("constant_lr") else factor)
-    if not _length(batch): raise CodesignError(f"the batch of step {step} has no sequences; batch_of must give at least one")
+    if not _length(batch):
+        raise CodesignError(f"the batch of step {step} has no sequences; batch_of must give at least one")
     objective.begin_step(step, plan.steps)
     total = 0.
     for micro in _split(processes.part_of(batch), plan.micro_batch_size):
         loss = objective.loss(model, _to(micro, processes.device)) / (_length(batch) / _length(micro))
         loss.backward()
         total += loss.item()
-    parameters, totals = [p for g in optimizer.param_groups for p in g["params"]], torch.tensor([total], dtype=torch.float64)
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    totals = torch.tensor([total], dtype=torch.float64)
     processes.add_up_gradients(parameters)
     processes.add_up([totals, *objective.totals()])
     total, norm = totals.item(), float(nn.utils.clip_grad_norm_(parameters, plan.clip_norm))
     if not math.isfinite(total) or not math.isfinite(norm):
-        raise CodesignError(f"loss {total} and gradient norm {norm} at step {step}, learning rate {optimizer.param_groups[0]['lr']:.2e}: not finite; lower the learning rate")
+        raise CodesignError(f"loss {total} and gradient norm {norm} at step {step}, "
+                            f"learning rate {optimizer.param_groups[0]['lr']:.2e}: not finite; lower the learning rate")
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     objective.end_step(step, plan.steps)
@@ -645,7 +659,8 @@ def _must_fit(wanted, found, what):
     for name in {**wanted, **found}:
         shapes = [tuple(named[name].shape) if name in named else "none" for named in (found, wanted)]
         if shapes[0] != shapes[1]:
-            raise CodesignError(f"the checkpoint does not fit the {what}: {name} is {shapes[0]} there and {shapes[1]} here; remove its folder, or train what it was made from")
+            raise CodesignError(f"the checkpoint does not fit the {what}: {name} is {shapes[0]} there "
+                                f"and {shapes[1]} here; remove its folder, or train what it was made from")
 
 
 @torch.no_grad()
