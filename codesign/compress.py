@@ -138,11 +138,13 @@ def learn_masks(
     micro_batch_size: int = 8,
     mask_lr: float = .1,
     name: str = "masks",         # what trackers call this training
+    seed: int = 0,                # with the step, draws the masks
 ) -> list[Tensor]:                # learned logits, (d_inner,) a layer
     "Learn channel masks of a model whose weights are left alone."
     settings = replace(load_settings("nano").sdm, mask_lr=mask_lr, flops_reduction=flops_reduction, width_multiple=1)
     trained = [p.requires_grad for p in model.parameters()]
-    objective = MaskObjective(model.requires_grad_(False).to("cuda" if torch.cuda.is_available() else "cpu"), settings, frozen_from=steps)
+    model.requires_grad_(False).to("cuda" if torch.cuda.is_available() else "cpu")
+    objective = MaskObjective(model, settings, frozen_from=steps, seed=seed)
     try: train(model, batch_of, TrainingPlan(steps=steps, lr=mask_lr, micro_batch_size=micro_batch_size), objective, name=name)
     finally:
         for p, was in zip(model.parameters(), trained): p.requires_grad_(was)
@@ -288,7 +290,8 @@ def _scores(model, data, plan, settings, say):
     if settings.mask_steps:
         say(f"learning masks for {settings.mask_steps:,} steps, weights frozen")
         batch_of = batches(data.train, settings.length, settings.batch_size, settings.seed)
-        return learn_masks(model, batch_of, settings.mask_steps, _share_to_remove(model.config, plan), settings.batch_size)
+        share = _share_to_remove(model.config, plan)
+        return learn_masks(model, batch_of, settings.mask_steps, share, settings.batch_size, seed=settings.seed)
     say(f"weighing channels by what they contribute to {min(settings.calibration_tokens, len(data.train)):,} tokens")
     return channel_contributions(model, calibration_blocks(data.train, settings.calibration_tokens, settings.length, settings.batch_size))
 

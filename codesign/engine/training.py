@@ -16,6 +16,7 @@ import math
 import os
 import random
 import re
+import shutil
 import signal
 import textwrap
 import time
@@ -27,6 +28,7 @@ from functools import cache
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -43,9 +45,13 @@ class Objective:
         self,
         model: nn.Module,
         batch: Tensor,     # (B, L + 1) token ids: inputs and, shifted by one, labels
-    ) -> Tensor:           # scalar: mean nats a token
+    ) -> Tensor:           # scalar, a mean over the sequences of the batch: nats a token
         logits = model(input_ids=batch[:, :-1], use_cache=False).logits
         return nn.functional.cross_entropy(logits.flatten(0, 1).float(), batch[:, 1:].flatten())
+
+    def totals(self) -> list[Tensor]:
+        "Sums over the step's sequences, kept by `loss`; `train` adds those of all processes before `end_step`."
+        return []
 
     def end_step(self, step: int, steps: int) -> None:
         "Called after the optimizer step."
@@ -108,6 +114,23 @@ def sha256_of(path: Path) -> str:
     return digest.hexdigest()
 
 
+def _sweep(folder, stem):
+    "Remove temporaries that killed processes left in `folder`, or earlier ones of our number; live ones keep theirs."
+    import psutil
+    for path in Path(folder).glob(".tmp-*"):
+        found = re.fullmatch(r"\.tmp-(.+)-([0-9]{1,9})", path.name)
+        if not found or not found[1].startswith(stem): continue
+        if int(found[2]) == os.getpid() or not psutil.pid_exists(int(found[2])): shutil.rmtree(path, ignore_errors=True)
+
+
+def _flush(path):
+    "Have the disk hold a file, or the names in a folder (where the system can: not on Windows)."
+    if path.is_dir() and os.name != "posix": return
+    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try: os.fsync(handle)
+    finally: os.close(handle)
+
+
 def save_checkpoint(
     folder: Path,                          # made; must not exist yet
     tensors: dict[str, dict[str, Tensor]], # file stem -> named tensors
@@ -115,40 +138,95 @@ def save_checkpoint(
 ) -> Path:
     "Write a checkpoint atomically: temporary name, manifest, flush to disk, one rename."
     folder = Path(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    _sweep(folder.parent, folder.name)
     partial = folder.with_name(f".tmp-{folder.name}-{os.getpid()}")
-    partial.mkdir(parents=True)
-    for stem, named in tensors.items():
-        save_file({k: v.detach().cpu().contiguous().clone() for k, v in named.items()}, partial / f"{stem}.safetensors")
-    (partial / "state.json").write_text(json.dumps(state, indent=1))
-    manifest = {p.name: dict(bytes=p.stat().st_size, sha256=sha256_of(p)) for p in sorted(partial.iterdir())}
-    (partial / "manifest.json").write_text(json.dumps(manifest, indent=1))
-    for path in partial.iterdir():
-        with open(path, "rb") as file: os.fsync(file.fileno())
-    os.replace(partial, folder)
+    partial.mkdir()
+    try:
+        for stem, named in tensors.items():
+            named = {name: value.detach().cpu().contiguous().clone() for name, value in named.items()}
+            save_file(named, partial / f"{stem}.safetensors")
+        (partial / "state.json").write_text(json.dumps(state, indent=1))
+        manifest = {p.name: dict(bytes=p.stat().st_size, sha256=sha256_of(p)) for p in sorted(partial.iterdir())}
+        (partial / "manifest.json").write_text(json.dumps(manifest, indent=1))
+        for path in (*partial.iterdir(), partial): _flush(path)
+        os.replace(partial, folder)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    _flush(folder.parent)
     return folder
 
 # %% ../../nbs/engine/training.ipynb #138c6197
+def _json_object(path):
+    "The JSON object in a file of a checkpoint; CodesignError if there is none."
+    where = f"{path.parent.name}/{path.name}"
+    if not path.is_file(): raise CodesignError(f"{path.parent.name} has no {path.name}: the checkpoint is not whole")
+    try: found = json.loads(path.read_bytes())
+    except (ValueError, RecursionError): raise CodesignError(f"{where} is damaged: it is not JSON") from None
+    if not isinstance(found, dict): raise CodesignError(f"{where} is damaged: it holds no JSON object")
+    return found
+
+
+def _check_manifest(folder, manifest):
+    "CodesignError unless every file that the manifest names is there, with the size and the sha256 it gives."
+    for name, entry in manifest.items():
+        known = isinstance(entry, dict) and isinstance(entry.get("bytes"), int) and isinstance(entry.get("sha256"), str)
+        if not known or Path(name).name != name:
+            raise CodesignError(f"{folder.name}/manifest.json is damaged: no size and sha256 at {name[:40]!r}")
+        path = folder / name
+        if not path.is_file() or path.stat().st_size != entry["bytes"] or sha256_of(path) != entry["sha256"]:
+            raise CodesignError(f"{folder.name}/{name} is missing or damaged (size or sha256 differs from manifest.json)")
+    if "state.json" not in manifest:
+        raise CodesignError(f"{folder.name}/manifest.json is damaged: it does not name state.json")
+
+
 def load_checkpoint(folder: Path) -> tuple[dict[str, dict[str, Tensor]], dict]:
     """Tensors by file stem and the state of a checkpoint.
 
     Raises CodesignError naming the file if anything is missing, truncated or changed.
     """
     folder = Path(folder)
-    if not (folder / "manifest.json").exists(): raise CodesignError(f"{folder.name} has no manifest.json: the checkpoint is not whole")
-    for name, entry in json.loads((folder / "manifest.json").read_text()).items():
-        path = folder / name
-        if not path.exists() or path.stat().st_size != entry["bytes"] or sha256_of(path) != entry["sha256"]:
-            raise CodesignError(f"{folder.name}/{name} is missing or damaged (size or sha256 differs from manifest.json)")
-    tensors = {p.stem: load_file(p) for p in sorted(folder.glob("*.safetensors"))}
-    return tensors, json.loads((folder / "state.json").read_text())
+    manifest, tensors = _json_object(folder / "manifest.json"), {}
+    _check_manifest(folder, manifest)
+    for name in sorted(name for name in manifest if name.endswith(".safetensors")):
+        try: tensors[name.removesuffix(".safetensors")] = load_file(folder / name)
+        except SafetensorError as error: raise CodesignError(f"{folder.name}/{name} is damaged: {error}") from None
+    return tensors, _json_object(folder / "state.json")
+
+
+def _numbered(folder):
+    "The checkpoints below `folder` as (step, path), oldest first; what is not a folder called step-N is not ours."
+    found = ((re.fullmatch(r"step-([0-9]+)", path.name), path) for path in Path(folder).glob("step-*") if path.is_dir())
+    return sorted((int(name[1]), path) for name, path in found if name)
 
 
 def latest_checkpoint(folder: Path) -> tuple[dict, dict] | None:
-    "The newest whole checkpoint below `folder`; damaged ones are passed over with a warning."
-    for path in sorted(Path(folder).glob("step-*"), reverse=True):
-        try: return load_checkpoint(path)
-        except CodesignError as error: warnings.warn(f"{error}; falling back to the one before")
+    "The newest whole checkpoint below `folder`, or None; damaged ones are passed over with a warning."
+    numbered = _numbered(folder)
+    for position, (_, path) in reversed(list(enumerate(numbered))):
+        try:
+            tensors, state = load_checkpoint(path)
+            step, fingerprint = state.get("step"), state.get("fingerprint")
+            if type(step) is int and step >= 0 and isinstance(fingerprint, str): return tensors, state
+            raise CodesignError(f"{path.name}/state.json is damaged: no step from 0 with a fingerprint")
+        except CodesignError as error:
+            advice = "falling back to the one before" if position else "no checkpoint is before it"
+            warnings.warn(f"{error}; {advice}")
+    if numbered:
+        warnings.warn(f"none of the {len(numbered)} checkpoints in {Path(folder).name} is whole: training begins anew")
     return None
+
+
+def _keep_two(folder, newest):
+    "Remove all but the two checkpoints up to step `newest`, later ones (passed over) too. Foreign files stay."
+    numbered = _numbered(folder)
+    kept = [path for step, path in numbered if step <= newest][-2:]
+    for _, old in numbered:
+        if old in kept: continue
+        for path in (old / "manifest.json", old / "state.json", *old.glob("*.safetensors")):
+            if path.is_file(): path.unlink()
+        if not any(old.iterdir()): old.rmdir()
 
 # %% ../../nbs/engine/training.ipynb #d2b11d6f
 @dataclass
@@ -312,7 +390,7 @@ class TrainingPlan:
     "Everything the loop needs besides the model and the data."
     steps: int
     lr: float
-    micro_batch_size: int
+    micro_batch_size: int              # sequences in one forward pass; need not divide the batch
     weight_decay: float = .1
     beta1: float = .9
     beta2: float = .98
@@ -323,6 +401,89 @@ class TrainingPlan:
     precision: str = "fp32"            # fp32 or bf16
     checkpoint_every: int = 0          # steps; 0 keeps no checkpoints
     first_step: int = 0                # above 0 when a run branches off another's schedule
+
+# %% ../../nbs/engine/training.ipynb #87dac69a
+class _Processes:
+    "The processes that train one model together, as accelerate finds them; mostly one."
+
+    def __init__(self):
+        from accelerate import PartialState
+        state = PartialState(cpu=not torch.cuda.is_available())
+        self.device, self.is_main = state.device, state.is_main_process
+        self.rank, self.count = state.process_index, state.num_processes
+        if self.count != (asked := int(os.environ.get("WORLD_SIZE") or 1)):
+            raise CodesignError(f"WORLD_SIZE asks for {asked} processes and {self.count} take part; "
+                                "start them with `accelerate launch` or torchrun, or unset WORLD_SIZE")
+
+    def part_of(self, batch):
+        "The sequences of this process."
+        rows = slice(_length(batch) * self.rank // self.count, _length(batch) * (self.rank + 1) // self.count)
+        return batch[rows] if isinstance(batch, Tensor) else tuple(part[rows] for part in batch)
+
+    def add_up(self, tensors):
+        "Each tensor becomes its sum over the processes, in place."
+        if self.count == 1: return
+        for tensor in tensors:
+            here = tensor.to(self.device)
+            torch.distributed.all_reduce(here)
+            if here is not tensor: tensor.copy_(here)
+
+    def add_up_gradients(self, parameters):
+        "The same for gradients, also where some processes have none."
+        if self.count == 1: return
+        having = torch.tensor([float(p.grad is not None) for p in parameters])
+        self.add_up([having])
+        used = [p for p, n in zip(parameters, having.tolist()) if n]
+        for p in used:
+            if p.grad is None: p.grad = torch.zeros_like(p)
+        self.add_up([p.grad for p in used])
+
+    def any(self, flag):
+        "Whether the flag is true in some process."
+        if self.count == 1: return bool(flag)
+        flags = torch.tensor([float(bool(flag))])
+        self.add_up([flags])
+        return flags.item() > 0
+
+    @torch.no_grad()
+    def begin_alike(self, step, tensors):
+        "Give all processes the tensors of the first; CodesignError if they do not begin at the same step."
+        if self.count == 1: return
+        steps = [torch.zeros(1, device=self.device) for _ in range(self.count)]
+        torch.distributed.all_gather(steps, torch.full((1,), float(step), device=self.device))
+        if len(found := {int(s.item()) for s in steps}) > 1:
+            raise CodesignError(f"{self.count} processes begin at the steps {', '.join(map(str, sorted(found)))}: "
+                                "they do not see the same checkpoints; give them a folder that all share")
+        for tensor in tensors: torch.distributed.broadcast(tensor, 0)
+
+
+def _length(batch):
+    "Sequences in a batch."
+    return len(batch if isinstance(batch, Tensor) else batch[0])
+
+
+def _split(batch, size):
+    "Micro-batches along the first axis, of a tensor or of a tuple of tensors; none of an empty batch."
+    if not _length(batch): return []
+    if isinstance(batch, Tensor): return list(batch.split(size))
+    return list(zip(*(part.split(size) for part in batch)))
+
+
+def _to(batch, device):
+    return batch.to(device) if isinstance(batch, Tensor) else tuple(part.to(device) for part in batch)
+
+# %% ../../nbs/engine/training.ipynb #bde8e0b3
+class _Autocast(nn.Module):
+    "A model computing in bfloat16 where that is safe, with float32 outputs."
+
+    def __init__(self, model, device):
+        super().__init__()
+        self.model, self.device_type = model, device.type
+
+    def forward(self, *values, **named):
+        from accelerate.utils import convert_to_fp32
+        with torch.autocast(self.device_type, dtype=torch.bfloat16): outputs = self.model(*values, **named)
+        return convert_to_fp32(outputs)
 
 # %% ../../nbs/engine/training.ipynb #a0229eac
 def _optimizer(model, objective, plan):
@@ -348,11 +509,14 @@ def optimizer_tensors(model: nn.Module, objective: Objective, optimizer: torch.o
 
 def load_optimizer_tensors(model: nn.Module, objective: Objective, optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
     "Put moments back; raises CodesignError if a parameter has none or a shape differs."
+    found = {}
     for name, p in _optimizer_names(model, objective, optimizer):
         state = {key: tensors.get(f"{name}|{key}") for key in ("step", "exp_avg", "exp_avg_sq")}
-        if any(v is None for v in state.values()) or state["exp_avg"].shape != p.shape:
+        fits = all(v is not None for v in state.values()) and state["step"].numel() == 1
+        if not fits or not state["exp_avg"].shape == state["exp_avg_sq"].shape == p.shape:
             raise CodesignError(f"the optimizer state of {name} is missing or has another shape than the parameter {tuple(p.shape)}")
-        optimizer.state[p] = {key: value.to(p.device) for key, value in state.items()}
+        found[p] = {key: value.to(p.device) for key, value in state.items()}
+    optimizer.state.update(found)
 
 # %% ../../nbs/engine/training.ipynb #f62e5328
 class Stopped(CodesignError):
@@ -369,22 +533,16 @@ def _stop_on_sigterm() -> Iterator[dict]:
     finally:
         if before is not None: signal.signal(signal.SIGTERM, before)
 
-
-def _keep_two(folder):
-    for old in sorted(Path(folder).glob("step-*"))[:-2]:
-        for path in old.iterdir(): path.unlink()
-        old.rmdir()
-
 # %% ../../nbs/engine/training.ipynb #fb51e327
 def train(
     model: nn.Module,                               # trained in place
-    batch_of: Callable[[int], Tensor],              # step -> (B, ...) the batch of that step, the same whenever asked
+    batch_of: Callable[[int], Tensor],              # step -> (B, ...) its batch, the same whenever and wherever asked
     plan: TrainingPlan,
     objective: Objective | None = None,             # None: next-token prediction
     folder: Path | None = None,                     # where checkpoints go; None keeps none
     fingerprint: str = "",                          # a checkpoint of another fingerprint is refused
-    log: Callable[..., None] | None = None,         # log(step=, loss=, ...) after each step
-    at_step: dict[int, Callable] | None = None,     # step -> f(model, optimizer) before that step; true ends the run
+    log: Callable[..., None] | None = None,         # log(step=, loss=, ...) after each step, in the main process
+    at_step: dict[int, Callable] | None = None,     # step -> f(model, optimizer) before it; true ends the run
     moments: dict[str, Tensor] | None = None,       # optimizer state to begin with, by parameter name
     on_resume: Callable[[int], None] | None = None, # told the step that a checkpoint puts the run back to
     tokens_per_step: int = 0,                       # for the progress line
@@ -394,57 +552,66 @@ def train(
     """Train with AdamW, warm-up and cosine, gradient accumulation and clipping, resuming from `folder` if it holds a checkpoint.
 
     On a CPU a run that was killed and resumed ends with the same bytes as one that was not, tracked (`Tracker`) or not.
-    Raises CodesignError at once if a loss or gradient is not finite, or if a checkpoint belongs to another run.
+    Several processes (`accelerate launch`, torchrun) share each batch. All return the losses of whole batches and call
+    `at_step`; only the main one calls `log` and `on_resume`, and writes.
+    Raises CodesignError at once if a loss or gradient is not finite, or a checkpoint belongs to another run or model.
     """
-    from accelerate import Accelerator
-
     keep_freed_memory()
-    objective = objective or Objective()
-    accelerator = Accelerator(mixed_precision="bf16" if plan.precision == "bf16" else "no", cpu=not torch.cuda.is_available())
-    model.to(accelerator.device)
+    objective, processes = objective or Objective(), _Processes()
+    model.to(processes.device)
+    for group in objective.parameter_groups():
+        for p in group["params"]: p.data = p.data.to(processes.device)
     optimizer = _optimizer(model, objective, plan)
     if moments: load_optimizer_tensors(model, objective, optimizer, moments)
-    step = plan.first_step
-    if folder and (found := latest_checkpoint(folder)):
-        step = _resume(found, model, objective, optimizer, fingerprint)
-        if on_resume: on_resume(step)
-    prepared, optimizer = accelerator.prepare(model, optimizer)
-    prepared.train()
+    step = _beginning(folder, model, objective, optimizer, plan, fingerprint, processes, on_resume)
+    called = _Autocast(model, processes.device) if plan.precision == "bf16" else model
     losses, progress = [], Progress(plan.steps)
     tracked = _tracked_run(name, place, folder, fingerprint, plan, objective, step)
-    with Tracker(tracked, wanted=None if accelerator.is_main_process else "") as tracker, _stop_on_sigterm() as asked:
-        while step < plan.steps:
-            if at_step and step in at_step and at_step[step](model, optimizer): break
-            loss = _one_step(prepared, batch_of(step), step, plan, objective, optimizer, accelerator)
-            losses.append(loss)
-            if log or tracker.live:
-                values = dict(step=step, loss=loss, lr=optimizer.param_groups[0]["lr"], **objective.logs())
-                if log: log(**values)
-                tracker.log(**values)
-            progress(step, loss, tokens_per_step)
-            step += 1
-            due = plan.checkpoint_every and step % plan.checkpoint_every == 0 and step < plan.steps
-            if folder and (due or asked["stop"]) and accelerator.is_main_process:
-                _checkpoint(folder, step, model, objective, optimizer, fingerprint)
-            if asked["stop"]: raise Stopped(f"stopped after step {step} of {plan.steps} as asked; run the same command again to go on from there")
-    model.eval()
+    model.train()
+    try:
+        with Tracker(tracked, wanted=None if processes.is_main else "") as tracker, _stop_on_sigterm() as asked:
+            while step < plan.steps:
+                if at_step and step in at_step and processes.any(at_step[step](model, optimizer)): break
+                loss = _one_step(called, batch_of(step), step, plan, objective, optimizer, processes)
+                losses.append(loss)
+                if processes.is_main and (log or tracker.live):
+                    values = dict(step=step, loss=loss, lr=optimizer.param_groups[0]["lr"], **objective.logs())
+                    if log: log(**values)
+                    tracker.log(**values)
+                if processes.is_main: progress(step, loss, tokens_per_step)
+                step += 1
+                due = plan.checkpoint_every and step % plan.checkpoint_every == 0 and step < plan.steps
+                stop = processes.any(asked["stop"])
+                if folder and (due or stop) and processes.is_main:
+                    _checkpoint(folder, step, model, objective, optimizer, fingerprint)
+                if stop:
+                    processes.any(False)             # nobody leaves before the checkpoint is written
+                    raise Stopped(f"stopped after step {step} of {plan.steps} as asked; "
+                                  "run the same command again to go on from there")
+    finally: model.eval()
     return losses
 
 # %% ../../nbs/engine/training.ipynb #6475d3ce
-def _one_step(model, batch, step, plan, objective, optimizer, accelerator):
-    "All micro-batches of one step, clipping, the optimizer; returns the mean loss."
+def _one_step(model, batch, step, plan, objective, optimizer, processes):
+    "All micro-batches of one step, clipping, the optimizer; returns the mean loss of the batch."
     factor = cosine_schedule(step, plan.steps, max(1, round(plan.warmup_fraction * plan.steps)), plan.min_lr_fraction)
     for group in optimizer.param_groups: group["lr"] = group["peak_lr"] * (1. if group.get("constant_lr") else factor)
+    if not _length(batch):
+        raise CodesignError(f"the batch of step {step} has no sequences; batch_of must give at least one")
     objective.begin_step(step, plan.steps)
-    mine = _split(batch, plan.micro_batch_size)[accelerator.process_index::accelerator.num_processes]
     total = 0.
-    for micro in mine:
-        loss = objective.loss(model, _to(micro, accelerator.device)) / len(mine)
-        accelerator.backward(loss)
+    for micro in _split(processes.part_of(batch), plan.micro_batch_size):
+        loss = objective.loss(model, _to(micro, processes.device)) / (_length(batch) / _length(micro))
+        loss.backward()
         total += loss.item()
-    norm = accelerator.clip_grad_norm_([p for g in optimizer.param_groups for p in g["params"]], plan.clip_norm)
-    if not math.isfinite(total) or not math.isfinite(float(norm)):
-        raise CodesignError(f"loss {total} and gradient norm {float(norm)} at step {step}, learning rate {optimizer.param_groups[0]['lr']:.2e}: not finite; lower the learning rate")
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    totals = torch.tensor([total], dtype=torch.float64)
+    processes.add_up_gradients(parameters)
+    processes.add_up([totals, *objective.totals()])
+    total, norm = totals.item(), float(nn.utils.clip_grad_norm_(parameters, plan.clip_norm))
+    if not math.isfinite(total) or not math.isfinite(norm):
+        raise CodesignError(f"loss {total} and gradient norm {norm} at step {step}, "
+                            f"learning rate {optimizer.param_groups[0]['lr']:.2e}: not finite; lower the learning rate")
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     objective.end_step(step, plan.steps)
@@ -460,16 +627,6 @@ def _tracked_run(name, place, folder, fingerprint, plan, objective, step):
     called = run.name if folder.name == "checkpoints" else f"{run.name}/{folder.name}"
     return TrackedRun(name or called, config, Path(place or run), step, checkpoints=True)
 
-
-def _split(batch, size):
-    "Micro-batches along the first axis, of a tensor or of a tuple of tensors."
-    if isinstance(batch, Tensor): return list(batch.split(size))
-    return list(zip(*(part.split(size) for part in batch)))
-
-
-def _to(batch, device):
-    return batch.to(device) if isinstance(batch, Tensor) else tuple(part.to(device) for part in batch)
-
 # %% ../../nbs/engine/training.ipynb #d91faaee
 def _unique_tensors(model):
     "Parameters and buffers, each storage once (a tied head is left out)."
@@ -477,13 +634,33 @@ def _unique_tensors(model):
 
 
 def _checkpoint(folder, step, model, objective, optimizer, fingerprint):
-    inner = getattr(optimizer, "optimizer", optimizer)
-    tensors = dict(model=_unique_tensors(model), optimizer=optimizer_tensors(model, objective, inner),
+    tensors = dict(model=_unique_tensors(model), optimizer=optimizer_tensors(model, objective, optimizer),
                    rng={"torch": torch.get_rng_state()})
     if objective.tensors(): tensors["objective"] = objective.tensors()
     target = Path(folder) / f"step-{step:06d}"
-    if not target.exists(): save_checkpoint(target, tensors, dict(step=step, fingerprint=fingerprint))
-    _keep_two(folder)
+    if target.exists(): shutil.rmtree(target)        # the run began before it, so it was damaged
+    save_checkpoint(target, tensors, dict(step=step, fingerprint=fingerprint))
+    _keep_two(folder, step)
+
+
+def _beginning(folder, model, objective, optimizer, plan, fingerprint, processes, on_resume):
+    "The step to begin at: the plan's, or that of the newest whole checkpoint, which is put in place."
+    step = plan.first_step
+    if folder and processes.is_main: _sweep(folder, "step-")
+    if folder and (found := latest_checkpoint(folder)):
+        step = _resume(found, model, objective, optimizer, fingerprint)
+        if on_resume and processes.is_main: on_resume(step)
+    processes.begin_alike(step, _unique_tensors(model).values())
+    return step
+
+
+def _must_fit(wanted, found, what):
+    "CodesignError unless `found` has tensors of exactly the wanted names and shapes."
+    for name in {**wanted, **found}:
+        shapes = [tuple(named[name].shape) if name in named else "none" for named in (found, wanted)]
+        if shapes[0] != shapes[1]:
+            raise CodesignError(f"the checkpoint does not fit the {what}: {name} is {shapes[0]} there "
+                                f"and {shapes[1]} here; remove its folder, or train what it was made from")
 
 
 @torch.no_grad()
@@ -491,10 +668,13 @@ def _resume(found, model, objective, optimizer, fingerprint):
     tensors, state = found
     if state["fingerprint"] != fingerprint:
         raise CodesignError(f"the checkpoint belongs to another run (fingerprint {state['fingerprint'][:12]}, expected {fingerprint[:12]}); remove its folder or use another study")
-    for name, value in _unique_tensors(model).items(): value.copy_(tensors["model"][name])
-    for name, value in objective.tensors().items(): value.copy_(tensors["objective"][name])
-    load_optimizer_tensors(model, objective, optimizer, tensors["optimizer"])
-    torch.set_rng_state(tensors["rng"]["torch"])
+    wanted = dict(model=_unique_tensors(model), objective=objective.tensors(), rng={"torch": torch.get_rng_state()})
+    what = dict(model="model", objective="objective", rng="random number generator of this torch")
+    for stem, named in wanted.items(): _must_fit(named, tensors.get(stem, {}), what[stem])
+    load_optimizer_tensors(model, objective, optimizer, tensors.get("optimizer", {}))
+    for stem in ("model", "objective"):
+        for name, value in wanted[stem].items(): value.copy_(tensors[stem][name])
+    torch.set_rng_state(tensors["rng"]["torch"].to(torch.uint8))
     return state["step"]
 
 # %% ../../nbs/engine/training.ipynb #1aa2d40f
