@@ -97,6 +97,7 @@ RULES = {
     "0 to 1": lambda value: 0 <= value <= 1,
     "0 to 4294967295": lambda value: 0 <= value < 2**32,
     "at least 1, all": lambda values: len(values) > 0 and all(value >= 1 for value in values),
+    "above 0 each": lambda values: all(value > 0 for value in values.values()),
     "1 or more each": lambda values: all(value >= 1 for value in values.values()),
 }
 
