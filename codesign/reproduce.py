@@ -770,6 +770,7 @@ def main(arguments: list[str] | None = None):
     as_options = [re.sub(r"^--([A-Za-z_-]+)(?==|$)", lambda name: "--" + name[1].lower().replace("_", "-"), word) for word in as_options]
     try:
         _refuse_empty(as_options)
+        _refuse_twice(as_options)
         code = typer.main.get_command(app).main(as_options, prog_name="codesign", standalone_mode=False)
     except KeyboardInterrupt:
         code = 130
@@ -795,7 +796,20 @@ def _refuse_empty(arguments):
         before = word
 
 
+def _refuse_twice(arguments):
+    "Raises ParameterError for an option that is given twice: the last would count, and nobody would know."
+    names = [word.partition("=")[0] for word in arguments if re.match(r"--[a-z][a-z-]*(=|$)", word)]
+    twice = next((name for place, name in enumerate(names) if name in names[:place]), None)
+    if twice:
+        raise ParameterError(f"{twice[2:]} is given twice; give it once")
+
+
 def _one_line(error):
+    "The error's message, without words that no line could hold."
+    return re.sub(r"\S{301,}", lambda word: f"{word[0][:100]}...", _message(error))
+
+
+def _message(error):
     "The error's message; for a wrong option also the valid ones."
     if not hasattr(error, "format_message"):
         return " ".join(str(error).split())
@@ -832,8 +846,24 @@ def _is_of(group, groups):
 def _expected(study):
     "The runs of the study as its study.json has it; nothing for a folder that no `reproduce` has made."
     path = study_folder(study) / "study.json"
-    known = json.loads(path.read_text()) if path.is_file() else None
-    return Grid(study, known["size"], tuple(known["seeds"]), tuple(known["groups"])).nodes() if known else []
+    if not path.is_file():
+        return []
+    try:
+        known = typed(_StudyFile, {name: json.loads(path.read_text(encoding="utf-8"))[name] for name in ("size", "seeds", "groups")}, "study.json")
+        wrong = [name for name in known.groups if name not in RECIPES_TABLE] or ([known.size] if known.size not in SIZES else [])
+    except (OSError, ValueError, LookupError, TypeError, ParameterError) as error:
+        wrong = [f"{type(error).__name__}: {error}"]
+    if wrong or not known.seeds:
+        raise ParameterError(f"study {study!r}: its study.json is not as codesign reproduce leaves it ({wrong[0] if wrong else 'it has no seeds'}); remove the file and give the command of the study again")
+    return Grid(study, known.size, known.seeds, known.groups).nodes()
+
+
+@dataclass(frozen=True)
+class _StudyFile:
+    "What of study.json says which runs there should be."
+    size: str
+    seeds: tuple[int, ...]
+    groups: tuple[str, ...]
 
 
 def check_files(record: Record, records: dict) -> str | None:
