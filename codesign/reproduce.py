@@ -27,7 +27,7 @@ from pathlib import Path
 import typer
 
 from .engine.runs import (
-    BESIDE, COMMANDS, CONFIGS, CONTROLS_TABLE, CORES, DATA, EMBEDDED_TASKS, GRAPH, GROUPS_TABLE, PACKAGE, RECIPES_TABLE, SIZES, TASKS, CodesignError, MissingRun, Node,
+    BESIDE, COMMANDS, CONFIGS, CONTROLS_TABLE, DATA, EMBEDDED_TASKS, GRAPH, GROUPS_TABLE, PACKAGE, RECIPES_TABLE, SIZES, TASKS, CodesignError, MissingRun, Node,
     ParameterError, Parameters, Record, closest, execute, file_sha256, known_data, listed_needs, load_settings, locked, needs, passed_on, plain, read_record,
     read_yaml, repository, rule, run_folder, studies_folder, study_folder, study_records, typed, usable_cores, user_path, why_not_done, write_atomic, write_json)
 
