@@ -6,11 +6,10 @@
 __all__ = ['PLANT', 'NULL', 'PLANTED', 'IN_HAND', 'OPERATIONS', 'linear_flops_per_token', 'adapter_flops_per_token',
            'count_flops', 'prefill', 'decode', 'graphed', 'variants', 'cache_bytes_per_sequence', 'checkpoint_bytes',
            'measure_latency', 'planted_length', 'planted_work', 'side_by_side', 'all_comparisons', 'conditions',
-           'timed_at', 'compare_records', 'doubling', 'throughput', 'training_memory', 'resident_memory',
-           'inference_memory', 'operation_costs', 'predicted_seconds', 'predicted_peak_bytes', 'predicted_ratios',
-           'operation_table', 'roofline_figure', 'scaling_axes', 'scaling', 'scaling_figure', 'study_shapes',
-           'even_widths', 'profile', 'profile_table', 'failed_controls', 'ratio_figure', 'profile_folders',
-           'compare_training_step']
+           'timed_at', 'doubling', 'throughput', 'training_memory', 'resident_memory', 'inference_memory',
+           'operation_costs', 'predicted_seconds', 'predicted_peak_bytes', 'predicted_ratios', 'operation_table',
+           'roofline_figure', 'scaling_axes', 'scaling', 'scaling_figure', 'study_shapes', 'even_widths', 'profile',
+           'profile_table', 'failed_controls', 'ratio_figure', 'profile_folders', 'compare_training_step']
 
 # %% ../nbs/05_profiling.ipynb #aafa9ea7
 import copy
@@ -32,12 +31,14 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from .baseline import GROUPS, RECIPES, LayerwiseMambaConfig, LayerwiseMambaForCausalLM, config_of, count_parameters, flops_per_token, load_model, quietly
 from .csp import csp_orders, permute_states, random_orders, state_statistics
+from .engine.conditions import Conditions, compare_records  # noqa: F401  (the latter for those who look for it here)
 from .engine.decoding import MAX_BATCH
 from .engine.machine import Ceilings, EnergyMeter, checked_device, machine, measure_ceilings, pinning, seconds_of, using_threads
 from .engine.memory import in_fresh_process, memory_split, peak_memory, profiled, resident_peak
+from .engine.requests import check_models
 from .engine.runs import BESIDE, CodesignError, ProfileSettings, Run, environment, file_sha256, keep_freed_memory, plain
 from .engine.scan import kernel_path, scan_backend
-from .engine.timing import Conditions, comparisons, latency_summary, measurement, paired_latencies, refuse_unlike
+from .engine.timing import comparisons, latency_summary, measurement, paired_latencies
 from .sdm import kept_for_target
 from .sgh_peft import load_adapters, load_merged
 
@@ -277,35 +278,6 @@ def timed_at(device: torch.device, dtype: torch.dtype, settings: ProfileSettings
     "Conditions, shapes and rounds, as a record states them; prefill runs operation by operation, decoding as the model does it."
     decoding = "CUDA graph" if device.type == "cuda" else f"one compiled call a token up to batch {MAX_BATCH}, above that module by module"
     return asdict(conditions(device, dtype)) | dict(decoding=decoding, prefill_shape=[settings.batch_size, settings.length], decode_tokens=settings.decode_tokens, iterations=settings.iterations) | more
-
-# %% ../nbs/05_profiling.ipynb #f955a9a3
-def compare_records(first: dict, second: dict) -> dict[str, dict[str, float]]:
-    """Median latencies of the models of two records of this chapter and their ratios, first over second, not paired.
-
-    Raises CodesignError, naming the difference, unless kernel and its code, device, machine, threads, precision, variant, shapes, PyTorch and the models' sizes are alike.
-    """
-    for record in (first, second):
-        metrics = record.get("metrics") if isinstance(record, dict) else None
-        if not isinstance(metrics, dict) or not {"path", "groups"} <= set(metrics):
-            raise CodesignError(f"{record.get('run', 'this file') if isinstance(record, dict) else 'this file'} holds no timings of models; give two records that codesign profile has left")
-    refuse_unlike(first["metrics"]["path"], second["metrics"]["path"], ("decoding", "prefill_shape", "decode_tokens"))
-    rows, other = first["metrics"]["groups"], second["metrics"]["groups"]
-    common = [name for name in rows if name in other]
-    if not common: raise CodesignError(f"the two records have no model in common: {', '.join(rows)} against {', '.join(other)}; use codesign profile --group A --against B")
-    for name in common:
-        sizes = [found[name].get("params_total") for found in (rows, other)]
-        if sizes[0] != sizes[1]: raise CodesignError(f"{name} is not one model in the two records: it has {' and '.join(map(str, sizes))} parameters; use codesign profile --group A --against B")
-    if (changed := _kernels_changed(first.get("code"), second.get("code"))): raise CodesignError(f"the two records were timed with different versions of {', '.join(changed)}; time one of them again")
-    return {f"{name}, {what}": dict(first=rows[name][what], second=other[name][what], ratio=rows[name][what] / other[name][what])
-            for name in common for what in rows[name] if what.startswith("latency_") and what.endswith("ms_p50") and what in other[name]}
-
-
-
-def _kernels_changed(first, second):
-    "The modules of the scan and of decoding whose code differs between two records that both say what it was."
-    if not first or not second: return []
-    kernels = [name for name in sorted({*first, *second}) if name.startswith("codesign.engine.scan") or name == "codesign.engine.decoding"]
-    return [name for name in kernels if first.get(name) != second.get(name)]
 
 # %% ../nbs/05_profiling.ipynb #5dd7499d
 def doubling(first: int = 1) -> Iterator[int]:
@@ -812,9 +784,7 @@ def profile_folders(folders: Sequence[str | Path], settings: ProfileSettings, de
     """
     device = checked_device(device)
     keep_freed_memory()                  # as runs of a study do
-    folders = [Path(folder) for folder in folders]
-    if len({folder.resolve() for folder in folders}) < max(2, len(folders)): raise CodesignError("give at least two different folders: --group A --against B; a second copy of B runs along by itself")
-    _check_tokenizers(folders)
+    folders = check_models(folders)
     names = _short_names(folders)
     models = {name: load_model(folder).to(device) for name, folder in zip(names, folders)}
     against, others = names[1], names[1:]
@@ -831,13 +801,6 @@ def _short_names(folders):
     "The last parts of the paths that tell them apart."
     depth = next(n for n in range(1, 99) if len({folder.resolve().parts[-n:] for folder in folders}) == len(folders))
     return ["/".join(folder.resolve().parts[-depth:]) for folder in folders]
-
-
-def _check_tokenizers(folders):
-    "Models whose folders hold tokenizers must hold the same one: otherwise equal ids are different texts of different lengths."
-    places = {str(folder): next((path for path in (folder / "tokenizer.json", folder.parent / "tokenizer" / "tokenizer.json") if path.is_file()), None) for folder in folders}
-    found = {folder: file_sha256(path) for folder, path in places.items() if path}
-    if len(set(found.values())) > 1: raise CodesignError(f"these models have different tokenizers, so they do not read the same tokens: {', '.join(found)}; compare models of one tokenizer")
 
 # %% ../nbs/05_profiling.ipynb #17a62bec
 def compare_training_step(layers: int = 2, d_model: int = 128, vocabulary: int = 4096, batch: int = 4, length: int = 256, rounds: dict | None = None) -> dict[str, float]:

@@ -23,7 +23,7 @@ import sys
 import threading
 import time
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import typer
@@ -31,9 +31,9 @@ import typer
 from .engine.making import (
     COMMANDS, FIXED, StoppedRun, execute, passed_on, read_study, refuse_another, remember_study, why_not_done)
 from .engine.runs import (
-    BESIDE, CONTROLS_TABLE, DATA, EMBEDDED_TASKS, GRAPH, GROUPS_TABLE, PACKAGE, RECIPES_TABLE, SIZES, TASKS, CodesignError, DataError, MissingRun, Node,
-    ParameterError, Parameters, Record, closest, listed_needs, load_settings, locked, needs, plain, read_record,
-    read_sealed, read_yaml, repository, run_folder, studies_folder, study_folder, typed, write_atomic, write_json, write_sealed)
+    BESIDE, CONTROLS_TABLE, DATA, EMBEDDED_TASKS, GRAPH, GROUPS_TABLE, PACKAGE, RECIPES_TABLE, SIZES, TASKS, CodesignError, DataError, MissingRun,
+    Node, ParameterError, Parameters, Record, closest, known_data, listed_needs, load_settings, locked, needs, plain, read_record,
+    read_sealed, read_yaml, repository, rule, run_folder, studies_folder, study_folder, typed, usable_cores, user_path, write_atomic, write_json, write_sealed)
 
 # %% ../nbs/08_reproduce.ipynb #7b4f1fc0
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Grid:
     study: str
     size: str
     seeds: tuple[int, ...]
-    groups: tuple[str, ...] = tuple(GROUPS_TABLE)
+    groups: tuple[str, ...] = field(default_factory=lambda: tuple(GROUPS_TABLE))
     data: str = "embedded"
     tasks: tuple[str, ...] = EMBEDDED_TASKS
     steps: int | None = None                  # of pre-training; None: the size's
@@ -104,31 +104,65 @@ def runs_alone(node: Node) -> bool:
 def grid_file(size: str) -> dict:
     "What papermill_runs/grids says about a size: seeds, data, tasks, and the seconds of one run of each notebook."
     path = repository() / "papermill_runs" / "grids" / f"{size}.yaml"
-    return read_yaml(path) if path.is_file() else {"seeds": [42, 43, 44, 45, 46]}
+    return _check_grid_file(read_yaml(path), f"grids/{path.name}") if path.is_file() else {"seeds": [42, 43, 44, 45, 46]}
+
+
+@dataclass(frozen=True)
+class _GridFile:
+    "What a file in papermill_runs/grids may say."
+    seeds: tuple[int, ...]
+    data: str = "embedded"
+    tasks: tuple[str, ...] = TASKS
+    seconds: dict[str, float] = rule("above 0 each", None)     # of one run, by notebook
+
+
+def _check_grid_file(content, where):
+    "Returns the content. Raises ParameterError, naming the file and the key, for anything that `load_grid` would misread."
+    for key in ("seeds", "tasks"):
+        if key in content and (not isinstance(content[key], list) or not content[key]):
+            raise ParameterError(f"{where}: {key}={content[key]!r} is not a list of at least one; valid: such as {'[42, 43]' if key == 'seeds' else '[cola, rte]'}")
+    asked = typed(_GridFile, content, where)
+    for seed in asked.seeds:
+        typed(Parameters, {"seed": seed}, where)
+    for key, values, valid in (("data", [asked.data], DATA), ("tasks", asked.tasks, TASKS)):
+        for value in values:
+            if value not in valid and not (key == "data" and value.startswith("text:")):
+                raise ParameterError(f"{where}: {key}={value!r} is unknown{closest(value, valid) or ';'} valid: {', '.join(valid)}{', text:PATH' if key == 'data' else ''}")
+    for key, values in (("seeds", asked.seeds), ("tasks", asked.tasks)):
+        if len(set(values)) < len(values):
+            raise ParameterError(f"{where}: {key} must name each once, not {', '.join(map(str, values))}")
+    return content
 
 
 def load_grid(size: str = "tiny", study: str | None = None, seeds=None, groups=None, data=None, tasks=None, steps=None, controls: bool = False,
               examples=None, epochs=None) -> Grid:
     "The grid of a size, with whatever is given replacing the grid file's. Raises ParameterError before anything is written."
     if size not in SIZES:
-        raise ParameterError(f"size={size!r} is unknown{closest(size, SIZES)} valid: {', '.join(SIZES)}")
+        raise ParameterError(f"size={size!r} is unknown{closest(size, SIZES) or ';'} valid: {', '.join(SIZES)}")
     file = grid_file(size)
-    data = data or file.get("data", "embedded")
+    data = file.get("data", "embedded") if data is None else data
+    for name, values in (("seeds", seeds), ("groups", groups), ("tasks", tasks)):
+        if values is not None and not _listed(values):
+            raise ParameterError(f"{name}={values!r} names nothing; give at least one, or leave it out")
     listed = tuple(dict.fromkeys((*(_listed(groups) or GROUPS_TABLE), *(CONTROLS_TABLE if controls else ()))))
     for group in listed:
         if group not in RECIPES_TABLE:
-            raise ParameterError(f"group={group!r} is unknown{closest(group, RECIPES_TABLE)} valid: {', '.join(RECIPES_TABLE)}")
+            raise ParameterError(f"group={group!r} is unknown{closest(group, RECIPES_TABLE) or ';'} valid: {', '.join(RECIPES_TABLE)}")
     tasks = _listed(tasks) or (EMBEDDED_TASKS if data == "embedded" else tuple(file.get("tasks", TASKS)))
-    seeds = [Parameters.checked("00_baseline", size=size, seed=seed).seed for seed in _listed(seeds) or file["seeds"]]
+    seeds = [typed(Parameters, {"seed": seed}, "seeds").seed for seed in _listed(seeds) or file["seeds"]]
     if len(set(seeds)) < len(seeds):
         raise ParameterError(f"seeds={','.join(map(str, seeds))} must name each seed once")
-    grid = Grid(study=study or size, size=size, seeds=tuple(seeds), groups=listed, data=data, tasks=tasks, steps=steps, examples=examples, epochs=epochs)
+    grid = Grid(study=size if study is None else study, size=size, seeds=tuple(seeds), groups=listed, data=data, tasks=tasks, steps=steps, examples=examples, epochs=epochs)
     checked = [grid.parameters(node) for node in grid.nodes()]
+    if not checked:
+        raise ParameterError(f"no run is made for groups={','.join(listed)} in the graph of {', '.join(GRAPH)}; ask for groups that graph.yaml lists")
     return replace(grid, data=checked[0].data, **{name: getattr(checked[0], name) for name in ("steps", "examples", "epochs")})
 
 
 def _listed(values):
-    return tuple(values.split(",")) if isinstance(values, str) else tuple(values or ())
+    if isinstance(values, str):
+        return tuple(values.split(",")) if values.strip() else ()
+    return tuple(values) if isinstance(values, (list, tuple, dict)) else () if values is None else (values,)
 
 # %% ../nbs/08_reproduce.ipynb #cf56e2cf
 def draw_grid(grid: Grid, ax, state=lambda node: "made"):
@@ -250,7 +284,7 @@ def write_plan(grid: Grid, nodes, jobs: int, gpus: int) -> Path:
 
     entries = [{"run": str(node), **asdict(node), "record": record(node),
                 "needs": [record(below) for below in grid.below(node) if below in nodes],
-                "threads": jobs if runs_alone(node) else min(grid.threads, jobs), "machine": jobs if runs_alone(node) else 1,
+                "threads": min(jobs, usable_cores()) if runs_alone(node) else min(grid.threads, jobs), "machine": jobs if runs_alone(node) else 1,
                 "gpu": min(1, gpus)} for node in nodes]
     path = study_folder(grid.study) / "plan.json"
     write_json(path, {"grid": plain(asdict(grid)), "jobs": entries})
@@ -572,7 +606,7 @@ def _command(notebook):
 def _finetune(size: str = None, seed: str = None, group: str = None, data: str = None, tasks: str = None, study: str = None,
               lr: str = None, steps: str = None, examples: str = None, epochs: str = None, threads: str = None, predict: str = typer.Option(None, help="test: write its predictions in GLUE's submission format")):
     if predict not in (None, "test", "validation"):
-        raise ParameterError(f"predict={predict!r} is not a split to predict{closest(predict, ('test', 'validation'))} valid: test, validation")
+        raise ParameterError(f"predict={predict!r} is not a split to predict{closest(predict, ('test', 'validation')) or ';'} valid: test, validation")
     record = _make_and_show("03_sgh_peft", predict=predict, size=size, seed=seed, group=group, data=data, tasks=tasks, study=study, lr=lr, steps=steps, examples=examples, epochs=epochs, threads=threads)
     if predict:
         from codesign.sgh_peft import predict_split
@@ -587,14 +621,15 @@ def _profile(size: str = None, seed: str = None, group: str = typer.Option(None,
     first, others = _listed(group), _listed(against)
     if others and not first:
         raise ParameterError(f"against={against!r} needs group=, which is compared with it: a recipe, or the folder of a saved model")
-    folders = [name for name in (*first, *others) if name not in RECIPES_TABLE and name not in GRAPH["05_profiling"]["groups"] and ("/" in name or Path(name).is_dir())]
+    known = {*RECIPES_TABLE, *GRAPH.get("05_profiling", {"groups": ()})["groups"]}
+    folders = [name for name in (*first, *others) if name not in known and ("/" in name or user_path("group", name).is_dir())]
     given = {name: value for name, value in dict(seed=seed, data=data, tasks=tasks, study=study, device=device, out=out).items() if value is not None}
     if folders:
         for name in (*first, *others):
             if name not in folders:
                 raise ParameterError(f"{name!r} is no folder of a saved model, {folders[0]!r} is; give folders only, or recipes of one study only")
         _refuse(given, ("seed", "data", "tasks", "study"), "belongs to a study; saved models take group, against, size (whose shapes are timed), threads, device, out")
-        return _profile_folders(folders, size or "small", threads, device or "cpu", Path(out or "profile.json"))
+        return _profile_folders(folders, size or "small", threads, device or "cpu", user_path("out", out or "profile.json"))
     _refuse(given, ("device", "out"), "is for saved models; a study's runs take the GPU if there is one, and leave their record in the study")
     if len(first) == 1 and first[0] in RECIPES_TABLE:
         group = BESIDE.join((*first, *(others or [name for name in ("M_base", "M_challenge") if name != first[0]])))
@@ -630,23 +665,33 @@ def _timed_here(threads=None, **values):
 def _profile_folders(folders, size, threads, device, out):
     "Times saved models at the shapes of a size's settings and writes the record."
     if size not in SIZES:
-        raise ParameterError(f"size={size!r} is unknown{closest(size, SIZES)} valid: {', '.join(SIZES)}")
+        raise ParameterError(f"size={size!r} is unknown{closest(size, SIZES) or ';'} valid: {', '.join(SIZES)}")
     if out.exists() or not out.resolve().parent.is_dir():
         raise ParameterError(f"{out} {'exists; give another file with --out, so that no record is lost' if out.exists() else 'is in a folder that does not exist'}")
-    set_threads(_count("threads", threads, 1)) if threads else None      # before torch and numba load
+    from codesign.engine.requests import check_device, check_models
+
+    threads = _threads("profile", threads)
+    check_device(device)
+    check_models(folders)
+    set_threads(threads) if threads else None      # before torch and numba load
     from codesign.profiling import profile_folders, profile_table
 
     if threads:
         import torch
-        torch.set_num_threads(int(threads))
+        torch.set_num_threads(threads)
     content = profile_folders(folders, load_settings(size).profile, device)
     write_sealed(out, content)
     print(f"record {_shown(out.resolve())}\n{profile_table(content['metrics'])}")
 
 
+def _threads(where, threads):
+    "The number of threads that was asked for, or None."
+    return typed(Parameters, {} if threads is None else {"threads": threads}, where).threads
+
+
 @app.command("compare", help="Set the medians of two profiling records side by side, if they were timed alike; else say what differs.")
 def _compare(first: str, second: str):
-    from codesign.profiling import compare_records
+    from codesign.engine.conditions import compare_records
 
     records = [read_sealed(path, path, "give two records that codesign profile has left") for path in (first, second)]
     rows = compare_records(*records)
@@ -658,6 +703,9 @@ def _compare(first: str, second: str):
 def _results(size: str = None, seed: str = None, data: str = None, tasks: str = None, study: str = None, threads: str = None,
              trace: str = typer.Option(None, metavar="NAME", help="where a number comes from: ppl_word.M_full, ppl_word.M_full/M_base, either with .s42, or H2")):
     if trace is None:
+        if study is not None and not any((study_folder(study) / "runs").glob("*/*/record.json")):
+            here = sorted(folder.name for folder in studies_folder().glob("*") if any(folder.glob("runs/*/*/record.json")))
+            raise ParameterError(f"study={study!r} has no record{closest(study, here) or ';'} here: {', '.join(here) or 'none'}; make some with codesign reproduce --study {study}")
         _make_and_show("06_results", size=size, seed=seed, data=data, tasks=tasks, study=study, threads=threads)
     else:
         print(_traced(trace, study, size))
@@ -699,7 +747,7 @@ def _reproduce(size: str = "tiny", study: str = None, seeds: str = None, groups:
                published: bool = typer.Option(False, help="count the records in figures/STUDY as done, and make only what is missing"),
                budget: str = typer.Option(None, help="minutes; if the forecast is above, nothing is started")):
     grid = load_grid(size, study, seeds, groups, data, tasks, steps, controls, examples, epochs)
-    jobs, gpus = _count("jobs", jobs, 1), _count("gpus", gpus, 0)
+    jobs, gpus = _jobs(jobs), _count("gpus", gpus, 0)
     if published:
         print(f"took {take_published(grid.study)} published records")
     _keep_budget(grid, jobs, _count("budget", budget, 1)) if budget is not None else None
@@ -723,14 +771,22 @@ def _keep_budget(grid, jobs, minutes):
         raise ParameterError(f"{len(work)} runs to make, about {_minutes(seconds)} on {jobs} cores, above the budget of {minutes} minutes; ask for fewer seeds or groups, or a larger budget")
 
 
-def _count(name, text, least):
-    if not text.isdigit() or int(text) < least:
-        raise ParameterError(f"{name}={text!r} is not a whole number; valid: {least} or more")
+def _count(name, text, least, most=10**6, why=""):
+    if not re.fullmatch(r"[0-9]{1,9}", text) or not least <= int(text) <= most:
+        raise ParameterError(f"{name}={text[:40]!r} is not a whole number in its range; valid: {least} to {most:,}{why}")
     return int(text)
+
+
+def _jobs(text):
+    "How many runs are made at a time: two work on any machine, and more than two for each core would only wait for each other."
+    return _count("jobs", text, 1, 2 * usable_cores(), ", two for each core that this process may use; more would only wait for each other")
 
 
 @app.command("convert", help="A checkpoint in mamba_ssm's layout (pytorch_model.bin or safetensors) as a folder that transformers and codesign open.")
 def _convert(path: str, out: str = typer.Option(..., help="folder to write; must not exist"), tokenizer: str = typer.Option(None, help="folder whose tokenizer goes with the model")):
+    from codesign.engine.requests import check_convert
+
+    check_convert(path, out, tokenizer)      # before torch loads
     from codesign.compress import convert
 
     model = convert(path, out, tokenizer)
@@ -744,11 +800,15 @@ def _compress(path: str, out: str = typer.Option(..., help="folder to write; mus
               mask_steps: str = typer.Option("0", help="of mask learning with the weights frozen; 0: activation-weighted magnitude"), heal_steps: str = "0", heal_lr: str = "3e-4",
               uniform: bool = typer.Option(False, help="one width for all layers: plain transformers opens it"), multiple: str = typer.Option("8", help="widths are multiples of this"),
               calibration_tokens: str = "65536", length: str = "256", batch_size: str = "8", profile_length: str = "512", iterations: str = "100", seed: str = "42", threads: str = None):
-    from codesign.compress import CompressSettings, comparison, compress
+    given = {name: value for name, value in locals().items() if value is not None}
+    from codesign.engine.requests import CompressSettings, check_compress
 
-    asked = typed(CompressSettings, {name: value for name, value in locals().items() if name in CompressSettings.__dataclass_fields__ and value is not None}, "compress")
-    set_threads(asked.threads) if asked.threads else None
-    _require_data(Parameters.checked("00_baseline", data=asked.data).data, (), "nano")
+    asked = typed(CompressSettings, {name: value for name, value in given.items() if name in CompressSettings.__dataclass_fields__}, "compress")
+    _require_data(known_data(asked.data), (), "nano")
+    check_compress(path, out, tokenizer)
+    set_threads(asked.threads) if asked.threads else None      # before torch loads
+    from codesign.compress import comparison, compress
+
     print(comparison(compress(path, out, asked, tokenizer)))
     print(f"record {_shown(Path(out).expanduser().resolve() / 'compress.json')}")
 
@@ -764,6 +824,8 @@ def main(arguments: list[str] | None = None):
     as_options = [f"--{word}" if re.match(r"[A-Za-z][A-Za-z_-]*=", word) else word for word in arguments]
     as_options = [re.sub(r"^--([A-Za-z_-]+)(?==|$)", lambda name: "--" + name[1].lower().replace("_", "-"), word) for word in as_options]
     try:
+        _refuse_empty(as_options)
+        _refuse_twice(as_options)
         with _stoppable():
             code = typer.main.get_command(app).main(as_options, prog_name="codesign", standalone_mode=False)
     except KeyboardInterrupt:
@@ -797,22 +859,48 @@ def _stoppable():
         signal.signal(signal.SIGTERM, before)
 
 
+def _refuse_empty(arguments):
+    "Raises ParameterError, naming the parameter, for a value without a character in it: it would count as not given, or as a folder."
+    before = ""
+    for word in arguments:
+        name, equals, value = word.partition("=")
+        if not word.strip() or equals and name.startswith("--") and not value.strip():
+            option = name if word.strip() else before
+            what = option.lstrip("-") if option.startswith("--") and "=" not in option else "an argument"
+            raise ParameterError(f"{what} is empty; give it a value, or leave it out")
+        before = word
+
+
+def _refuse_twice(arguments):
+    "Raises ParameterError for an option that is given twice: the last would count, and nobody would know."
+    names = [word.partition("=")[0] for word in arguments if re.match(r"--[a-z][a-z-]*(=|$)", word)]
+    twice = next((name for place, name in enumerate(names) if name in names[:place]), None)
+    if twice:
+        raise ParameterError(f"{twice[2:]} is given twice; give it once")
+
+
 def _one_line(error):
+    "The error's message, without words that no line could hold."
+    return re.sub(r"\S{301,}", lambda word: f"{word[0][:100]}...", _message(error))
+
+
+def _message(error):
     "The error's message; for a wrong option also the valid ones."
     if not hasattr(error, "format_message"):
         return " ".join(str(error).split())
     context, option = getattr(error, "ctx", None), getattr(error, "option_name", None)
     if not context:
-        return error.format_message()
+        return " ".join(error.format_message().split())
     if option:
         valid = [parameter.name for parameter in context.command.params]
-        return f"{context.command.name}: unknown parameter {option.lstrip('-')!r}{closest(option.lstrip('-'), valid)} valid: {', '.join(valid)}"
+        return f"{context.command.name}: unknown parameter {option.lstrip('-')!r}{closest(option.lstrip('-'), valid) or ';'} valid: {', '.join(valid) or 'none'}"
     valid = ", ".join(name for name, command in getattr(context.command, "commands", {}).items() if not command.hidden)
-    return f"{error.format_message()}{f' Valid: {valid}' if valid else ''}"
+    return f"{' '.join(error.format_message().split())}{f' Valid: {valid}' if valid else ''}"
 
 # %% ../nbs/08_reproduce.ipynb #697ec676
-def validate(study: str, size: str | None = None, groups=tuple(RECIPES_TABLE)) -> list[tuple[str, str, str | None]]:
+def validate(study: str, size: str | None = None, groups=None) -> list[tuple[str, str, str | None]]:
     "Checks every record of a study; returns rows (run, check, problem or None). Raises MissingRun if there is no record."
+    groups = tuple(RECIPES_TABLE) if groups is None else groups
     records, damaged = _readable_records(study, size, groups)
     if not records and not damaged:
         raise MissingRun(f"study {study!r} has no records{f' of size {size}' if size else ''}; make some with `codesign reproduce --study {study}`")
@@ -899,9 +987,9 @@ CHECKS = {"files": check_files, "certificate": check_certificate, "iso-sparsity"
 @app.command("validate", help="Check a study's records: files, certificates, iso-sparsity, models reload, counts.")
 def _validate(study: str = "tiny", size: str = None, group: str = None, all: bool = False):
     if group is not None and group not in RECIPES_TABLE:
-        raise ParameterError(f"group={group!r} is unknown{closest(group, RECIPES_TABLE)} valid: {', '.join(RECIPES_TABLE)}")
+        raise ParameterError(f"group={group!r} is unknown{closest(group, RECIPES_TABLE) or ';'} valid: {', '.join(RECIPES_TABLE)}")
     if size is not None and size not in SIZES:
-        raise ParameterError(f"size={size!r} is unknown{closest(size, SIZES)} valid: {', '.join(SIZES)}")
+        raise ParameterError(f"size={size!r} is unknown{closest(size, SIZES) or ';'} valid: {', '.join(SIZES)}")
     _show_checks([(f"{check:<13} {run}", problem) for run, check, problem in validate(study, size, (group,) if group and not all else tuple(RECIPES_TABLE))])
 
 
@@ -1005,6 +1093,7 @@ def doctor():
     import torch
 
     from codesign.engine.scan import available_backends
+    from codesign.engine.sources import cache_folder
 
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU only"
     data = os.environ.get("CODESIGN_DATA")
@@ -1012,7 +1101,7 @@ def doctor():
     for name, reason in available_backends().items():
         print(f"kernel      {name:<12} {'ready' if reason is None else reason}")
     print(f"data        {data if data else 'embedded works now; set CODESIGN_DATA to a folder with wikitext or GLUE files'}\n            `codesign data list` shows what is found, `codesign data get NAME` fetches")
-    print(f"cache       {Path(os.environ.get('CODESIGN_CACHE') or '~/.cache/codesign').expanduser()}")
+    print(f"cache       {cache_folder()}")
     print(f"snakemake   {'ready' if importlib.util.find_spec('snakemake') else 'missing: pip install codesign[grid]; runs are made one by one until then'}")
     print(f"disk        {shutil.disk_usage(Path.cwd()).free / 1e9:.0f} GB free")
 
@@ -1028,7 +1117,7 @@ def _data_list(names: list[str] = typer.Argument(None, help="some of them; none:
     valid = (*DATA, *TASKS, "gpt2", "gpt-neox-20b")
     for name in names or ():
         if name not in valid:
-            raise ParameterError(f"data {name!r} is unknown{closest(name, valid)} valid: {', '.join(valid)}")
+            raise ParameterError(f"data {name!r} is unknown{closest(name, valid) or ';'} valid: {', '.join(valid)}")
     for row in available_data(names or ()):
         splits = ", ".join(f"{split} {rows:,}" for split, rows in row["splits"].items())
         print(f"{row['name']:<13} {row['kind']:<9} {splits}  {row['hash'][:12]}  {row['source']}" if row["found"] else f"{row['name']:<13} {row['kind']:<9} not here: {row['source']}")

@@ -5,8 +5,9 @@
 # %% auto #0
 __all__ = ['KINDS', 'FIELDS', 'SAME_AS', 'MUST_BE', 'WITHOUT_EFFECT', 'OF_SIBLINGS', 'OF_OTHERS', 'DTYPES', 'REMOTE_MODULE',
            'AUTO_MAP', 'HOME', 'REMOTE_CODE', 'TOKENIZER_FILES', 'Field', 'changing_fields', 'unknown_fields',
-           'read_config', 'is_original', 'weight_files', 'tensors_in', 'converted_config', 'original_weights',
-           'convert_original', 'write_remote_code', 'copy_beside', 'model_card', 'format_number']
+           'read_config', 'json_object', 'is_original', 'weight_files', 'tensors_in', 'converted_config',
+           'check_original', 'original_weights', 'convert_original', 'write_remote_code', 'copy_beside', 'model_card',
+           'format_number']
 
 # %% ../../nbs/engine/checkpoints.ipynb #a8052d3c
 import json
@@ -147,7 +148,7 @@ def read_config(folder: Path) -> dict:
     """
     path = Path(folder) / "config.json"
     if not path.is_file(): raise CodesignError(f"{folder} holds no model: config.json is missing; give a folder written by save_pretrained")
-    config = _json_object(path)
+    config = json_object(path)
     if is_original(config): raise CodesignError(f"{folder} is in the layout of mamba_ssm; convert it once: codesign convert {folder} --out NEW_FOLDER")
     if config.get("model_type") not in ("mamba", "layerwise_mamba"): raise CodesignError(f"{folder} holds a {config.get('model_type')!r} model; valid: mamba, layerwise_mamba")
     if config.get("quantization_config") is not None: raise CodesignError(f"{path} says that the weights are quantised; give the folder of the model before it was quantised")
@@ -156,7 +157,8 @@ def read_config(folder: Path) -> dict:
     return config
 
 
-def _json_object(path):
+def json_object(path: Path) -> dict:
+    "The JSON object in a file. Raises CodesignError, in one line, if there is none."
     try: found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error: raise CodesignError(f"{path} cannot be read: {' '.join(str(error).split())[:160]}") from None
     if not isinstance(found, dict): raise CodesignError(f"{path} cannot be read: a JSON object is wanted, got a {type(found).__name__}")
@@ -177,7 +179,7 @@ def weight_files(folder: Path) -> list[Path]:
     if not index.is_file():
         other = next((name for name in ("pytorch_model.bin", "pytorch_model.bin.index.json") if (folder / name).exists()), None)
         raise CodesignError(f"{folder} has no model.safetensors" + (f", only {other}, which may hold code; save it again with save_pretrained, or, if mamba_ssm wrote it: codesign convert" if other else ""))
-    named = _json_object(index).get("weight_map")
+    named = json_object(index).get("weight_map")
     if not isinstance(named, dict) or not named: raise CodesignError(f"{index} names no weights: weight_map is missing or empty")
     for name in set(map(str, named.values())):
         if not re.fullmatch(r"[\w-][\w.-]{0,200}\.safetensors", name): raise CodesignError(f"{index} names {name[:80]!r}; valid: safetensors files in the same folder")
@@ -195,7 +197,7 @@ def tensors_in(files: Sequence[Path]) -> dict[str, tuple[tuple[int, ...], str]]:
     found = {}
     for path in files:
         try:
-            with safe_open(path, "pt") as file: found |= {name: (tuple(part.get_shape()), part.get_dtype()) for name in file.keys() for part in [file.get_slice(name)]}
+            with safe_open(path, "np") as file: found |= {name: (tuple(part.get_shape()), part.get_dtype()) for name in file.keys() for part in [file.get_slice(name)]}
         except (SafetensorError, OSError, ValueError) as error: raise CodesignError(f"{path} cannot be read as a model: {' '.join(str(error).split())[:160]}") from None
     for name, (_, kind) in found.items():
         if kind not in _TYPES: raise CodesignError(f"{Path(files[0]).parent}: {name} is of type {kind}; valid: {', '.join(_TYPES)}; give the model before it was quantised")
@@ -229,13 +231,29 @@ def converted_config(original: dict) -> dict:
     return converted
 
 
+def check_original(folder: Path) -> dict:
+    "The configuration, in transformers' words, of a checkpoint of mamba_ssm that looks whole. Raises CodesignError, in one line, before anything is loaded from it."
+    config = json_object(Path(folder) / "config.json") if (Path(folder) / "config.json").is_file() else {}
+    missing = [name for name in ("d_model", "n_layer", "vocab_size") if not isinstance(config.get(name), int)]
+    if "model_type" in config: raise CodesignError(f"{folder} is a {config['model_type']!r} checkpoint of transformers already, there is nothing to convert")
+    if missing: raise CodesignError(f"{folder}/config.json lacks {', '.join(missing)}; give the folder as mamba_ssm wrote it")
+    config = converted_config(config)
+    _original_file(folder)
+    return config
+
+
+def _original_file(folder):
+    path = next((Path(folder) / name for name in ("model.safetensors", "pytorch_model.bin") if (Path(folder) / name).is_file()), None)
+    if path is None: raise CodesignError(f"{folder} has neither model.safetensors nor pytorch_model.bin; give the folder as mamba_ssm wrote it")
+    return path
+
+
 def original_weights(folder: Path) -> dict:
     "The tensors of a checkpoint of mamba_ssm under transformers' names. Raises CodesignError if there is no single file of weights, it is damaged, or it holds anything but tensors."
     import torch
     from safetensors.torch import load_file
 
-    path = next((Path(folder) / name for name in ("model.safetensors", "pytorch_model.bin") if (Path(folder) / name).is_file()), None)
-    if path is None: raise CodesignError(f"{folder} has neither model.safetensors nor pytorch_model.bin; give the folder as mamba_ssm wrote it")
+    path = _original_file(folder)
     try: tensors = load_file(path) if path.suffix == ".safetensors" else torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:      # the readers raise many kinds
         raise CodesignError(f"{path} cannot be read, or holds more than tensors: {' '.join(str(error).split())[:120]}") from None
@@ -250,11 +268,7 @@ def convert_original(folder: Path, out: Path) -> None:
     "Write a checkpoint of mamba_ssm as transformers has it: config.json and model.safetensors in the existing folder `out`. Raises CodesignError in one line for what cannot be converted."
     from safetensors.torch import save_file
 
-    config = _json_object(Path(folder) / "config.json") if (Path(folder) / "config.json").is_file() else {}
-    missing = [name for name in ("d_model", "n_layer", "vocab_size") if not isinstance(config.get(name), int)]
-    if "model_type" in config: raise CodesignError(f"{folder} is a {config['model_type']!r} checkpoint of transformers already, there is nothing to convert")
-    if missing: raise CodesignError(f"{folder}/config.json lacks {', '.join(missing)}; give the folder as mamba_ssm wrote it")
-    config, tensors = converted_config(config), original_weights(folder)
+    config, tensors = check_original(folder), original_weights(folder)
     embedding = tensors.get("backbone.embeddings.weight")
     if embedding is None or embedding.ndim != 2 or len(embedding) != config["vocab_size"]: raise CodesignError(f"{folder}: {config['vocab_size']} rows of backbone.embedding.weight wanted, found {'none' if embedding is None else tuple(embedding.shape)}")
     head = tensors.get("lm_head.weight")

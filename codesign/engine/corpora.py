@@ -25,7 +25,7 @@ import numpy as np
 from filelock import FileLock
 
 from . import sources
-from .runs import DATA, DataError
+from .runs import DATA, DataError, user_path
 from .sources import SPLITS, TABLES, TEXT, Found, Place, cache_folder, closest, content_digest, digest, find, is_intact, label_of, read_text, split_files, write_checked, write_whole
 
 # %% ../../nbs/engine/corpora.ipynb #c77b872c
@@ -442,5 +442,5 @@ def load_corpus(
     """
     if name == "embedded": return _load_embedded()
     if name in _PUBLISHED: return _load_published(name, online)
-    if name.startswith("text:"): return _load_path(Path(name.removeprefix("text:")).expanduser())
+    if name.startswith("text:"): return _load_path(user_path("data=text:", name.removeprefix("text:")))
     raise DataError(f"data {name!r} is not available{closest(name, DATA)}; available: {', '.join(DATA)}, text:PATH")

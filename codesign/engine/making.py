@@ -135,8 +135,10 @@ def read_study(study: str) -> dict:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         Parameters.checked(next(iter(GRAPH)), **{name: value for name, value in found.items() if name in FIXED and value is not None})
-        if not all(isinstance(found.get(name, []), list) for name in ("seeds", "groups")):
-            raise ValueError("seeds and groups must be lists")
+        if any(type(seed) is not int or seed < 0 for seed in found.get("seeds", [])):
+            raise ValueError("its seeds must be whole numbers")
+        if unknown := [group for group in found.get("groups", []) if group not in RECIPES_TABLE]:
+            raise ValueError(f"group {unknown[0]!r} is unknown")
         return found
     except FileNotFoundError:
         return {}

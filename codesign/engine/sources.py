@@ -25,7 +25,7 @@ from threading import Thread
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-from .runs import DataError, file_sha256
+from .runs import DataError, file_sha256, user_path
 
 # %% ../../nbs/engine/sources.ipynb #7acecd39
 SPLITS = ("train", "validation", "test")
@@ -34,12 +34,12 @@ SPLITS = ("train", "validation", "test")
 def data_folder() -> Path | None:
     "The folder of real data that `CODESIGN_DATA` names, or None."
     value = os.environ.get("CODESIGN_DATA")
-    return Path(value).expanduser() if value else None
+    return user_path("CODESIGN_DATA", value) if value else None
 
 
 def cache_folder() -> Path:
     "The folder of derived data: `CODESIGN_CACHE`, by default ~/.cache/codesign."
-    return Path(os.environ.get("CODESIGN_CACHE") or "~/.cache/codesign").expanduser()
+    return user_path("CODESIGN_CACHE", os.environ.get("CODESIGN_CACHE") or "~/.cache/codesign")
 
 
 def digest(*parts: str | bytes) -> str:
@@ -290,10 +290,27 @@ def _lines(path: Path, start: Place) -> Iterator[tuple[int, int, str]]:
     except OSError as error: raise DataError(f"cannot read {label_of(path)} ({error.strerror})") from error
 
 
+def _named_once(path, row, names):
+    "The column names of a table. Raises DataError if one is there twice: which of the two counts would be a guess."
+    twice = next((name for place, name in enumerate(names) if name and name in names[:place]), None)
+    if twice: raise DataError(f"{label_of(path)}{f', row {row}' if row else ''}: column {twice[:40]!r} is named twice; give each column its own name")
+    return names
+
+
+def _object(path, row):
+    "What makes a JSON object's dictionary."
+    def made(pairs):
+        found = dict(pairs)
+        if len(found) < len(pairs): _named_once(path, row, [name for name, _ in pairs])
+        return found
+    return made
+
+
 def _json_rows(path, start):
     for mark, row, line in _lines(path, start):
         if not line.strip(): continue
-        try: value = json.loads(line)
+        try: value = json.loads(line, object_pairs_hook=_object(path, row))
+        except RecursionError: raise DataError(f"{label_of(path)}, row {row}: lists or objects inside each other without end; a row holds texts and numbers") from None
         except ValueError as error: raise DataError(f"{label_of(path)}, row {row}: not a whole JSON object ({error}); every line holds one object") from None
         if not isinstance(value, dict): raise DataError(f"{label_of(path)}, row {row}: a JSON object with a key for each column is needed, one object a line, got {line[:40]!r}")
         try: [text.encode() for text in value.values() if isinstance(text, str)]
@@ -313,7 +330,7 @@ def _tsv_rows(path, start, header, broken):
     empty = None
     for mark, row, line in _lines(path, Place()):
         values = line.split("\t")
-        if header is None: header = values
+        if header is None: header = _named_once(path, row, values)
         elif broken is not None and line and len(values) != len(header): broken.append(f"{label_of(path)}, row {row}")
         elif not _fits(path, row, values, header, empty, "columns are separated by single tabs"): empty = empty or row
         elif row > start.mark: yield row - 1, row, dict(zip(header, values))
@@ -325,7 +342,7 @@ def _csv_rows(path, start, header):
     reader, row, empty = csv.reader(lines, strict=True), 1, None
     try:
         for values in reader:
-            if header is None: header = values
+            if header is None: header = _named_once(path, row, values)
             elif not _fits(path, row, values, header, empty, "is a quotation mark missing there?"): empty = empty or row
             elif row > start.mark: yield row - 1, row, dict(zip(header, values))
             row = reader.line_num + 1
@@ -337,6 +354,7 @@ def _parquet_rows(path, start, columns):
     import pyarrow.parquet as pq
     try:
         with pq.ParquetFile(path) as file:
+            _named_once(path, None, file.schema_arrow.names)
             row, names = 0, [name for name in columns or file.schema_arrow.names if name in file.schema_arrow.names]
             if not names: raise DataError(f"{label_of(path)} has no column {' or '.join(columns)}; it holds {', '.join(file.schema_arrow.names)[:80]}")
             for batch in file.iter_batches(batch_size=4096, columns=names):
@@ -350,7 +368,7 @@ def _parquet_rows(path, start, columns):
 def _saved_rows(path, start):
     from datasets import load_from_disk
     try: rows = load_from_disk(str(path))
-    except Exception as error: raise DataError(f"{label_of(path)} is not a dataset that save_to_disk wrote ({type(error).__name__}); save it again") from None
+    except Exception as error: raise DataError(f"{label_of(path)} is not a dataset that save_to_disk wrote ({type(error).__name__}: {' '.join(str(error).split())[:120]}); save it again") from None
     for first in range(start.mark, len(rows), 1024):
         try: batch = rows[first:first + 1024]
         except Exception as error: raise DataError(f"{label_of(path)}, near row {first + 1}: {type(error).__name__}: {' '.join(str(error).split())[:80]}") from None
