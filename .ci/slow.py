@@ -5,11 +5,12 @@ Prints each notebook's output, then one line a notebook with its seconds and, la
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import time
 from pathlib import Path
+
+import torch
 
 root = Path(__file__).resolve().parent.parent
 slow = re.compile(r"^#\|\s*slow\b", re.M)
@@ -22,7 +23,7 @@ def slow_cells(path):
 
 
 environment = os.environ | {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
-if shutil.which("nvidia-smi") is None: environment["TRITON_INTERPRET"] = "1"
+if not torch.cuda.is_available(): environment["TRITON_INTERPRET"] = "1"
 lines, failed = [], 0
 for notebook in sorted(root.glob("nbs/**/*.ipynb")):
     count = 0 if ".ipynb_checkpoints" in notebook.parts else slow_cells(notebook)
