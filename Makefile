@@ -8,11 +8,12 @@ JOBS ?= 2
 STUDY ?= wikitext
 BIN := .venv/bin
 
-.PHONY: help .venv reproduce test lab results
+.PHONY: help .venv reproduce test slow lab results
 
 help:
 	@echo "make reproduce   the whole study, offline, on this machine (SIZE=$(SIZE) NAME=$(NAME) DATA=$(DATA) JOBS=$(JOBS) GPUS=$(GPUS); also SEEDS=, TASKS=, STEPS=, EXAMPLES=, EPOCHS=, CONTROLS=1)"
 	@echo "make test        nbdev_test and the checks of the repository"
+	@echo "make slow        the notebooks whose tests take longer: runs that are killed and go on (about a minute)"
 	@echo "make lab         JupyterLab at nbs/"
 	@echo "make results     tables and figures of a published study again, from its records in figures/ (STUDY=$(STUDY))"
 
@@ -28,7 +29,10 @@ reproduce: .venv
 	$(BIN)/codesign reproduce --size $(SIZE) --study $(NAME) --data $(DATA) --jobs $(JOBS) --gpus $(GPUS) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(TASKS),--tasks $(TASKS)) $(if $(STEPS),--steps $(STEPS)) $(if $(EXAMPLES),--examples $(EXAMPLES)) $(if $(EPOCHS),--epochs $(EPOCHS)) $(if $(CONTROLS),--controls)
 
 test: .venv
-	timeout 900 $(BIN)/python .ci/checks.py
+	$(BIN)/python .ci/checks.py
+
+slow: .venv
+	$(BIN)/python .ci/slow.py
 
 lab: .venv
 	$(BIN)/jupyter lab --notebook-dir nbs

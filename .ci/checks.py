@@ -7,7 +7,6 @@ import io
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -90,7 +89,9 @@ shown = [folder.parent.name for folder in root.glob("figures/*/tables") if f"<!-
 report("the README shows a published study", None if shown else "it has no marks <!-- results of NAME --> for any folder of figures/")
 
 environment = os.environ | {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
-if shutil.which("nvidia-smi") is None: environment["TRITON_INTERPRET"] = "1"      # the Triton kernels are tested in its interpreter
+import torch
+
+if not torch.cuda.is_available(): environment["TRITON_INTERPRET"] = "1"      # the Triton kernels are tested in its interpreter
 command = [str(bin_folder / "nbdev_test"), "--n_workers", "0", "--do_print", "--timing"]
 tests = subprocess.Popen(command, cwd=root, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 completed = 0

@@ -61,7 +61,10 @@ _CHOSEN: list[str] = []     # what 'auto' means, innermost choice last
 
 @contextmanager
 def scan_backend(name: str) -> Iterator[None]:
-    "Within, 'auto' means this backend, for a whole model at once. Raises ValueError if it cannot be used here."
+    """Within, 'auto' means this backend, for a whole model at once; for what mamba-ssm has no kernel for, such as the convolution, the next one.
+
+    Raises ValueError if it cannot be used here.
+    """
     if name not in BACKENDS: raise ValueError(f"unknown backend {name!r}; choose one of {', '.join(BACKENDS)}")
     if why_not := _WHY_NOT[name](): raise ValueError(f"backend {name!r} cannot be used here: {why_not}")
     _CHOSEN.append(name)
@@ -71,7 +74,7 @@ def scan_backend(name: str) -> Iterator[None]:
 
 def kernel_path(device: str | torch.device = 'cpu', lacking: Sequence[str] = ()) -> str:
     "Name of the backend that 'auto' takes for tensors on `device`, for the record of a run; those in `lacking` don't count."
-    if _CHOSEN: return _CHOSEN[-1]
+    if _CHOSEN and not (_CHOSEN[-1] == 'mamba_ssm' and 'mamba_ssm' in lacking): return _CHOSEN[-1]
     candidates = {'cpu': ('cpu',), 'cuda': ('mamba_ssm', 'triton')}.get(torch.device(device).type, ())
     return next((name for name in candidates if name not in lacking and _WHY_NOT[name]() is None), 'reference')
 
@@ -79,7 +82,7 @@ def kernel_path(device: str | torch.device = 'cpu', lacking: Sequence[str] = ())
 def _choose_backend(backend: str, device: torch.device, lacking: Sequence[str] = ()) -> str:
     "A usable backend by name, or what 'auto' means on this device; `lacking` names those that cannot do what is asked for."
     if backend == 'auto':
-        if not _CHOSEN: return kernel_path(device, lacking)
+        if not _CHOSEN or _CHOSEN[-1] == 'mamba_ssm' and lacking == ('mamba_ssm',): return kernel_path(device, lacking)
         backend = _CHOSEN[-1]
     if backend not in BACKENDS: raise ValueError(f"unknown backend {backend!r}; choose one of auto, {', '.join(BACKENDS)}")
     if backend in lacking: raise ValueError(f"backend {backend!r} lacks what is asked for (mamba_ssm: initial_state, capture, one token, convolution; both GPU backends: float64); use 'auto'")

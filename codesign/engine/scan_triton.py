@@ -26,6 +26,12 @@ def _combine(a1, w1, a2, w2):
 
 
 @triton.jit
+def _combine_apart(a1, w1, v1, a2, w2, v2):
+    "The same, and v, which is w without what its last step writes."
+    return a1 * a2, a2 * w1 + w2, a2 * w1 + v2
+
+
+@triton.jit
 def _softplus(x):
     return tl.maximum(x, 0.) + tl.log(1. + tl.exp(-tl.abs(x)))
 
@@ -112,8 +118,10 @@ def _backward_kernel(y_grad_ptr, last_grad_ptr, x_ptr, delta_ptr, A_ptr, B_ptr, 
         out_grad = tl.load(y_grad_ptr + (b * length + tokens[:, None]) * channels_count + channels[None, :], mask=row, other=0.).to(tl.float32)
         h = tl.load(kept_ptr + ((b * chunks + chunk) * channels_count) * N + grid, mask=here, other=0.)
         write = (Delta * x)[:, :, None] * B[:, None, :]
-        decays, writes = tl.associative_scan((tl.exp2(Delta[:, :, None] * a2[None, :, :]), write), 0, _combine)
+        nothing = tl.zeros([T, BLOCK, STATES], tl.float32)
+        decays, writes, earlier = tl.associative_scan((tl.exp2(Delta[:, :, None] * a2[None, :, :]), write, nothing), 0, _combine_apart)
         all_h = decays * h[None, :, :] + writes
+        decayed_h = decays * h[None, :, :] + earlier      # exp(Delta A) times the state before
         if GATE:
             y = tl.sum(all_h * C[:, None, :], axis=2) + direct[None, :] * x
             z = tl.load(z_ptr + b * z_batch + tokens[:, None] * z_row + channels[None, :], mask=row, other=0.).to(tl.float32)
@@ -127,7 +135,7 @@ def _backward_kernel(y_grad_ptr, last_grad_ptr, x_ptr, delta_ptr, A_ptr, B_ptr, 
         C_place = ((block * batch + b) * length + tokens[:, None]) * N + states[None, :]
         tl.store(C_grad_ptr + C_place, tl.sum(out_grad[:, :, None] * all_h, axis=1), mask=read)
         tl.store(B_grad_ptr + C_place, tl.sum(all_grads * (Delta * x)[:, :, None], axis=1), mask=read)
-        exponent_grad = all_grads * (all_h - write)
+        exponent_grad = all_grads * decayed_h
         A_grad += tl.sum(exponent_grad * Delta[:, :, None], axis=0)
         write_grad = tl.sum(all_grads * B[:, None, :], axis=2)
         Delta_grad = tl.sum(exponent_grad * A[None, :, :], axis=2) + write_grad * x
