@@ -50,8 +50,17 @@ def forbidden(path):
     return None
 
 
+def development_tools(path):
+    "A run executes a chapter's tests too, where these tools are not installed."
+    code = "\n".join("".join(cell["source"]) for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == "code")
+    found = re.search(r"^\s*(?:from|import) (nbdev|fastcore|execnb)\b", code, re.M)
+    return f"it imports {found[1]}, which a run has not" if found else None
+
+
 for notebook in sorted(root.glob("nbs/**/*.ipynb")):
-    if ".ipynb_checkpoints" not in notebook.parts: report(f"parameters cell of {notebook.name}", parameters_cells(notebook))
+    if ".ipynb_checkpoints" in notebook.parts: continue
+    report(f"parameters cell of {notebook.name}", parameters_cells(notebook))
+    report(f"tools that {notebook.name} needs", development_tools(notebook))
 for module in sorted(root.glob("codesign/**/*.py")):
     if module.name != "_modidx.py": report(f"imports of {module.relative_to(root)}", forbidden(module))
 report("notebooks are clean", changed_by("nbdev_clean", "nbs/**/*.ipynb"))

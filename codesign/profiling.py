@@ -34,7 +34,7 @@ from .csp import csp_orders, permute_states, random_orders, state_statistics
 from .engine.conditions import Conditions, compare_records  # noqa: F401  (the latter for those who look for it here)
 from .engine.decoding import MAX_BATCH
 from .engine.machine import Ceilings, EnergyMeter, checked_device, machine, measure_ceilings, pinning, seconds_of, using_threads
-from .engine.memory import in_fresh_process, memory_split, peak_memory, profiled, resident_peak
+from .engine.memory import in_fresh_process, memory_split, out_of_memory, peak_memory, profiled, resident_peak
 from .engine.requests import check_models
 from .engine.runs import BESIDE, CodesignError, ProfileSettings, Run, environment, file_sha256, keep_freed_memory, plain
 from .engine.scan import kernel_path, scan_backend
@@ -310,7 +310,7 @@ def throughput(
             break
         try: rates[batch], per_sequence = _tokens_per_s(model, batch, length, repeats, per_sequence)
         except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-            if not _out_of_memory(error): raise
+            if not out_of_memory(error): raise
             ended = f"out of memory at batch {batch}"
             break
     if torch.device(model.device).type == "cuda": torch.cuda.empty_cache()
@@ -327,11 +327,6 @@ def _tokens_per_s(model, batch, length, repeats, per_sequence):
     if grown is None: run()
     else: per_sequence = max(per_sequence, math.ceil(grown / batch))
     return batch * length / min(seconds_of(run, model.device) for _ in range(repeats)), per_sequence
-
-
-def _out_of_memory(error):
-    "Whether an error says that memory ran out: on a GPU it has a type of its own, on a CPU PyTorch raises a RuntimeError."
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(words in str(error) for words in ("can't allocate memory", "not enough memory", "out of memory", "ALLOC_FAILED"))
 
 # %% ../nbs/05_profiling.ipynb #241d051e
 def training_memory(model: nn.Module, batch: int, length: int) -> dict[str, int | None]:

@@ -12,7 +12,7 @@ __all__ = ['CORES', 'RULES', 'SECTIONS', 'PACKAGE', 'CONFIGS', 'SIZES', 'GROUPS_
            'assigned_in', 'studies_folder', 'study_folder', 'run_folder', 'inside', 'notebook_path', 'code_hashes',
            'hash_of', 'Undeclared', 'declared_settings', 'write_atomic', 'write_json', 'plain', 'file_sha256', 'Record',
            'seal_of', 'write_sealed', 'read_sealed', 'read_record', 'study_records', 'locked', 'Run', 'environment',
-           'processor', 'keep_freed_memory']
+           'processor', 'peak_resident_bytes', 'keep_freed_memory']
 
 # %% ../../nbs/engine/runs.ipynb #359c46f3
 import ast
@@ -1067,7 +1067,7 @@ def environment() -> dict:
     return {
         "python": platform.python_version(), "torch": getattr(torch, "__version__", None) and str(torch.__version__),
         "transformers": getattr(transformers, "__version__", None), "platform": platform.platform(), "processor": processor(),
-        "device": torch.cuda.get_device_name() if device == "cuda" else device, "kernel": scan and scan.kernel_path(device), "threads": threads, "commit": _commit(), "mem_peak_rss_bytes": _peak_memory(),
+        "device": torch.cuda.get_device_name() if device == "cuda" else device, "kernel": scan and scan.kernel_path(device), "threads": threads, "commit": _commit(), "mem_peak_rss_bytes": peak_resident_bytes(),
     }
 
 
@@ -1080,7 +1080,8 @@ def processor() -> str:
     return f"{found[1].strip() if found else platform.processor() or platform.machine()}, {usable} of {os.cpu_count()} cores"
 
 
-def _peak_memory():
+def peak_resident_bytes() -> int | None:
+    "Most memory that this process ever had; None where the system does not say."
     try:
         import resource
     except ImportError:                              # Windows

@@ -32,7 +32,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from .runs import CodesignError, closest, keep_freed_memory
+from .memory import out_of_memory
+from .runs import CodesignError, closest, keep_freed_memory, peak_resident_bytes
 
 # %% ../../nbs/engine/training.ipynb #a0fa0fc4
 class Objective:
@@ -572,7 +573,8 @@ def train(
         with Tracker(tracked, wanted=None if processes.is_main else "") as tracker, _stop_on_sigterm() as asked:
             while step < plan.steps:
                 if at_step and step in at_step and processes.any(at_step[step](model, optimizer)): break
-                loss = _one_step(called, batch_of(step), step, plan, objective, optimizer, processes)
+                with _memory_said(step, plan):
+                    loss = _one_step(called, batch_of(step), step, plan, objective, optimizer, processes)
                 losses.append(loss)
                 if processes.is_main and (log or tracker.live):
                     values = dict(step=step, loss=loss, lr=optimizer.param_groups[0]["lr"], **objective.logs())
@@ -592,6 +594,18 @@ def train(
     return losses
 
 # %% ../../nbs/engine/training.ipynb #6475d3ce
+@contextmanager
+def _memory_said(step, plan):
+    "Turns an error that memory ran out into one line that names the setting to change; the batch is never made smaller."
+    try: yield
+    except (RuntimeError, MemoryError) as error:
+        if not out_of_memory(error): raise
+        peak = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else peak_resident_bytes() or 0
+        raise CodesignError(f"memory ran out at step {step} with {plan.micro_batch_size} sequences in one forward pass "
+                            f"(at most {peak / 1e6:,.0f} MB were in use); make micro_batch_size smaller: "
+                            "the batch, and what is learned, stay the same") from None
+
+
 def _one_step(model, batch, step, plan, objective, optimizer, processes):
     "All micro-batches of one step, clipping, the optimizer; returns the mean loss of the batch."
     factor = cosine_schedule(step, plan.steps, max(1, round(plan.warmup_fraction * plan.steps)), plan.min_lr_fraction)
