@@ -339,16 +339,29 @@ def _say(line):
     sys.stdout.flush()
 
 
+def _planned(plan, run):
+    "A run of a plan, and its parameters."
+    try:
+        content = json.loads(Path(plan).read_text(encoding="utf-8"))
+        (job,) = [job for job in content["jobs"] if job["run"] == run]
+        grid = Grid(**{name: tuple(value) if isinstance(value, list) else value for name, value in content["grid"].items()})
+        node = Node(job["notebook"], job["size"], job["seed"], job["group"])
+        if str(node) != run or node.notebook not in GRAPH:
+            raise ValueError(f"{run} stands for {node}")
+        checked = Parameters.checked(node.notebook, **asdict(replace(grid.parameters(node), threads=job["threads"])))
+        return node, replace(checked, threads=checked.threads or 1)
+    except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError, ParameterError) as error:
+        why = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise CodesignError(f"{plan} does not plan {run} as codesign reproduce does ({why}); give the command of the study again, which writes it anew") from None
+
+
 def run_job(plan: Path, run: str):
     "Makes the run of a plan that is called `run`; what Snakemake's jobs call."
     die_with_parent(TIME_TO_STOP)
-    content = json.loads(Path(plan).read_text())
-    (job,) = [job for job in content["jobs"] if job["run"] == run]
-    grid = Grid(**{name: tuple(value) if isinstance(value, list) else value for name, value in content["grid"].items()})
-    set_threads(job["threads"])
-    node = Node(job["notebook"], job["size"], job["seed"], job["group"])
+    node, parameters = _planned(plan, run)
+    set_threads(parameters.threads)
     try:
-        run_node(node, replace(grid.parameters(node), threads=job["threads"]))
+        run_node(node, parameters)
     except StoppedRun as error:
         _say(f"stopped {error}")
         raise typer.Exit(STOPPED) from None

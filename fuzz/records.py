@@ -2,8 +2,7 @@
 
 One study is a copy of published records at one seed, the other is made here with small outputs. The seal of a record
 covers all of it: a record whose content differs may be refused, count as not done, or be set aside with a reason, but
-may not be taken as it is. `read_record` and `study_records` hand a record on; that its seal does not fit is then said
-by `is_sealed`.
+may not be taken as it is.
 """
 
 import json
@@ -92,7 +91,8 @@ class Kind:
     def _make(self, study):
         "Some runs of a study, made as real ones are, with a small model and published metrics."
         from codesign.baseline import LayerwiseMambaConfig, LayerwiseMambaForCausalLM, count_parameters, save_model
-        from codesign.engine.runs import Parameters, make
+        from codesign.engine.making import make
+        from codesign.engine.runs import Parameters
 
         def job(run):
             model = LayerwiseMambaForCausalLM(
@@ -155,7 +155,8 @@ class Kind:
 
     def _done(self, study):
         "What counts as done; published records are of older code, so there it is only asked that nothing breaks."
-        from codesign.engine.runs import Node, Parameters, why_not_done
+        from codesign.engine.making import why_not_done
+        from codesign.engine.runs import Node, Parameters
 
         reasons = {}
         for path in sorted((self.studies / study).glob("runs/*/*/record.json")):

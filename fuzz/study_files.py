@@ -48,7 +48,8 @@ class Kind:
         self.reproduce, self.study = reproduce, studies_folder() / STUDY
         self.grid = reproduce.load_grid("nano", STUDY, seeds="42")
         self.study.mkdir(parents=True)
-        reproduce._remember(self.grid, self.study / "study.json")
+        fixed = {name: getattr(self.grid, name) for name in reproduce.FIXED}
+        reproduce.remember_study(STUDY, fixed, seeds=list(self.grid.seeds), groups=list(self.grid.groups))
         reproduce.write_plan(self.grid, self.grid.nodes()[:3], 2, 0)
         self.texts = {name: (self.study / name).read_text() for name in ("study.json", "plan.json")}
         self.run = self._run()
@@ -99,7 +100,8 @@ class Kind:
     # what an earlier attempt has left
 
     def _make(self, study):
-        from codesign.engine.runs import Parameters, make
+        from codesign.engine.making import make
+        from codesign.engine.runs import Parameters
 
         def job(run):
             run.file("out.txt").write_text("made")

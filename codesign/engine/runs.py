@@ -1011,7 +1011,7 @@ class Run:
         path = self.folder / "metrics.jsonl"
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
         read = [(line, values) for line in lines if (values := _logged(line)) is not None]    # a kill may leave half a line
-        keep = [values.get("phase") != phase or values.get("step", step) < step for _, values in read]
+        keep = [values.get("phase") != phase or values["step"] < step for _, values in read]
         kept = [line for (line, _), stays in zip(read, keep) if stays]
         write_atomic(path, "".join(f"{line}\n" for line in kept))
         self._log_is_open = True
@@ -1051,12 +1051,15 @@ class Run:
 
 
 def _logged(line):
-    "The values of a logged line; None if it is not whole."
+    "The values of one logged step; None for a line that is not whole."
     try:
         values = json.loads(line)
     except (ValueError, RecursionError):
         return None
-    return values if isinstance(values, dict) else None
+    if not isinstance(values, dict) or type(values.get("step")) is not int or not isinstance(values.get("phase", ""), str):
+        return None
+    numbers = [value for name, value in values.items() if name != "phase"]
+    return values if all(isinstance(value, (int, float)) and math.isfinite(value) for value in numbers) else None
 
 # %% ../../nbs/engine/runs.ipynb #7d4e1fbe
 def environment() -> dict:
