@@ -901,7 +901,11 @@ def read_sealed(path: Path, name: str, again: str) -> dict:
         raise DataError(f"{name} is not JSON ({error}); {again}") from None
     if not isinstance(content, dict):
         raise DataError(f"{name} holds no record; {again}")
-    if content.get("sha256") != seal_of(content):
+    try:
+        fits = content.get("sha256") == seal_of(content)
+    except (ValueError, TypeError):                  # NaN or an infinity, which no record holds
+        fits = False
+    if not fits:
         raise DataError(f"{name} was changed after it was written: its seal does not fit; {again}")
     return content
 
@@ -1056,7 +1060,7 @@ def _logged(line):
         values = json.loads(line)
     except (ValueError, RecursionError):
         return None
-    if not isinstance(values, dict) or type(values.get("step")) is not int or not isinstance(values.get("phase", ""), str):
+    if not isinstance(values, dict) or type(values.get("step")) is not int or "loss" not in values or not isinstance(values.get("phase", ""), str):
         return None
     numbers = [value for name, value in values.items() if name != "phase"]
     return values if all(isinstance(value, (int, float)) and math.isfinite(value) for value in numbers) else None

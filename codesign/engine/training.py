@@ -178,8 +178,9 @@ def _check_manifest(folder, manifest):
         path = folder / name
         if not path.is_file() or path.stat().st_size != entry["bytes"] or sha256_of(path) != entry["sha256"]:
             raise CodesignError(f"{folder.name}/{name} is missing or damaged (size or sha256 differs from manifest.json)")
-    if "state.json" not in manifest:
-        raise CodesignError(f"{folder.name}/manifest.json is damaged: it does not name state.json")
+    there = {"state.json", *(path.name for path in folder.glob("*.safetensors"))}
+    if missing := sorted(there - set(manifest)):
+        raise CodesignError(f"{folder.name}/manifest.json is damaged: it does not name {missing[0]}")
 
 
 def load_checkpoint(folder: Path) -> tuple[dict[str, dict[str, Tensor]], dict]:
