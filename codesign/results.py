@@ -812,7 +812,7 @@ def command_of_study(folder: Path) -> str | None:
         study = json.loads(path.read_text(encoding="utf-8"))
         study["seeds"] = sorted({r["parameters"]["seed"] for r in read_records(folder)} | set(study.get("seeds", [])))
         controls = set(study.get("groups", [])) > set(GROUPS_TABLE)
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(f"{Path(folder).name}/study.json cannot be read ({error}); put the study's own back, or delete it: the records stay") from None
     texts = {name: ",".join(map(str, value)) if isinstance(value, list) else str(value) for name, value in study.items() if value is not None and name != "groups"}
     return " ".join(["codesign reproduce", f"--study {Path(folder).name}", *(f"--{name} {text}" for name, text in texts.items()), *(["--controls"] if controls else [])])

@@ -339,7 +339,7 @@ def _load_embedded() -> Corpus:
         stored = json.loads(path.read_text(encoding="utf-8"))
         corpus = _embedded_from(stored["pairs"])
         if corpus.hash == stored["hash"]: return corpus
-    except (OSError, ValueError, KeyError): pass      # not there, or damaged: made again
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError): pass      # not there, or damaged: made again
     pairs = _extract_embedded()
     corpus = _embedded_from(pairs)
     write_whole(path, lambda file: file.write(json.dumps({"hash": corpus.hash, "pairs": pairs}).encode()))

@@ -250,7 +250,7 @@ def _started(marker):
         return json.loads(marker.read_text(encoding="utf-8"))["hash"]
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         print(f"{marker.parent.name}/started.json cannot be read, so what an earlier attempt left is not used; the run begins anew", flush=True)
         return None
 
