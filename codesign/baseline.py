@@ -681,6 +681,7 @@ def heal(
 def learning_curve(run: Run, points: int = 60, phase: str | None = None) -> dict[str, list[float]]:
     "The next-token loss as logged in one phase of a run, averaged over at most `points` equal stretches of steps, each named by the number of steps done at its end."
     logged = [values for line in (run.folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines() if (values := json.loads(line)).get("phase") == phase]
+    if not logged: return dict(step=[], loss=[])             # a log that was lost: the record says how many steps are missing
     stretches = np.array_split(np.arange(len(logged)), min(points, len(logged)))
     return dict(step=[logged[s[-1]]["step"] + 1 for s in stretches], loss=[round(float(np.mean([logged[i].get("task_loss", logged[i]["loss"]) for i in s])), 5) for s in stretches])
 

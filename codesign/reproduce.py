@@ -6,9 +6,9 @@
 __all__ = ['START_UP', 'STOPPED', 'COMMAND', 'TIME_TO_STOP', 'app', 'HELP', 'CHECKS', 'PUBLISHED', 'data_app', 'Grid',
            'reads_all', 'runs_alone', 'grid_file', 'load_grid', 'draw_grid', 'pending', 'expected_seconds',
            'known_seconds', 'write_plan', 'die_with_parent', 'set_threads', 'run_node', 'run_job', 'run_plan',
-           'reproduce', 'refuse_another_study', 'take_published', 'show_results', 'make_run', 'main', 'validate',
-           'check_files', 'check_certificate', 'check_iso_sparsity', 'check_reload', 'check_adapters',
-           'check_hyperparameters', 'check_groups', 'check_data', 'check_profiling', 'doctor']
+           'reproduce', 'refuse_another_study', 'refuse_other_published', 'take_published', 'show_results', 'make_run',
+           'main', 'validate', 'check_files', 'check_certificate', 'check_iso_sparsity', 'check_reload',
+           'check_adapters', 'check_hyperparameters', 'check_groups', 'check_data', 'check_profiling', 'doctor']
 
 # %% ../nbs/08_reproduce.ipynb #fa3cae54
 import importlib.util
@@ -22,7 +22,7 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -323,7 +323,8 @@ def set_threads(threads: int):
 def run_node(node: Node, parameters: Parameters) -> float:
     "Makes one run unless it is done; prints a line when it starts and one when it ends; returns the seconds it took."
     started = time.perf_counter()
-    if why_not_done(parameters.study, node, parameters):
+    if why := why_not_done(parameters.study, node, parameters):
+        _say(f"again  {node}: {why}") if (run_folder(parameters.study, node) / "record.json").exists() else None
         _say(f"start  {node}")
         execute(node, parameters)
         if why := why_not_done(parameters.study, node, parameters):
@@ -368,6 +369,9 @@ def run_job(plan: Path, run: str):
     except CodesignError as error:
         _say(f"failed {node}: {error}")
         raise typer.Exit(1) from None
+    except Exception as error:
+        _say(f"failed {node}: {' '.join(f'{type(error).__name__}: {error}'.split())}")
+        raise                                            # with its traceback, into snakemake.log
 
 # %% ../nbs/08_reproduce.ipynb #6b1f6edb
 def run_plan(grid: Grid, nodes, jobs: int, gpus: int = 0, snakemake_arguments: tuple = ()) -> set[str]:
@@ -379,13 +383,15 @@ def run_plan(grid: Grid, nodes, jobs: int, gpus: int = 0, snakemake_arguments: t
     else:
         print("Snakemake is not installed (pip install 'codesign[grid]'): one run after the other")
         commands = [[*COMMAND, "node", str(plan), str(node)] for node in nodes]
-    started, done, failed = set(), set(), set()
+    started, done, failed, stopped = set(), set(), set(), set()
     with open(plan.with_name("snakemake.log"), "w", encoding="utf-8") as log:
         for command in commands:
-            _relay(command, environment, log, len(nodes), started, done, failed)
-    for run in sorted(started - done - failed):          # it had no time for a line
+            _relay(command, environment, log, len(nodes), started, done, failed, stopped)
+    for run in sorted(started - done - failed - stopped):          # it had no time for a line
         failed.add(run)
-        print(f"[{len(done) + len(failed):3}/{len(nodes)}] failed {run}: its process was killed, as the system does when memory runs out; ask for fewer jobs, or free memory", flush=True)
+        print(f"[{len(done) + len(failed):3}/{len(nodes)}] failed {run}: its process ended without a word: it was killed, as the system does when memory runs out "
+              f"(then ask for fewer jobs, or free memory), or it was stopped; what it wrote is in {plan.with_name('snakemake.log')}", flush=True)
+    failed |= stopped - done
     missing = {str(node) for node in nodes} - done - failed
     if missing and not failed:
         last = [line for line in plan.with_name("snakemake.log").read_text().splitlines() if line.strip()][-1:]
@@ -400,7 +406,7 @@ def _snakemake(plan, jobs, gpus, more):
             *more, "--config", "plan=plan.json"]
 
 
-def _relay(command, environment, log, total, started, done, failed):
+def _relay(command, environment, log, total, started, done, failed, stopped):
     "Runs a command; shows the lines of jobs as they come, counted, and logs everything. If it is stopped, its trainings leave a checkpoint first."
     process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
 
@@ -410,7 +416,7 @@ def _relay(command, environment, log, total, started, done, failed):
             log.flush()
             found = re.match(r"(start |done  |failed|stopped) (\S+?):?\s", line)
             if found:
-                {"start ": started, "done  ": done, "failed": failed}.get(found[1], set()).add(found[2])
+                {"start ": started, "done  ": done, "failed": failed, "stopped": stopped}[found[1]].add(found[2])
                 print(f"[{len(done) + len(failed):3}/{total}] {line.rstrip()}", flush=True)
 
     try:
@@ -484,9 +490,21 @@ def refuse_another_study(grid: Grid):
     refuse_another(grid.study, read_study(grid.study), _fixed_by(grid))
 
 
+def refuse_other_published(grid: Grid, source: Path | None = None) -> None:
+    "Raises ParameterError if the published study of this name is of other size, data, tasks or numbers of steps, and DataError if its study.json cannot be read."
+    path = (source or repository() / "figures" / grid.study) / "study.json"
+    try:
+        known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        refuse_another(grid.study, {name: known[name] for name in FIXED if name in known}, _fixed_by(grid))
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        raise DataError(f"{path} cannot be read ({' '.join(str(error).split())[:120]}); put the published file back") from None
+
+
 def take_published(study: str, source: Path | None = None) -> int:
     "Copies the records in figures/STUDY (or below `source`) that the study's folder lacks into it, and returns how many: they count as done as long as they fit, though their files lie on another machine."
     source, taken = source or repository() / "figures" / study, 0
+    if not source.is_dir():
+        raise ParameterError(f"{source} holds no published study; publish one with codesign publish --study NAME, or leave --published out")
     if (source / "study.json").is_file() and not (study_folder(study) / "study.json").exists():
         study_folder(study).mkdir(parents=True, exist_ok=True)
         write_atomic(study_folder(study) / "study.json", (source / "study.json").read_text(encoding="utf-8"))      # what the study fixes: other options are refused
@@ -496,8 +514,6 @@ def take_published(study: str, source: Path | None = None) -> int:
             copy.parent.mkdir(parents=True, exist_ok=True)
             write_atomic(copy, path.read_text(encoding="utf-8"))
             taken += 1
-    if not taken and not source.is_dir():
-        raise ParameterError(f"{source} holds no published study; publish one with codesign publish --study NAME, or leave --published out")
     return taken
 
 
@@ -558,12 +574,33 @@ def make_run(notebook: str, again: bool = False, predict: str | None = None, **v
     parameters = Parameters.checked(notebook, **{**fixed, **({"seed": known["seeds"][0]} if known.get("seeds") else {}), **given})
     node = Node(notebook, parameters.size, parameters.seed, parameters.group)
     set_threads(parameters.threads) if parameters.threads else None
-    _require_data(parameters.data, parameters.tasks if notebook == "03_sgh_peft" else (), parameters.size, predict)
+    if predict or _reads_text(node, parameters.study):
+        _require_data(parameters.data, parameters.tasks if notebook == "03_sgh_peft" else (), parameters.size, predict)
     _make_below(node, parameters)
-    if again:
-        (run_folder(parameters.study, node) / "record.json").unlink(missing_ok=True)
-    run_node(node, parameters)
+    with _set_aside(node, parameters.study) if again else nullcontext():
+        run_node(node, parameters)
     return read_record(run_folder(parameters.study, node))
+
+
+def _reads_text(node, study):
+    "Whether the run, or a run below it that is not there, reads text."
+    below = [needed for needed in needs(node).values() if not _record(study, needed)]
+    return bool(GRAPH[node.notebook].get("text")) or any(_reads_text(needed, study) for needed in below)
+
+
+@contextmanager
+def _set_aside(node, study):
+    "Takes a record away, so that the run is made again, and puts it back if it is not."
+    folder = run_folder(study, node)
+    path, kept = folder / "record.json", folder / ".record.json"
+    with locked(folder, node):
+        os.replace(path, kept) if path.is_file() else None
+    try:
+        yield
+    finally:
+        if kept.is_file() and not path.exists():
+            os.replace(kept, path)
+        kept.unlink(missing_ok=True)
 
 
 def _require_data(data, tasks, size, split=None):
@@ -601,8 +638,7 @@ def _make_and_show(notebook, **values):
     record = make_run(notebook, again=notebook == "06_results", **values)
     print(f"record {_shown(record.folder / 'record.json')}")
     if notebook == "06_results":
-        show_results(load_grid(record["parameters"]["size"], record["parameters"]["study"], seeds=[record["parameters"]["seed"]],
-                               data=record["parameters"]["data"], tasks=record["parameters"]["tasks"]))
+        show_results(Grid(record["parameters"]["study"], record["parameters"]["size"], (record["parameters"]["seed"],)))
     for name, value in record.metrics.items():
         if isinstance(value, (int, float)) and notebook != "06_results":
             print(f"  {name:<32} {value:,.6g}" if isinstance(value, float) else f"  {name:<32} {value:,}")
@@ -761,11 +797,14 @@ def _reproduce(size: str = "tiny", study: str = None, seeds: str = None, groups:
                budget: str = typer.Option(None, help="minutes; if the forecast is above, nothing is started")):
     grid = load_grid(size, study, seeds, groups, data, tasks, steps, controls, examples, epochs)
     jobs, gpus = _jobs(jobs), _count("gpus", gpus, 0)
+    refuse_another_study(grid)
     if published:
+        if dry_run:
+            raise ParameterError("published= takes records into the study's folder, which dry_run= leaves as it is; give one of them")
+        refuse_other_published(grid)
         print(f"took {take_published(grid.study)} published records")
     _keep_budget(grid, jobs, _count("budget", budget, 1)) if budget is not None else None
     if dry_run:
-        refuse_another_study(grid)
         work = pending(grid)
         _announce(grid, work, jobs)
         for node, why in work.items():
@@ -921,7 +960,10 @@ def validate(study: str, size: str | None = None, groups=None) -> list[tuple[str
     rows += [(name, "record", why) for name, why in damaged.items()]
     for name, record in records.items():
         for check, function in CHECKS.items():
-            problem = function(record, records)
+            try:
+                problem = function(record, records)
+            except CodesignError as error:               # such as a model that cannot be opened
+                problem = str(error)
             if problem is not NotImplemented:
                 rows.append((name, check, problem))
     return rows
@@ -950,7 +992,7 @@ def _is_of(group, groups):
 def _expected(study):
     "The runs of the study as its study.json has it; nothing for a folder that no `reproduce` has made."
     known = read_study(study)
-    return Grid(study, known["size"], tuple(known["seeds"]), tuple(known["groups"])).nodes() if known.get("groups") and known.get("seeds") else []
+    return Grid(study, known["size"], tuple(known["seeds"]), tuple(known["groups"])).nodes() if known.get("groups") and known.get("seeds") and known.get("size") else []
 
 
 def check_files(record: Record, records: dict) -> str | None:

@@ -34,7 +34,7 @@ from .engine.pages import Markup, html_figure, html_page, html_table
 from .engine.pictures import (
     ABLATION, ablation_figure, contrasts_figure, hypotheses_figure, kept_shares, latency_figure, layers_figure, learning_figure, pareto_figure, pdf, png, scaling_figure)
 from .engine.making import COMMANDS
-from .engine.runs import CONFIGS, GROUPS_TABLE, SIZES, TASKS, CodesignError, DataError, Record, Run, read_yaml, write_atomic, write_json
+from .engine.runs import CONFIGS, GROUPS_TABLE, SIZES, TASKS, CodesignError, DataError, Record, Run, data_name, read_yaml, write_atomic, write_json
 from .engine.statistics import effect_size, holm, no_spread, one_sided_p, p_text, seeds_to_decide, t_interval, wilcoxon_p
 
 # %% ../nbs/06_results.ipynb #ea80f538
@@ -912,7 +912,7 @@ def publish(
     if not records: raise DataError(f"{study_folder or target} holds no records; publish a study that has run: codesign publish --study NAME")
     analyses, analysis = analyse_study(records)
     aside = {run: why for one in analyses for run, why in one.aside.items()}
-    texts = {r["parameters"]["data"] for r in records}
+    texts = {data_name(r["parameters"]["data"]) for r in records}
     if len(texts) > 1 and not aside: aside = {r["run"]: f"data {r['parameters']['data']}" for r in records if data_label(r["parameters"]["data"]) != analysis.data}
     if aside: raise DataError(f"{study_folder or target} mixes studies: {'; '.join(f'{run} ({why})' for run, why in sorted(aside.items())[:5])}{f' and {len(aside) - 5} more' if len(aside) > 5 else ''}; take out what does not belong")
     if study_folder is not None:

@@ -24,8 +24,8 @@ from filelock import FileLock
 
 from . import sources
 from .corpora import Corpus, Counts, find_corpus, load_corpus
-from .runs import DATA, TASKS, DataError
-from .sources import HUB, SPLITS, NotFound, cache_folder, closest, data_folder, digest, fetch, hub_reachable, is_intact, label_of, write_checked
+from .runs import DATA, TASKS, DataError, stamp_of
+from .sources import HUB, SPLITS, NotFound, cache_folder, closest, data_folder, digest, fetch, hub_reachable, is_intact, label_of, refuse_changed, write_checked
 from .tasks import PRIMARY, TASK_METRICS, Example, Task, encode_task, find_task, load_task, padded_batches, task_metrics, write_predictions
 
 _all_ = ["Corpus", "Counts", "load_corpus", "Example", "Task", "load_task", "encode_task", "padded_batches", "task_metrics", "write_predictions", "TASK_METRICS", "PRIMARY", "SPLITS"]
@@ -73,11 +73,17 @@ def _backend(name, vocab_size, corpus, online=True):
     raise DataError(f"unknown tokenizer {name!r}{closest(name, ['bpe', *_PUBLISHED])}; available: bpe, {', '.join(_PUBLISHED)}")
 
 
+def _refuse_changed(corpus, split):
+    "Before anything made of a split is kept: that the text in the cache is still what its hash says."
+    refuse_changed(getattr(corpus.documents[split], "pieces", []))
+
+
 def _cached_bpe(corpus, vocab_size):
     from tokenizers import Tokenizer
     path = cache_folder() / "tokenizers" / f"bpe-{vocab_size}-{digest(inspect.getsource(train_bpe), corpus.hashes['train'])[:16]}.json"
     if is_intact(path): return Tokenizer.from_str(path.read_text(encoding="utf-8"))
     tokenizer = train_bpe(corpus.documents["train"], vocab_size)
+    _refuse_changed(corpus, "train")
     write_checked(path, lambda file: file.write(tokenizer.to_str().encode()))
     return tokenizer
 
@@ -156,7 +162,7 @@ def _stamps(data, tokenizer, tasks):
     if tokenizer in _PUBLISHED: places.append(_find_or_fetch(tokenizer))
     if data != "embedded": places += [file for task in tasks for file in _files_of(find_task(task))]
     files = [file for place in places for file in ([place] if place.is_file() else sorted(place.rglob("*")))]
-    return (sys.version, str(cache_folder()), *((str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files))
+    return (sys.version, str(cache_folder()), *((str(file), stamp_of(file)) for file in files if file.is_file()))
 
 
 def _files_of(found):
@@ -217,6 +223,7 @@ def _make_stream(corpus, split, tokenizer, path):
         np.lib.format.write_array_header_1_0(file, {"descr": np.lib.format.dtype_to_descr(loaded[0].dtype), "fortran_order": False, "shape": (1 + sum(map(len, loaded)),)})
         file.write(loaded[0].dtype.type(tokenizer.eos_token_id).tobytes())
         for part in loaded: part.tofile(file)
+    _refuse_changed(corpus, split)
     write_checked(path, write)
     shutil.rmtree(folder)
 

@@ -10,21 +10,22 @@ __all__ = ['WAIT_IN_SCRATCH', 'FIXED', 'COMMANDS', 'settings_of', 'text_of', 'id
 # %% ../../nbs/engine/making.ipynb #4f4c73fa
 import json
 import os
+import shutil
 import signal
 import textwrap
 import threading
 import time
 import traceback
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from filelock import FileLock
 
 from codesign.engine.runs import (
-    GRAPH, NOT_RECORDED, RECIPES_TABLE, SCHEMA, CodesignError, DataError, MissingRun, Node, ParameterError, Parameters, Record, Run,
-    Settings, assigned_in, code_hashes, declared_settings, environment, hash_of, inside, keep_freed_memory, listed_needs, load_settings,
-    locked, needs, notebook_path, plain, read_record, run_folder, study_folder, study_records, typed, write_json,
+    GRAPH, NOT_RECORDED, RECIPES_TABLE, SCHEMA, SIZES, CodesignError, DataError, MissingRun, Node, ParameterError, Parameters, Record, Run,
+    Settings, assigned_in, code_hashes, data_name, declared_settings, environment, hash_of, inside, keep_freed_memory, listed_needs, load_settings,
+    locked, needs, notebook_path, plain, read_record, rule, run_folder, study_folder, study_records, typed, write_json,
     write_sealed)
 
 # %% ../../nbs/engine/making.ipynb #a7c3c319
@@ -60,7 +61,7 @@ def identity(node: Node, parameters: Parameters, inputs: dict[str, Record]) -> d
     return {
         "schema": SCHEMA,
         "run": str(node),
-        "parameters": {name: asked[name] for name in entry["parameters"]},
+        "parameters": {name: data_name(asked[name]) if name == "data" else asked[name] for name in entry["parameters"]},
         "text": text_of(node, parameters),
         "recipe": RECIPES_TABLE.get(node.group),
         "settings": plain({section: settings[section] for section in entry["settings"]}),
@@ -98,7 +99,8 @@ def why_not_done(study: str, node: Node, parameters: Parameters) -> str | None:
     now = identity(node, parameters, inputs)
     if record["hash"] != hash_of(now):
         return "; ".join(_differences(record, now)) or "its hash differs"
-    return None if record.is_whole() or record.is_bare else "an output file is missing or has another size"
+    damaged = [] if record.is_bare else record.damaged()
+    return f"{damaged[0]} is missing or damaged" if damaged else None
 
 
 def is_done(study: str, node: Node, parameters: Parameters) -> bool:
@@ -113,6 +115,8 @@ def _differences(record, now):
         yield f"schema {record['schema']}, now {now['schema']}"
     for part in ("parameters", "text", "recipe", "settings", "inputs", "code"):
         before, after = _flat(record.get(part) or {}), _flat(now[part] or {})
+        if part == "parameters" and "data" in before:
+            before["data"] = data_name(before["data"])
         changed = sorted(name for name in after if before.get(name) != after[name])
         changed += sorted(set(before) - set(after)) if part != "parameters" else []
         if changed and not (part == "text" and record.text == NOT_RECORDED):
@@ -130,21 +134,60 @@ FIXED = ("size", "data", "tasks", "steps", "examples", "epochs")     # of a stud
 
 
 def read_study(study: str) -> dict:
-    "What a study has fixed, from its study.json; empty before its first run. Raises DataError, in one line, if the file cannot be read."
+    """What a study has fixed, from its study.json, or where that is gone from its records; empty before its first run.
+
+    A file that cannot be read is written anew from the records, and that is said. Raises DataError, in one line, if there are none.
+    """
+    if study == "scratch":
+        return {}
     path = study_folder(study) / "study.json"
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-        Parameters.checked(next(iter(GRAPH)), **{name: value for name, value in found.items() if name in FIXED and value is not None})
+        typed(_Fixed, {name: value for name, value in found.items() if name in FIXED}, path.name)
         if any(type(seed) is not int or seed < 0 for seed in found.get("seeds", [])):
             raise ValueError("its seeds must be whole numbers")
         if unknown := [group for group in found.get("groups", []) if group not in RECIPES_TABLE]:
             raise ValueError(f"group {unknown[0]!r} is unknown")
         return found
     except FileNotFoundError:
-        return {}
+        return _fixed_by_records(study)
     except (OSError, ValueError, AttributeError, TypeError, RecursionError, ParameterError) as error:
-        raise DataError(f"{study}/study.json cannot be read ({' '.join(str(error).split())[:120]}); delete it: no record is lost, "
-                        "and the next command, given with the study's size and data, writes it again") from None
+        why, found = " ".join(str(error).split())[:120], _fixed_by_records(study)
+        if not found:
+            raise DataError(f"{study}/study.json cannot be read ({why}), and no record says what it held; "
+                            "delete it and give the command with all the study's options") from None
+        print(f"{study}/study.json cannot be read ({why}); it is written anew from the study's records", flush=True)
+        write_json(path, found)
+        return found
+
+
+@dataclass(frozen=True)
+class _Fixed:
+    size: str = rule(SIZES, None)
+    data: str | None = None
+    tasks: tuple[str, ...] | None = None
+    steps: int | None = rule("1 or more", None)
+    examples: int | None = rule("1 or more", None)
+    epochs: int | None = rule("1 or more", None)
+
+
+def _fixed_by_records(study):
+    "What all records of a study that can be read agree on, and their seeds."
+    values, seeds = {}, set()
+    for path in (study_folder(study) / "runs").glob("*/*/record.json"):
+        try:
+            record = read_record(path.parent)
+        except DataError:
+            continue
+        entry = GRAPH.get(path.parent.parent.name)
+        if not record or not entry:
+            continue
+        seeds.add(record["parameters"]["seed"])
+        for name in FIXED:
+            if name in ("size", *entry["parameters"]):
+                values.setdefault(name, []).append(record["parameters"].get(name))
+    fixed = {name: found[0] for name, found in values.items() if all(value == found[0] for value in found)}
+    return fixed | ({"seeds": sorted(seeds)} if seeds else {})
 
 
 def as_text(value) -> str:
@@ -176,7 +219,7 @@ def remember_study(study: str, asked: dict, **together: list) -> None:
 def refuse_another(study: str, known: dict, asked: dict) -> None:
     "Raises ParameterError if `asked` names anything that the study was made without."
     for name, value in plain(asked).items():
-        if name in known and known[name] != value:
+        if name in known and known[name] != value and not (name == "data" and None not in (value, known[name]) and data_name(known[name]) == data_name(value)):
             raise ParameterError(f"study {study!r} was made with {name}={_shown(known[name])}, not {_shown(value)}; give this one another name")
 
 
@@ -203,6 +246,8 @@ def make(notebook: str, parameters: Parameters, job) -> Record:
         if record:
             return record
         remember_study(parameters.study, fixed)
+        if (folder / "record.json").exists():
+            print(f"again  {node}: {why_not_done(parameters.study, node, parameters) or 'another attempt was asked for'}", flush=True)
         _begin(folder, hash_of(now))
         settings = declared_settings(notebook, settings_of(notebook, parameters))
         keep_freed_memory()
@@ -235,13 +280,20 @@ def _begin(folder, hash_now):
     "Keeps what an interrupted attempt at the same thing has left, such as checkpoints; clears away anything else."
     marker = folder / "started.json"
     started = _started(marker)
-    (folder / "record.json").unlink(missing_ok=True)
-    (folder / "failed.json").unlink(missing_ok=True)
+    _remove(folder / "record.json")
+    _remove(folder / "failed.json")
     if started != hash_now:
         for path in sorted(folder.rglob("*"), reverse=True):
             if path.name not in (".lock", ".holder") or path.parent != folder:
-                path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
+                _remove(path)
         write_json(marker, {"hash": hash_now})
+
+
+def _remove(path):
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _started(marker):
@@ -286,19 +338,30 @@ def _inputs(node, parameters):
                 execute(needed, lower)
             continue
         if record is None or record.is_bare:
-            command = f"codesign {COMMANDS.get(needed.notebook, 'reproduce')} --size {needed.size} --seed {needed.seed} --group {needed.group} --study {parameters.study}"
+            command = _command_for(needed, lower)
             what = "does not have" if record is None else "has only the record of, not the files"
             raise MissingRun(f"{node} needs {needed}, which study {parameters.study!r} {what}; make it with `{command}`")
-        if needed.notebook in GRAPH and record.text != (now := text_of(needed, lower)) and now:
+        now = text_of(needed, lower) if GRAPH[node.notebook].get("text") else {}     # what reads no text takes a run as it is
+        if now and record.text != now:
             raise MissingRun(f"{node} needs {needed} on the text that is here now, but study {parameters.study!r} has it on {_other_text(record.text, now)}; "
                              f"put that text back, make {needed} again, or use another study")
         if damaged := record.damaged():
             raise MissingRun(f"{node} needs {needed}, whose {damaged[0]} is missing or damaged in study {parameters.study!r}; delete its record.json and make it again")
         for name, asked in plain(asdict(lower)).items():
             made = record["parameters"].get(name)        # a record may be older than a parameter
+            if name == "data" and made is not None:
+                asked, made = data_name(asked), data_name(made)
             if name in GRAPH[needed.notebook]["parameters"] and asked != made:
                 raise MissingRun(f"{node} needs {needed} at {name}={asked}, but study {parameters.study!r} has it at {name}={made}; use another study")
     return upstream(node, parameters)
+
+
+def _command_for(node, parameters):
+    "The command that makes a run, with every option that is not the default."
+    usual, declared = Parameters(), GRAPH[node.notebook]["parameters"]
+    other = [name for name in ("data", "tasks", "lr", "steps", "examples", "epochs") if name in declared and getattr(parameters, name) != getattr(usual, name)]
+    options = {"size": node.size, "seed": node.seed, "group": node.group, "study": parameters.study} | {name: as_text(getattr(parameters, name)) for name in other}
+    return " ".join(["codesign", COMMANDS.get(node.notebook, "reproduce"), *(f"--{name} {value}" for name, value in options.items())])
 
 
 def _other_text(recorded, now):

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from .runs import CONTROLS_TABLE, GRAPH, GROUPS_TABLE, NOT_RECORDED, RECIPES_TABLE, TASKS, DataError, Record, read_record
+from .runs import CONTROLS_TABLE, GRAPH, GROUPS_TABLE, NOT_RECORDED, RECIPES_TABLE, TASKS, DataError, Record, data_name, read_record
 from .statistics import effect_size, no_spread, t_interval
 
 # %% ../../nbs/engine/measures.ipynb #effd0ec5
@@ -99,8 +99,8 @@ def sort_out(
     "The records of one size that belong to one study, and for each other record of that size the reason why it does not."
     size = size or _most_common(r["parameters"]["size"] for r in records)
     chosen, aside = [r for r in records if r["parameters"]["size"] == size], {}
-    for name, wanted in (("data", data), ("tasks", list(tasks) if tasks else None)):
-        chosen = _agreeing(chosen, aside, name, lambda r: r["parameters"].get(name), (lambda r: notebook_of(r) in TASK_NOTEBOOKS) if name == "tasks" else None, wanted)
+    for name, wanted in (("data", data_name(data) if data else None), ("tasks", list(tasks) if tasks else None)):
+        chosen = _agreeing(chosen, aside, name, lambda r: _asked_of(r, name), (lambda r: notebook_of(r) in TASK_NOTEBOOKS) if name == "tasks" else None, wanted)
     for part in ("corpus", "tokenizer"):
         chosen = _agreeing(chosen, aside, part, lambda r: _text_read(r, part), lambda r: part in GRAPH.get(notebook_of(r), {}).get("text", ()))
     for task in sorted({task for r in chosen if isinstance(r.text, dict) for task in r.text.get("tasks", ())}):
@@ -115,6 +115,12 @@ def sort_out(
 
 
 TASK_NOTEBOOKS = ("03_sgh_peft", "05_profiling")
+
+
+def _asked_of(record, name):
+    "A parameter of a run; of a text of one's own not where it lay, which may differ from seed to seed."
+    value = record["parameters"].get(name)
+    return data_name(value) if name == "data" and isinstance(value, str) else value
 
 
 def _text_read(record: Record, part: str) -> str:

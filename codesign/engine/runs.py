@@ -9,10 +9,10 @@ __all__ = ['CORES', 'RULES', 'SECTIONS', 'PACKAGE', 'CONFIGS', 'SIZES', 'GROUPS_
            'usable_cores', 'rule', 'typed', 'ModelSettings', 'PretrainSettings', 'SDMSettings', 'CSPSettings',
            'FinetuneSettings', 'ProfileSettings', 'Settings', 'read_yaml', 'Table', 'load_settings', 'repository',
            'notebooks_folder', 'user_path', 'load_graph', 'Node', 'needs', 'listed_needs', 'Parameters', 'known_data',
-           'assigned_in', 'studies_folder', 'study_folder', 'run_folder', 'inside', 'notebook_path', 'code_hashes',
-           'hash_of', 'Undeclared', 'declared_settings', 'write_atomic', 'write_json', 'plain', 'file_sha256', 'Record',
-           'seal_of', 'write_sealed', 'read_sealed', 'read_record', 'study_records', 'locked', 'Run', 'environment',
-           'processor', 'peak_resident_bytes', 'keep_freed_memory']
+           'data_name', 'assigned_in', 'studies_folder', 'study_folder', 'run_folder', 'inside', 'notebook_path',
+           'code_hashes', 'hash_of', 'Undeclared', 'declared_settings', 'write_atomic', 'write_json', 'plain',
+           'file_sha256', 'Record', 'stamp_of', 'seal_of', 'write_sealed', 'read_sealed', 'read_record',
+           'study_records', 'locked', 'Run', 'environment', 'processor', 'peak_resident_bytes', 'keep_freed_memory']
 
 # %% ../../nbs/engine/runs.ipynb #359c46f3
 import ast
@@ -602,7 +602,7 @@ class Parameters:
         if not self.tasks or len(set(self.tasks)) < len(self.tasks):
             raise ParameterError(f"tasks={','.join(self.tasks)!r} must name each task once; valid: {', '.join(TASKS)}")
         study_folder(self.study)
-        return replace(self, data=known_data(self.data))
+        return replace(self, data=known_data(self.data, there=bool(GRAPH[notebook].get("text"))))
 
     @classmethod
     def from_notebook(cls, notebook: str, namespace: dict) -> "Parameters":
@@ -635,15 +635,20 @@ def _known_group(group, groups, side_by_side):
         raise ParameterError(f"group={group!r} must name each group once")
 
 
-def known_data(data: str) -> str:
-    "The name of a text, with the whole path of one's own. Raises ParameterError for an unknown name or a path that is not there."
+def known_data(data: str, there: bool = True) -> str:
+    "The name of a text, a path in full. Raises ParameterError for one that is unknown, or if there is no file (unless nothing of it is read)."
     if not data.startswith("text:"):
         _known("data", data, (*DATA, "text:PATH"))
         return data
     path = user_path("data", data.removeprefix("text:")) if data.removeprefix("text:").strip() else None
-    if path is None or not path.exists():
+    if path is None or there and not path.exists():
         raise ParameterError(f"data={data!r}: there is no file or folder at this path; valid: {', '.join(DATA)}, text:PATH")
     return f"text:{path.resolve()}"
+
+
+def data_name(data: str) -> str:
+    "A text by name: 'text' for one of one's own, wherever it lies; which one it is, its digest says."
+    return "text" if data.startswith("text:") else data
 
 
 def _assigned(namespace, names):
@@ -875,11 +880,17 @@ def _holds(path, entry):
     "Whether the file has the recorded bytes; read once a process unless it changes."
     if not path.is_file() or path.stat().st_size != entry["bytes"]:
         return False
-    return _sha256_at(path, path.stat().st_size, path.stat().st_mtime_ns) == entry["sha256"]
+    return _sha256_at(path, stamp_of(path)) == entry["sha256"]
+
+
+def stamp_of(path: Path) -> tuple[int, ...]:
+    "What changes whenever a file does: size, times, number on the disk."
+    found = path.stat()
+    return found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino
 
 
 @cache
-def _sha256_at(path, size, modified):
+def _sha256_at(path, stamp):
     return file_sha256(path)
 
 

@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['SPLITS', 'TEXT', 'TABLES', 'HUB', 'data_folder', 'cache_folder', 'digest', 'write_whole', 'write_checked',
-           'is_intact', 'content_digest', 'NotFound', 'closest', 'split_files', 'folders_named', 'hub_cache',
-           'cached_folder', 'hub_reachable', 'fetch', 'Found', 'find', 'label_of', 'Place', 'read_rows', 'read_text']
+           'is_intact', 'refuse_changed', 'content_digest', 'NotFound', 'closest', 'split_files', 'folders_named',
+           'hub_cache', 'cached_folder', 'hub_reachable', 'fetch', 'Found', 'find', 'label_of', 'Place', 'read_rows',
+           'read_text']
 
 # %% ../../nbs/engine/sources.ipynb #7a6be8f1
 import csv
@@ -25,7 +26,7 @@ from threading import Thread
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-from .runs import DataError, file_sha256, user_path
+from .runs import DataError, file_sha256, stamp_of, user_path
 
 # %% ../../nbs/engine/sources.ipynb #7acecd39
 SPLITS = ("train", "validation", "test")
@@ -81,16 +82,23 @@ def is_intact(path: Path) -> bool:
     return False
 
 
+def refuse_changed(paths: Sequence[Path]) -> None:
+    "Raises DataError if a file of the cache, read just now, does not hold what `write_checked` wrote; it is made again at the next command."
+    for path in paths:
+        if file_sha256(path) != _seal_beside(path).read_text(errors="replace"):
+            raise DataError(f"the cache file {path.parent.name}/{path.name} changed while it was read; give the command again, which makes it anew")
+
+
 def _seal_beside(path): return path.with_name(f"{path.name}.sha256")
 
 
 def content_digest(path: Path) -> str:
     "sha256 of a file's bytes, read once a process unless the file changes."
-    return _sha256_of(path, path.stat().st_size, path.stat().st_mtime_ns)
+    return _sha256_of(path, stamp_of(path))
 
 
 @lru_cache(maxsize=4096)
-def _sha256_of(path, size, modified):
+def _sha256_of(path, stamp):
     return file_sha256(path)
 
 
