@@ -579,6 +579,7 @@ def make_run(notebook: str, again: bool = False, predict: str | None = None, **v
     _make_below(node, parameters)
     with _set_aside(node, parameters.study) if again else nullcontext():
         run_node(node, parameters)
+    remember_study(parameters.study, {name: getattr(parameters, name) for name in FIXED if name in ("size", *GRAPH[notebook]["parameters"])})
     return read_record(run_folder(parameters.study, node))
 
 
