@@ -149,7 +149,7 @@ def read_study(study: str) -> dict:
         if unknown := [group for group in found.get("groups", []) if group not in RECIPES_TABLE]:
             raise ValueError(f"group {unknown[0]!r} is unknown")
         return found
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return _fixed_by_records(study)
     except (OSError, ValueError, AttributeError, TypeError, RecursionError, ParameterError) as error:
         why, found = " ".join(str(error).split())[:120], _fixed_by_records(study)

@@ -152,6 +152,10 @@ def save_checkpoint(
         (partial / "manifest.json").write_text(json.dumps(manifest, indent=1))
         for path in (*partial.iterdir(), partial): _flush(path)
         os.replace(partial, folder)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise CodesignError(f"the checkpoint {folder.name} cannot be written: {error}; free space on the disk and give the command again: "
+                            "it goes on from the checkpoint before") from error
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
