@@ -32,7 +32,7 @@ from .engine.making import (
     COMMANDS, FIXED, StoppedRun, execute, passed_on, read_study, refuse_another, remember_study, why_not_done)
 from .engine.runs import (
     BESIDE, CONTROLS_TABLE, DATA, EMBEDDED_TASKS, GRAPH, GROUPS_TABLE, PACKAGE, RECIPES_TABLE, SIZES, TASKS, CodesignError, DataError, MissingRun,
-    Node, ParameterError, Parameters, Record, closest, known_data, listed_needs, load_settings, locked, needs, plain, read_record,
+    CORES, Node, ParameterError, Parameters, Record, closest, known_data, listed_needs, load_settings, locked, needs, plain, read_record,
     read_sealed, read_yaml, repository, rule, run_folder, studies_folder, study_folder, typed, usable_cores, user_path, write_atomic, write_json, write_sealed)
 
 # %% ../nbs/08_reproduce.ipynb #7b4f1fc0
@@ -349,8 +349,9 @@ def _planned(plan, run):
         node = Node(job["notebook"], job["size"], job["seed"], job["group"])
         if str(node) != run or node.notebook not in GRAPH:
             raise ValueError(f"{run} stands for {node}")
-        checked = Parameters.checked(node.notebook, **asdict(replace(grid.parameters(node), threads=job["threads"])))
-        return node, replace(checked, threads=checked.threads or 1)
+        if type(job["threads"]) is not int or job["threads"] < 1:
+            raise ValueError(f"threads={job['threads']!r} is not a whole number from 1")
+        return node, replace(grid.parameters(node), threads=min(job["threads"], CORES))     # where the plan was made there may be more cores
     except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError, ParameterError) as error:
         why = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise CodesignError(f"{plan} does not plan {run} as codesign reproduce does ({why}); give the command of the study again, which writes it anew") from None
@@ -364,8 +365,9 @@ def run_job(plan: Path, run: str):
     try:
         run_node(node, parameters)
     except StoppedRun as error:
-        _say(f"stopped {error}")
-        raise typer.Exit(STOPPED) from None
+        made = why_not_done(parameters.study, node, parameters) is None
+        _say(f"done   {node}" if made else f"stopped {node}: {str(error).removeprefix(f'{node}: ')}")
+        raise typer.Exit(0 if made else STOPPED) from None
     except CodesignError as error:
         _say(f"failed {node}: {error}")
         raise typer.Exit(1) from None
@@ -465,7 +467,7 @@ def reproduce(grid: Grid, jobs: int = 2, gpus: int = 0, snakemake_arguments: tup
     refuse_another_study(grid)
     _require_data(grid.data, grid.tasks, grid.size)
     with locked(folder, f"study {grid.study}"):
-        remember_study(grid.study, _fixed_by(grid), seeds=list(grid.seeds), groups=list(grid.groups))
+        remember_study(grid.study, _fixed_by(grid) | {"corpus": _corpus(grid.data, grid.size)}, seeds=list(grid.seeds), groups=list(grid.groups))
         failed, work = set(), pending(grid)
         _announce(grid, work, jobs)
         while work and not failed:
@@ -487,7 +489,17 @@ def _fixed_by(grid):
 
 def refuse_another_study(grid: Grid):
     "Raises ParameterError if the folder of this name holds a study of another size, data or tasks, or of other numbers of steps, examples or epochs."
-    refuse_another(grid.study, read_study(grid.study), _fixed_by(grid))
+    known = read_study(grid.study)
+    refuse_another(grid.study, known, _fixed_by(grid))
+    if "corpus" in known:
+        refuse_another(grid.study, known, {"data": grid.data, "corpus": _corpus(grid.data, grid.size)})
+
+
+def _corpus(data, size):
+    from codesign.engine.data import text_digests
+
+    model = load_settings(size).model
+    return text_digests(data, model.tokenizer, model.vocab_size)["corpus"]
 
 
 def refuse_other_published(grid: Grid, source: Path | None = None) -> None:
@@ -593,15 +605,15 @@ def _reads_text(node, study):
 def _set_aside(node, study):
     "Takes a record away, so that the run is made again, and puts it back if it is not."
     folder = run_folder(study, node)
-    path, kept = folder / "record.json", folder / ".record.json"
+    path = folder / "record.json"
     with locked(folder, node):
-        os.replace(path, kept) if path.is_file() else None
+        kept = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else None
+        path.unlink(missing_ok=True)
     try:
         yield
     finally:
-        if kept.is_file() and not path.exists():
-            os.replace(kept, path)
-        kept.unlink(missing_ok=True)
+        if kept is not None and not path.exists():
+            write_atomic(path, kept)
 
 
 def _require_data(data, tasks, size, split=None):
@@ -743,7 +755,11 @@ def _threads(where, threads):
 def _compare(first: str, second: str):
     from codesign.engine.conditions import compare_records
 
-    records = [read_sealed(path, path, "give two records that codesign profile has left") for path in (first, second)]
+    records = []
+    for path in (first, second):
+        records.append(read_sealed(path, path, "give two records that codesign profile has left", old=True))
+        if "sha256" not in records[-1]:
+            print(f"{path} has no seal, as profiles once had none: nobody can tell whether it was changed")
     rows = compare_records(*records)
     print(f"{'':<44}{'first':>12}{'second':>12}{'ratio':>9}   (not paired: timed at different moments)")
     for name, row in rows.items():
@@ -797,7 +813,7 @@ def _reproduce(size: str = "tiny", study: str = None, seeds: str = None, groups:
                published: bool = typer.Option(False, help="count the records in figures/STUDY as done, and make only what is missing"),
                budget: str = typer.Option(None, help="minutes; if the forecast is above, nothing is started")):
     grid = load_grid(size, study, seeds, groups, data, tasks, steps, controls, examples, epochs)
-    jobs, gpus = _jobs(jobs), _count("gpus", gpus, 0)
+    jobs, gpus = _jobs(jobs, elsewhere=bool(snakemake.split())), _count("gpus", gpus, 0)
     refuse_another_study(grid)
     if published:
         if dry_run:
@@ -830,9 +846,9 @@ def _count(name, text, least, most=10**6, why=""):
     return int(text)
 
 
-def _jobs(text):
-    "How many runs are made at a time: two work on any machine, and more than two for each core would only wait for each other."
-    return _count("jobs", text, 1, 2 * usable_cores(), ", two for each core that this process may use; more would only wait for each other")
+def _jobs(text, elsewhere=False):
+    "How many runs are made at a time: `elsewhere`, on a cluster, any number; here no more than eight for each core, which would only wait for each other."
+    return _count("jobs", text, 1) if elsewhere else _count("jobs", text, 1, 8 * usable_cores(), ", eight for each core that this process may use; more would only wait for each other")
 
 
 @app.command("convert", help="A checkpoint in mamba_ssm's layout (pytorch_model.bin or safetensors) as a folder that transformers and codesign open.")
@@ -884,7 +900,7 @@ def main(arguments: list[str] | None = None):
     except KeyboardInterrupt:
         code = 130
     except StoppedRun as error:
-        print(f"{error}; the same command goes on from here", file=sys.stderr)
+        print(f"{error}; give the same command to go on", file=sys.stderr)
         code = STOPPED
     except Exception as error:
         if not isinstance(error, (CodesignError, OSError)) and not hasattr(error, "format_message"):

@@ -22,7 +22,8 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock
 
-from . import sources
+from . import corpora, sources
+from . import tasks as tasks_of_glue
 from .corpora import Corpus, Counts, find_corpus, load_corpus
 from .runs import DATA, TASKS, DataError, stamp_of
 from .sources import HUB, SPLITS, NotFound, cache_folder, closest, data_folder, digest, fetch, hub_reachable, is_intact, label_of, refuse_changed, write_checked
@@ -150,6 +151,14 @@ def text_digests(data: str, tokenizer: str, vocab_size: int, tasks: Sequence[str
 
 @lru_cache(maxsize=64)
 def _text_digests(data, tokenizer, vocab_size, tasks, stamps):
+    "Kept in the cache as well, since every process of a study asks for them: by text, by its files as they are, and by the code that reads them."
+    read_by = map(inspect.getsource, (sources, corpora, tasks_of_glue, train_bpe))
+    path = cache_folder() / "digests" / f"{digest(data, tokenizer, str(vocab_size), *tasks, repr(stamps), *read_by)[:24]}.json"
+    if not is_intact(path): write_checked(path, lambda file: file.write(_made_digests(data, tokenizer, vocab_size, tasks).encode()))
+    return path.read_text(encoding="utf-8")
+
+
+def _made_digests(data, tokenizer, vocab_size, tasks):
     corpus = load_corpus(data)
     return json.dumps({"corpus": corpus.hash, "tokenizer": tokenizer_digest(_backend(tokenizer, vocab_size, corpus)),
                        "tasks": {task: load_task(task, data).hash_in_runs for task in tasks}})

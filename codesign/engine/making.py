@@ -143,7 +143,10 @@ def read_study(study: str) -> dict:
     path = study_folder(study) / "study.json"
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-        typed(_Fixed, {name: value for name, value in found.items() if name in FIXED}, path.name)
+        checked = typed(_Fixed, {name: value for name, value in found.items() if name in FIXED}, path.name)
+        found |= {name: plain(getattr(checked, name)) for name in FIXED if name in found}
+        if not isinstance(found.get("corpus", ""), str):
+            raise ValueError("its corpus must be a digest")
         if any(type(seed) is not int or seed < 0 for seed in found.get("seeds", [])):
             raise ValueError("its seeds must be whole numbers")
         if unknown := [group for group in found.get("groups", []) if group not in RECIPES_TABLE]:
@@ -183,6 +186,8 @@ def _fixed_by_records(study):
         if not record or not entry:
             continue
         seeds.add(record["parameters"]["seed"])
+        if isinstance(record.text, dict) and "corpus" in record.text:
+            values.setdefault("corpus", []).append(record.text["corpus"])
         for name in FIXED:
             if name in ("size", *entry["parameters"]):
                 values.setdefault(name, []).append(record["parameters"].get(name))
@@ -217,10 +222,14 @@ def remember_study(study: str, asked: dict, **together: list) -> None:
 
 
 def refuse_another(study: str, known: dict, asked: dict) -> None:
-    "Raises ParameterError if `asked` names anything that the study was made without."
+    "Raises ParameterError if `asked` names anything that the study was made without, or another text than it was made on ('corpus', a digest)."
+    if {"corpus"} <= {*known} & {*asked} and known["corpus"] != asked["corpus"]:
+        raise ParameterError(f"study {study!r} was made on another text than {_shown(asked.get('data', 'the one that is here now'))} holds now (digest {known['corpus'][:12]}, "
+                             f"now {asked['corpus'][:12]}); put that text back, or give this study another name")
     for name, value in plain(asked).items():
-        if name in known and known[name] != value and not (name == "data" and None not in (value, known[name]) and data_name(known[name]) == data_name(value)):
-            raise ParameterError(f"study {study!r} was made with {name}={_shown(known[name])}, not {_shown(value)}; give this one another name")
+        if name != "corpus" and name in known and known[name] != value and not (name == "data" and None not in (value, known[name]) and data_name(known[name]) == data_name(value)):
+            begun = "" if any(study_folder(study).glob("runs/*/*/record.json")) else ", or delete its study.json, as no run of it is finished"
+            raise ParameterError(f"study {study!r} was made with {name}={_shown(known[name])}, not {_shown(value)}; give this one another name{begun}")
 
 
 def _shown(value):
@@ -237,15 +246,17 @@ def make(notebook: str, parameters: Parameters, job) -> Record:
     node = Node(notebook, parameters.size, parameters.seed, parameters.group)
     folder = run_folder(parameters.study, node)
     fixed = {name: getattr(parameters, name) for name in FIXED if name in ("size", *GRAPH[notebook]["parameters"])}
-    if parameters.study != "scratch":
-        refuse_another(parameters.study, read_study(parameters.study), fixed)
+    known = read_study(parameters.study)
+    refuse_another(parameters.study, known, fixed)
+    if "corpus" in known and "corpus" in (text := text_of(node, parameters)):
+        refuse_another(parameters.study, known, {"data": parameters.data, "corpus": text["corpus"]})
     inputs = _inputs(node, parameters)
     now = identity(node, parameters, inputs)
     with locked(folder, node, WAIT_IN_SCRATCH if parameters.study == "scratch" else 0.0):
         record = _standing(folder, hash_of(now))
         if record:
             return record
-        remember_study(parameters.study, fixed)
+        remember_study(parameters.study, fixed | {"corpus": now["text"]["corpus"]} if "corpus" in now["text"] else fixed)
         if (folder / "record.json").exists():
             print(f"again  {node}: {why_not_done(parameters.study, node, parameters) or 'another attempt was asked for'}", flush=True)
         _begin(folder, hash_of(now))
@@ -408,6 +419,10 @@ def execute(node: Node, parameters: Parameters) -> Path:
                                        extra_arguments=["--IPKernelApp.log_level=40"])    # no warnings about its sockets
         os.replace(temporary, target)
         failed.unlink(missing_ok=True)
+        if kernel.asked_to_stop:
+            raise StoppedRun(f"{node}: stopped as asked, after it was made")
+    except StoppedRun:
+        raise
     except (papermill.exceptions.PapermillExecutionError, RuntimeError) as error:
         kept = temporary.is_file()
         os.replace(temporary, failed) if kept else None

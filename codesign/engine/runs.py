@@ -904,14 +904,18 @@ def write_sealed(path: Path, content: dict) -> None:
     write_json(path, content | {"sha256": seal_of(json.loads(json.dumps(content)))})
 
 
-def read_sealed(path: Path, name: str, again: str) -> dict:
-    "A record's content. Raises DataError, beginning with `name` and ending in what to do, if it is not JSON or does not fit its seal."
+def read_sealed(path: Path, name: str, again: str, old: bool = False) -> dict:
+    "A record's content; an `old` one may lack the seal. Raises DataError, beginning with `name` and ending in what to do, if it is not JSON or does not fit its seal."
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{name} is not JSON ({error}); {again}") from None
     if not isinstance(content, dict):
         raise DataError(f"{name} holds no record; {again}")
+    if old and "sha256" not in content:
+        return content
+    if "sha256" not in content:
+        raise DataError(f"{name} has no seal; {again}")
     try:
         fits = content.get("sha256") == seal_of(content)
     except (ValueError, TypeError):                  # NaN or an infinity, which no record holds

@@ -414,10 +414,14 @@ class _Processes:
 
     def __init__(self):
         from accelerate import PartialState
-        state = PartialState(cpu=not torch.cuda.is_available())
+        try: state = PartialState(cpu=not torch.cuda.is_available())
+        except (ValueError, RuntimeError) as error:
+            raise CodesignError(f"the processes that WORLD_SIZE={os.environ.get('WORLD_SIZE')} asks for cannot be joined ({error}); "
+                                "start them with `accelerate launch` or torchrun, or unset WORLD_SIZE") from None
         self.device, self.is_main = state.device, state.is_main_process
         self.rank, self.count = state.process_index, state.num_processes
-        if self.count != (asked := int(os.environ.get("WORLD_SIZE") or 1)):
+        asked = (os.environ.get("WORLD_SIZE") or "1").strip()
+        if str(self.count) != asked:
             raise CodesignError(f"WORLD_SIZE asks for {asked} processes and {self.count} take part; "
                                 "start them with `accelerate launch` or torchrun, or unset WORLD_SIZE")
 
@@ -593,8 +597,8 @@ def train(
                     _checkpoint(folder, step, model, objective, optimizer, fingerprint)
                 if stop:
                     processes.any(False)             # nobody leaves before the checkpoint is written
-                    raise Stopped(f"stopped after step {step} of {plan.steps} as asked; "
-                                  "run the same command again to go on from there")
+                    left = "with a checkpoint" if folder else "without a checkpoint: this training begins anew"
+                    raise Stopped(f"stopped after step {step} of {plan.steps} as asked, {left}")
     finally: model.eval()
     return losses
 
