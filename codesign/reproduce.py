@@ -579,6 +579,8 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions
 def make_run(notebook: str, again: bool = False, predict: str | None = None, **values) -> Record:
     "Makes one run, and first the missing ones it needs; what a study's folder already fixes need not be given."
     given = {name: value for name, value in values.items() if value is not None}
+    if "data" in given:
+        known_data(given["data"])                        # also where nothing of it is read
     known = read_study(given.get("study", "scratch"))
     fixed = {name: known[name] for name in FIXED if known.get(name) is not None}
     asked = Parameters.checked(notebook, **{**fixed, **given})
@@ -588,6 +590,8 @@ def make_run(notebook: str, again: bool = False, predict: str | None = None, **v
     set_threads(parameters.threads) if parameters.threads else None
     if predict or _reads_text(node, parameters.study):
         _require_data(parameters.data, parameters.tasks if notebook == "03_sgh_peft" else (), parameters.size, predict)
+        if "corpus" in known:
+            refuse_another(parameters.study, known, {"data": parameters.data, "corpus": _corpus(parameters.data, parameters.size)})
     _make_below(node, parameters)
     with _set_aside(node, parameters.study) if again else nullcontext():
         run_node(node, parameters)

@@ -1,8 +1,9 @@
 """study.json, plan.json, started.json, metrics.jsonl and the JSON files of checkpoints, damaged, to what reads them.
 
-Guarded: a checkpoint gives back what was written or is refused, a training ends with the same weights, and what an
-earlier attempt left never changes what a run makes. study.json, plan.json and metrics.jsonl have no seal, so another
-valid one is another input.
+Guarded: a checkpoint gives back what was written or is refused; a training ends with the same weights; what an attempt
+at something else left never changes what a run makes; no step stands in a log twice; and a study.json that is no longer
+a mapping is refused, or made good from the records with a word, but never taken for none. Another valid study.json,
+plan.json or metrics.jsonl is another input, for they have no seal.
 """
 
 import json
@@ -15,7 +16,11 @@ from headers import tensors_of
 STUDY, RUN = "fuzzed", "00_baseline/nano-s42-M_base"
 
 
-def refuse_to_run(*_, **__):
+STARTED = []  # what the last command would have made
+
+
+def refuse_to_run(*what, **__):
+    STARTED.append(repr(what))
     raise outcomes.Refused("a run would start here")
 
 
@@ -52,6 +57,7 @@ class Kind:
         reproduce.remember_study(STUDY, fixed, seeds=list(self.grid.seeds), groups=list(self.grid.groups))
         reproduce.write_plan(self.grid, self.grid.nodes()[:3], 2, 0)
         self.texts = {name: (self.study / name).read_text() for name in ("study.json", "plan.json")}
+        self._of_seven_steps()
         self.run = self._run()
         self.checkpoints = self._train(folder / "trained")[1]
         with outcomes.listening() as heard:
@@ -61,7 +67,7 @@ class Kind:
 
     def trial(self, rng, place):
         return rng.choice(
-            (self._of_study, self._of_plan, self._of_started, self._of_log, self._of_checkpoint, self._of_checkpoint)
+            (self._of_study, self._of_seven, self._of_plan, self._of_started, self._of_log, self._of_checkpoint, self._of_checkpoint)
         )(rng, place)
 
     # what the study fixes, and its plan
@@ -89,6 +95,39 @@ class Kind:
             self.heard,
         )
 
+    def _of_seven_steps(self):
+        "A study with a finished run that is not of the usual number of steps, so that its defaults matter."
+        from codesign.engine.making import make
+        from codesign.engine.runs import Parameters
+
+        def job(run):
+            run.file("out.txt").write_text("made")
+            return {"value": 1}
+
+        asked = Parameters.checked("00_baseline", study="seven", steps=7, size="nano")
+        self.seven = make("00_baseline", asked, job).folder.parents[2]
+        self.texts["seven"] = (self.seven / "study.json").read_text()
+
+    def _of_seven(self, rng, place):
+        content, said = damage.of_json_text(self.texts["seven"], rng)
+        damage.write(self.seven / "study.json", content)
+        try:
+            sound = isinstance(json.loads(content), dict)
+        except (ValueError, RecursionError):
+            sound = False
+
+        def pretrain():
+            STARTED.clear()
+            try:
+                said = command(["pretrain", "--study", "seven"])[1]
+            except outcomes.Refused as error:
+                if not STARTED:
+                    raise
+                said = str(error)
+            return list(STARTED), said if "study.json cannot be read" in said else ""
+
+        return outcomes.Trial(f"study.json of seven steps: {said}", pretrain, [], not sound, self.heard)
+
     def _of_plan(self, rng, place):
         content, said = damage.of_json_text(self.texts["plan.json"], rng)
         path = place / "plan.json"
@@ -104,7 +143,8 @@ class Kind:
         from codesign.engine.runs import Parameters
 
         def job(run):
-            run.file("out.txt").write_text("made")
+            left = run.folder / "left.txt"  # as a checkpoint would lie there
+            run.file("out.txt").write_text(left.read_text() if left.exists() else "made")
             return {"value": 1}
 
         return make("00_baseline", Parameters.checked("00_baseline", study=study), job)
@@ -114,8 +154,15 @@ class Kind:
         sound = self._make("begun")
         (sound.folder / "record.json").unlink()
         file = sound.folder / "started.json"
+        marked = json.loads(file.read_text())
         content, said = damage.of_json_text(file.read_text(), rng)
         damage.write(file, content)
+        try:
+            same = json.loads(content)["hash"] == marked["hash"]
+        except (ValueError, TypeError, LookupError, RecursionError):
+            same = False
+        if not same:  # what lies there belongs to something else
+            (sound.folder / "left.txt").write_text("of another attempt")
         return outcomes.Trial(
             f"started.json: {said}", lambda: (self._make("begun").digest, ""), sound.digest, True, self.heard
         )
@@ -150,7 +197,9 @@ class Kind:
             rewinding(self.run)(8)
             for step in range(8, 12):
                 self.run.log(step=step, loss=4.0 - step / 10, lr=0.001)
-            return learning_curve(self.run), ""
+            curve = learning_curve(self.run)
+            assert len(set(curve["step"])) == len(curve["step"]), f"steps are logged twice: {curve['step']}"
+            return curve, ""
 
         return outcomes.Trial(f"metrics.jsonl: {said}", goes_on, None, False, self.heard)
 

@@ -1030,12 +1030,15 @@ class Run:
         path = self.folder / "metrics.jsonl"
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
         read = [(line, values) for line in lines if (values := _logged(line)) is not None]    # a kill may leave half a line
-        keep = [values.get("phase") != phase or values["step"] < step for _, values in read]
-        kept = [line for (line, _), stays in zip(read, keep) if stays]
+        kept, there = [], set()
+        for line, values in read:
+            named = values.get("phase"), values["step"]
+            if named not in there and (named[0] != phase or named[1] < step):
+                there.add(named)
+                kept.append(line)
         write_atomic(path, "".join(f"{line}\n" for line in kept))
         self._log_is_open = True
-        there = {values["step"] for (_, values), stays in zip(read, keep) if stays and values.get("phase") == phase}
-        if missing := len(set(range(first, step)) - there):
+        if missing := len({(phase, at) for at in range(first, step)} - there):
             self.environment["steps_missing_in_log"] = self.environment.get("steps_missing_in_log", 0) + missing
             print(f"{self.node}: metrics.jsonl lacks {missing} of the {step - first} steps before the checkpoint; "
                   "the run goes on, its learning curve has a gap", flush=True)
