@@ -32,7 +32,7 @@ from .engine.making import (
     COMMANDS, FIXED, StoppedRun, execute, passed_on, read_study, refuse_another, remember_study, why_not_done)
 from .engine.runs import (
     BESIDE, CONTROLS_TABLE, DATA, EMBEDDED_TASKS, GRAPH, GROUPS_TABLE, PACKAGE, RECIPES_TABLE, SIZES, TASKS, CodesignError, DataError, MissingRun,
-    CORES, Node, ParameterError, Parameters, Record, closest, known_data, listed_needs, load_settings, locked, needs, plain, read_record,
+    Node, ParameterError, Parameters, Record, closest, known_data, listed_needs, load_settings, locked, needs, plain, read_record,
     read_sealed, read_yaml, repository, rule, run_folder, studies_folder, study_folder, typed, usable_cores, user_path, write_atomic, write_json, write_sealed)
 
 # %% ../nbs/08_reproduce.ipynb #7b4f1fc0
@@ -351,7 +351,7 @@ def _planned(plan, run):
             raise ValueError(f"{run} stands for {node}")
         if type(job["threads"]) is not int or job["threads"] < 1:
             raise ValueError(f"threads={job['threads']!r} is not a whole number from 1")
-        return node, replace(grid.parameters(node), threads=min(job["threads"], CORES))     # where the plan was made there may be more cores
+        return node, replace(grid.parameters(node), threads=min(job["threads"], usable_cores()))     # where the plan was made there may be more cores
     except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError, ParameterError) as error:
         why = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise CodesignError(f"{plan} does not plan {run} as codesign reproduce does ({why}); give the command of the study again, which writes it anew") from None
