@@ -29,7 +29,7 @@ from pathlib import Path
 import typer
 
 from .engine.making import (
-    COMMANDS, FIXED, StoppedRun, execute, passed_on, read_study, refuse_another, remember_study, why_not_done)
+    COMMANDS, FIXED, StoppedRun, execute, fixed_by, passed_on, read_study, refuse_another, remember_study, why_not_done)
 from .engine.runs import (
     BESIDE, CONTROLS_TABLE, DATA, EMBEDDED_TASKS, GRAPH, GROUPS_TABLE, PACKAGE, RECIPES_TABLE, SIZES, TASKS, CodesignError, DataError, MissingRun,
     Node, ParameterError, Parameters, Record, closest, known_data, listed_needs, load_settings, locked, needs, plain, read_record,
@@ -595,7 +595,7 @@ def make_run(notebook: str, again: bool = False, predict: str | None = None, **v
     _make_below(node, parameters)
     with _set_aside(node, parameters.study) if again else nullcontext():
         run_node(node, parameters)
-    remember_study(parameters.study, {name: getattr(parameters, name) for name in FIXED if name in ("size", *GRAPH[notebook]["parameters"])})
+    remember_study(parameters.study, fixed_by(notebook, parameters))
     return read_record(run_folder(parameters.study, node))
 
 

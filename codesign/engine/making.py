@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['WAIT_IN_SCRATCH', 'FIXED', 'COMMANDS', 'settings_of', 'text_of', 'identity', 'upstream', 'for_node', 'why_not_done',
-           'is_done', 'read_study', 'as_text', 'remember_study', 'refuse_another', 'make', 'declared_parameters',
-           'passed_on', 'StoppedRun', 'execute']
+           'is_done', 'fixed_by', 'read_study', 'as_text', 'remember_study', 'refuse_another', 'make',
+           'declared_parameters', 'passed_on', 'StoppedRun', 'execute']
 
 # %% ../../nbs/engine/making.ipynb #4f4c73fa
 import json
@@ -133,6 +133,11 @@ def _flat(values, prefix=""):
 FIXED = ("size", "data", "tasks", "steps", "examples", "epochs")     # of a study: its name stands for them
 
 
+def fixed_by(notebook: str, parameters: Parameters) -> dict:
+    "What a run of this notebook fixes of its study: the size, and what the run depends on."
+    return {name: getattr(parameters, name) for name in FIXED if name in ("size", *GRAPH[notebook]["parameters"])}
+
+
 def read_study(study: str) -> dict:
     """What a study has fixed, from its study.json, or where that is gone from its records; empty before its first run.
 
@@ -245,7 +250,7 @@ def make(notebook: str, parameters: Parameters, job) -> Record:
     """
     node = Node(notebook, parameters.size, parameters.seed, parameters.group)
     folder = run_folder(parameters.study, node)
-    fixed = {name: getattr(parameters, name) for name in FIXED if name in ("size", *GRAPH[notebook]["parameters"])}
+    fixed = fixed_by(notebook, parameters)
     known = read_study(parameters.study)
     refuse_another(parameters.study, known, fixed)
     if "corpus" in known and "corpus" in (text := text_of(node, parameters)):
