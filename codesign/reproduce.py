@@ -33,7 +33,7 @@ from .engine.making import (
 from .engine.runs import (
     BESIDE, CONTROLS_TABLE, DATA, EMBEDDED_TASKS, GRAPH, GROUPS_TABLE, PACKAGE, RECIPES_TABLE, SIZES, TASKS, CodesignError, DataError, MissingRun,
     Node, ParameterError, Parameters, Record, closest, known_data, listed_needs, load_settings, locked, needs, plain, read_record,
-    read_sealed, read_yaml, repository, rule, run_folder, studies_folder, study_folder, typed, usable_cores, user_path, write_atomic, write_json, write_sealed)
+    readable_record, read_sealed, read_yaml, repository, rule, run_folder, studies_folder, study_folder, typed, usable_cores, user_path, write_atomic, write_json, write_sealed)
 
 # %% ../nbs/08_reproduce.ipynb #7b4f1fc0
 @dataclass(frozen=True)
@@ -203,7 +203,7 @@ def pending(grid: Grid) -> dict[Node, str]:
 
 def _record(study, node):
     "The record of a run, or None if there is none that can be read."
-    return _readable(run_folder(study, node))
+    return readable_record(run_folder(study, node))
 
 
 def _why_unusable(record, needed_by):
@@ -240,20 +240,13 @@ def expected_seconds(grid: Grid, nodes, jobs: int) -> float | None:
 START_UP = 12.0     # seconds of a run before its job begins: mostly imports
 
 
-def _readable(folder):
-    try:
-        return read_record(folder)
-    except DataError:
-        return None
-
-
 def known_seconds(grid: Grid) -> dict[tuple[str, str], float]:
     "Seconds of a run by notebook and group, as the records of this study say, and for what it has not run those published in figures/ of the same size, data, tasks and numbers of steps."
     found = {}
     for folder in (study_folder(grid.study), repository() / "figures", *sorted((repository() / "figures").glob("*/"))):
         taken = {}
         for path in sorted(folder.glob("runs/*/*/record.json")):
-            record = _readable(path.parent)
+            record = readable_record(path.parent)
             asked = record["parameters"] if record else {}
             if asked.get("size") == grid.size and all(plain(getattr(grid, name)) == asked.get(name) for name in FIXED if name in _shaping(record["run"])):
                 taken.setdefault((record["run"].split("/")[0], asked["group"]), []).append(record["wall_s"] + START_UP)

@@ -144,7 +144,7 @@ class Kind:
             found[path.parent.name] = dict(record)
             if not record.is_sealed:
                 note = f"the seal of {path.parent.name} does not fit"
-            record.digest, record.is_bare, record.is_whole()
+            record.digest, record.is_bare, record.damaged()
         return found, note
 
     def _listed(self, study):

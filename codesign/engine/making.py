@@ -25,7 +25,7 @@ from filelock import FileLock
 from codesign.engine.runs import (
     GRAPH, NOT_RECORDED, RECIPES_TABLE, SCHEMA, SIZES, CodesignError, DataError, MissingRun, Node, ParameterError, Parameters, Record, Run,
     Settings, assigned_in, code_hashes, data_name, declared_settings, environment, hash_of, inside, keep_freed_memory, listed_needs, load_settings,
-    locked, needs, notebook_path, plain, read_record, rule, run_folder, study_folder, study_records, typed, write_json,
+    locked, needs, notebook_path, plain, read_record, readable_record, rule, run_folder, study_folder, study_records, typed, write_json,
     write_sealed)
 
 # %% ../../nbs/engine/making.ipynb #a7c3c319
@@ -183,11 +183,7 @@ def _fixed_by_records(study):
     "What all records of a study that can be read agree on, and their seeds."
     values, seeds = {}, set()
     for path in (study_folder(study) / "runs").glob("*/*/record.json"):
-        try:
-            record = read_record(path.parent)
-        except DataError:
-            continue
-        entry = GRAPH.get(path.parent.parent.name)
+        record, entry = readable_record(path.parent), GRAPH.get(path.parent.parent.name)
         if not record or not entry:
             continue
         seeds.add(record["parameters"]["seed"])
@@ -228,7 +224,7 @@ def remember_study(study: str, asked: dict, **together: list) -> None:
 
 def refuse_another(study: str, known: dict, asked: dict) -> None:
     "Raises ParameterError if `asked` names anything that the study was made without, or another text than it was made on ('corpus', a digest)."
-    if {"corpus"} <= {*known} & {*asked} and known["corpus"] != asked["corpus"]:
+    if "corpus" in known and "corpus" in asked and known["corpus"] != asked["corpus"]:
         raise ParameterError(f"study {study!r} was made on another text than {_shown(asked.get('data', 'the one that is here now'))} holds now (digest {known['corpus'][:12]}, "
                              f"now {asked['corpus'][:12]}); put that text back, or give this study another name")
     for name, value in plain(asked).items():
@@ -285,10 +281,7 @@ def make(notebook: str, parameters: Parameters, job) -> Record:
 
 def _standing(folder, hash_now):
     "The record of a finished run of this hash whose files hold what they should, or None."
-    try:
-        record = read_record(folder)
-    except DataError:
-        return None
+    record = readable_record(folder)
     return record if record and record["hash"] == hash_now and not record.damaged() else None
 
 

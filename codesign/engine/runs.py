@@ -12,7 +12,8 @@ __all__ = ['CORES', 'RULES', 'SECTIONS', 'PACKAGE', 'CONFIGS', 'SIZES', 'GROUPS_
            'data_name', 'assigned_in', 'studies_folder', 'study_folder', 'run_folder', 'inside', 'notebook_path',
            'code_hashes', 'hash_of', 'Undeclared', 'declared_settings', 'write_atomic', 'write_json', 'plain',
            'file_sha256', 'Record', 'stamp_of', 'seal_of', 'write_sealed', 'read_sealed', 'read_record',
-           'study_records', 'locked', 'Run', 'environment', 'processor', 'peak_resident_bytes', 'keep_freed_memory']
+           'readable_record', 'study_records', 'locked', 'Run', 'environment', 'processor', 'peak_resident_bytes',
+           'keep_freed_memory']
 
 # %% ../../nbs/engine/runs.ipynb #359c46f3
 import ast
@@ -870,11 +871,6 @@ class Record(dict):
         here = ["started.json", *self["files"]]
         return bool(self["files"]) and not any((self.folder / name).exists() for name in here)
 
-    def is_whole(self) -> bool:
-        "Whether every recorded file is there with its recorded size."
-        paths = ((self.folder / name, entry["bytes"]) for name, entry in self["files"].items())
-        return all(path.is_file() and path.stat().st_size == size for path, size in paths)
-
 
 def _holds(path, entry):
     "Whether the file has the recorded bytes; read once a process unless it changes."
@@ -950,6 +946,14 @@ def read_record(folder: Path) -> Record | None:
     if name != f"runs/{content['run']}/record.json":
         raise DataError(f"{name} is the record of another run, {content['run']}; put it where it belongs, or delete it")
     return record if content["status"] == "done" else None
+
+
+def readable_record(folder: Path) -> Record | None:
+    "The same, and None also for a record that cannot be read: for those who only ask whether there is one."
+    try:
+        return read_record(folder)
+    except DataError:
+        return None
 
 
 def study_records(study: str, size: str | None = None) -> dict[str, Record]:
