@@ -1,4 +1,5 @@
 """Packaging: everything is read from settings.ini, the one place it is written down."""
+
 from configparser import ConfigParser
 from pathlib import Path
 
@@ -9,7 +10,9 @@ parser = ConfigParser(delimiters=["="])
 parser.read(here / "settings.ini", encoding="utf-8")
 settings = parser["DEFAULT"]
 extras = {name: settings[f"{name}_requirements"].split() for name in ("dev", "grid", "tracking", "gpu")}
-extras["wandb"] = [needed for needed in extras["tracking"] if needed.startswith("wandb")]    # the one of them by its own name
+extras["wandb"] = [
+    needed for needed in extras["tracking"] if needed.startswith("wandb")
+]  # the one of them by its own name
 
 setup(
     name=settings["lib_name"],
@@ -26,7 +29,6 @@ setup(
     package_data={"codesign": ["configs/*.yaml"]},
     install_requires=settings["requirements"].split(),
     extras_require=extras,
-    entry_points={"console_scripts": settings["console_scripts"].split(),
-                  "nbdev": ["codesign=codesign._modidx:d"]},
+    entry_points={"console_scripts": settings["console_scripts"].split(), "nbdev": ["codesign=codesign._modidx:d"]},
     zip_safe=False,
 )

@@ -2,6 +2,7 @@
 
 Prints one line per check and, last, "N passed, N failed"; exits 1 if anything failed.
 """
+
 import hashlib
 import io
 import json
@@ -23,13 +24,18 @@ def report(name, problem=None):
 
 
 def hashes(pattern):
-    return {p: hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(root.glob(pattern)) if ".ipynb_checkpoints" not in p.parts}
+    return {
+        p: hashlib.sha256(p.read_bytes()).hexdigest()
+        for p in sorted(root.glob(pattern))
+        if ".ipynb_checkpoints" not in p.parts
+    }
 
 
 def changed_by(command, pattern):
     before = hashes(pattern)
     done = subprocess.run([str(bin_folder / command)], cwd=root, capture_output=True, text=True)
-    if done.returncode: return f"{command} failed: {done.stderr.strip().splitlines()[-1:]}"
+    if done.returncode:
+        return f"{command} failed: {done.stderr.strip().splitlines()[-1:]}"
     after = hashes(pattern)
     different = [str(p.relative_to(root)) for p in after if before.get(p) != after[p]]
     return f"{command} changed {', '.join(different)}: run it and commit the result" if different else None
@@ -44,65 +50,121 @@ def parameters_cells(path):
 
 def forbidden(path):
     text = path.read_text()
-    for pattern, what in {r"\bpickle\b": "pickle", r"allow_pickle=True": "pickle", r"weights_only=False": "pickle", r"^from \S+ import \*": "a star import",
-                          r"^\s*(import|from) (nbdev|fastcore)\b": "an import of a development tool"}.items():
-        if re.search(pattern, text, re.M): return what
+    for pattern, what in {
+        r"\bpickle\b": "pickle",
+        r"allow_pickle=True": "pickle",
+        r"weights_only=False": "pickle",
+        r"^from \S+ import \*": "a star import",
+        r"^\s*(import|from) (nbdev|fastcore)\b": "an import of a development tool",
+    }.items():
+        if re.search(pattern, text, re.M):
+            return what
     return None
 
 
 def development_tools(path):
     "A run executes a chapter's tests too, where these tools are not installed."
-    code = "\n".join("".join(cell["source"]) for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == "code")
+    code = "\n".join(
+        "".join(cell["source"]) for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == "code"
+    )
     found = re.search(r"^\s*(?:from|import) (nbdev|fastcore|execnb)\b", code, re.M)
     return f"it imports {found[1]}, which a run has not" if found else None
 
 
 for notebook in sorted(root.glob("nbs/**/*.ipynb")):
-    if ".ipynb_checkpoints" in notebook.parts: continue
+    if ".ipynb_checkpoints" in notebook.parts:
+        continue
     report(f"parameters cell of {notebook.name}", parameters_cells(notebook))
     report(f"tools that {notebook.name} needs", development_tools(notebook))
 for module in sorted(root.glob("codesign/**/*.py")):
-    if module.name != "_modidx.py": report(f"imports of {module.relative_to(root)}", forbidden(module))
+    if module.name != "_modidx.py":
+        report(f"imports of {module.relative_to(root)}", forbidden(module))
 report("notebooks are clean", changed_by("nbdev_clean", "nbs/**/*.ipynb"))
 report("modules are exported", changed_by("nbdev_export", "codesign/**/*.py"))
-ruff = subprocess.run([str(bin_folder / "ruff"), "check", "--quiet", "--select", "F", "--ignore", "F401", "codesign"], cwd=root, capture_output=True, text=True)
+ruff = subprocess.run(
+    [str(bin_folder / "ruff"), "check", "--quiet", "--select", "F", "--ignore", "F401", "codesign"],
+    cwd=root,
+    capture_output=True,
+    text=True,
+)
 report("ruff finds no undefined or unused names", ruff.stdout.strip().replace("\n", " ")[:500] or None)
+
 
 def published(folder):
     "Whether tables, captions and pictures beside a published study's records, and the README, say what the records say; else what differs."
     import matplotlib.image
+
     from codesign.engine.runs import CodesignError
-    from codesign.results import FIGURES, README_MARKS, analyse_study, captions, draw, png, put_into_readme, read_records, write_tables
+    from codesign.results import (
+        FIGURES,
+        README_MARKS,
+        analyse_study,
+        captions,
+        draw,
+        png,
+        put_into_readme,
+        read_records,
+        write_tables,
+    )
 
     try:
         analyses, analysis = analyse_study(read_records(folder))
         with tempfile.TemporaryDirectory() as fresh:
             made = {f"tables/{path.name}": path.read_text() for path in write_tables(analyses, analysis, Path(fresh))}
         made["figures/captions.md"] = captions(analysis)
-        different = [name for name, text in made.items() if not (folder / name).is_file() or (folder / name).read_text() != text]
-        for name in FIGURES:                         # pixel for pixel: the bytes of a file also depend on who compressed it
+        different = [
+            name for name, text in made.items() if not (folder / name).is_file() or (folder / name).read_text() != text
+        ]
+        for name in FIGURES:  # pixel for pixel: the bytes of a file also depend on who compressed it
             kept = folder / "figures" / f"{name}.png"
-            pixels = [matplotlib.image.imread(file) for file in (kept, io.BytesIO(png(draw(name, analyses, analysis))))] if kept.is_file() else []
-            if not pixels or pixels[0].shape != pixels[1].shape or (pixels[0] != pixels[1]).any(): different.append(f"figures/{name}.png")
-        different += [name for name in ("report.html", *(f"figures/{name}.pdf" for name in FIGURES)) if not (folder / name).is_file()]
+            pixels = (
+                [matplotlib.image.imread(file) for file in (kept, io.BytesIO(png(draw(name, analyses, analysis))))]
+                if kept.is_file()
+                else []
+            )
+            if not pixels or pixels[0].shape != pixels[1].shape or (pixels[0] != pixels[1]).any():
+                different.append(f"figures/{name}.png")
+        different += [
+            name
+            for name in ("report.html", *(f"figures/{name}.pdf" for name in FIGURES))
+            if not (folder / name).is_file()
+        ]
         readme = root / "README.md"
-        if README_MARKS[0].format(folder.name) in readme.read_text() and not put_into_readme(folder, readme, write=False): different.append("README.md")
+        if README_MARKS[0].format(folder.name) in readme.read_text() and not put_into_readme(
+            folder, readme, write=False
+        ):
+            different.append("README.md")
     except CodesignError as error:
         return str(error)
-    return f"{', '.join(different)} differ from the records: codesign publish --study {folder.name} --again" if different else None
+    return (
+        f"{', '.join(different)} differ from the records: codesign publish --study {folder.name} --again"
+        if different
+        else None
+    )
 
 
-for folder in sorted(root.glob("figures/*/tables")): report(f"published numbers of {folder.parent.name} are those of its records", published(folder.parent))
+for folder in sorted(root.glob("figures/*/tables")):
+    report(f"published numbers of {folder.parent.name} are those of its records", published(folder.parent))
 
-shown = [folder.parent.name for folder in root.glob("figures/*/tables") if f"<!-- results of {folder.parent.name} -->" in (root / "README.md").read_text()]
-report("the README shows a published study", None if shown else "it has no marks <!-- results of NAME --> for any folder of figures/")
+shown = [
+    folder.parent.name
+    for folder in root.glob("figures/*/tables")
+    if f"<!-- results of {folder.parent.name} -->" in (root / "README.md").read_text()
+]
+report(
+    "the README shows a published study",
+    None if shown else "it has no marks <!-- results of NAME --> for any folder of figures/",
+)
 
 environment = os.environ | {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
 import torch
 
-if not torch.cuda.is_available(): environment["TRITON_INTERPRET"] = "1"      # the Triton kernels are tested in its interpreter
+if not torch.cuda.is_available():
+    environment["TRITON_INTERPRET"] = "1"  # the Triton kernels are tested in its interpreter
 command = [str(bin_folder / "nbdev_test"), "--n_workers", "0", "--do_print", "--timing"]
-tests = subprocess.Popen(command, cwd=root, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+tests = subprocess.Popen(
+    command, cwd=root, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+)
 completed = 0
 for line in tests.stdout:
     print(line, end="", flush=True)

@@ -2,6 +2,7 @@
 
 Prints each notebook's output, then one line a notebook with its seconds and, last, "N passed, N failed"; exits 1 if anything failed.
 """
+
 import json
 import os
 import re
@@ -23,14 +24,24 @@ def slow_cells(path):
 
 
 environment = os.environ | {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
-if not torch.cuda.is_available(): environment["TRITON_INTERPRET"] = "1"
+if not torch.cuda.is_available():
+    environment["TRITON_INTERPRET"] = "1"
 lines, failed = [], 0
 for notebook in sorted(root.glob("nbs/**/*.ipynb")):
     count = 0 if ".ipynb_checkpoints" in notebook.parts else slow_cells(notebook)
-    if not count: continue
+    if not count:
+        continue
     name, began = notebook.relative_to(root), time.monotonic()
     print(f"{name}: {count} slow cells", flush=True)
-    command = [str(Path(sys.executable).parent / "nbdev_test"), "--path", str(name), "--flags", "slow", "--n_workers", "0"]
+    command = [
+        str(Path(sys.executable).parent / "nbdev_test"),
+        "--path",
+        str(name),
+        "--flags",
+        "slow",
+        "--n_workers",
+        "0",
+    ]
     wrong = subprocess.run(command, cwd=root, env=environment).returncode != 0
     failed += wrong
     lines.append(f"{'FAILED' if wrong else 'ok'}  {name} with {count} slow cells, {time.monotonic() - began:.0f} s")

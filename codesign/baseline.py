@@ -27,7 +27,16 @@ import numpy as np
 import torch
 import transformers.initialization as init
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, DynamicCache, GenerationConfig, GenerationMixin, MambaConfig, PreTrainedModel
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForCausalLM,
+    DynamicCache,
+    GenerationConfig,
+    GenerationMixin,
+    MambaConfig,
+    PreTrainedModel,
+)
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_utils import slice_logits_to_keep
 from transformers.models.auto import modeling_auto
@@ -36,18 +45,36 @@ from transformers.utils import logging as hf_logging
 
 from .engine import data as text
 from .engine.acceleration import cached_convolution, cached_scan, real_tokens
-from .engine.checkpoints import AUTO_MAP, FIELDS, model_card, read_config, tensors_in, unknown_fields, weight_files, write_remote_code
+from codesign.engine.checkpoints import (
+    AUTO_MAP,
+    FIELDS,
+    model_card,
+    read_config,
+    tensors_in,
+    unknown_fields,
+    weight_files,
+    write_remote_code,
+)
 from .engine.decoding import Decoder, GraphedDecoder, decode_with_cache
 from .engine.plain import plain, why_not_plain
 from .engine.runs import CONTROLS_TABLE, GROUPS_TABLE, CodesignError, ModelSettings, Run, load_settings
-from .engine.training import Objective, TrainingPlan, evaluate_nll, optimizer_tensors, reproducible, save_checkpoint, train
+from codesign.engine.training import (
+    Objective,
+    TrainingPlan,
+    evaluate_nll,
+    optimizer_tensors,
+    reproducible,
+    save_checkpoint,
+    train,
+)
 
 # %% ../nbs/00_baseline.ipynb #12ff82e4
 class LayerwiseMambaConfig(MambaConfig):
     "Hugging Face's `MambaConfig` with `d_inner` and `d_state` given per layer. Raises ValueError for lists that do not fit the layers, or another activation than SiLU."
+
     model_type = "layerwise_mamba"
-    d_inner: list | int | None = None     # channels of each layer, or of all; None: intermediate_size everywhere
-    d_state: list | int | None = None     # states of each layer, or of all; None: state_size everywhere
+    d_inner: list | int | None = None  # channels of each layer, or of all; None: intermediate_size everywhere
+    d_state: list | int | None = None  # states of each layer, or of all; None: state_size everywhere
 
     @classmethod
     def register_for_auto_class(cls, auto_class=None):
@@ -57,22 +84,32 @@ class LayerwiseMambaConfig(MambaConfig):
         super().__post_init__(**kwargs)
         for name, everywhere in (("d_inner", self.intermediate_size), ("d_state", self.state_size)):
             given = getattr(self, name)
-            widths = list(given) if isinstance(given, (list, tuple)) else [everywhere if given is None else given] * self.num_hidden_layers
+            widths = (
+                list(given)
+                if isinstance(given, (list, tuple))
+                else [everywhere if given is None else given] * self.num_hidden_layers
+            )
             if len(widths) != self.num_hidden_layers or not all(type(width) is int and width >= 1 for width in widths):
-                raise ValueError(f"{name} needs {self.num_hidden_layers} whole numbers of at least 1, one a layer, got {given}")
+                raise ValueError(
+                    f"{name} needs {self.num_hidden_layers} whole numbers of at least 1, one a layer, got {given}"
+                )
             setattr(self, name, widths)
-        if self.hidden_act not in FIELDS["hidden_act"].valid: raise ValueError(f"hidden_act={self.hidden_act!r} is not computed here; valid: {', '.join(FIELDS['hidden_act'].valid)}")
+        if self.hidden_act not in FIELDS["hidden_act"].valid:
+            raise ValueError(
+                f"hidden_act={self.hidden_act!r} is not computed here; valid: {', '.join(FIELDS['hidden_act'].valid)}"
+            )
 
 # %% ../nbs/00_baseline.ipynb #e12906e7
 @dataclass
 class ScanInputs:
     "What a layer hands to the selective scan, channels last."
-    x: Tensor        # (B, L, D) after convolution and SiLU, masked
-    delta: Tensor    # (B, L, D) before softplus, bias included
-    A: Tensor        # (D, N) negative
-    B: Tensor        # (B, L, N)
-    C: Tensor        # (B, L, N)
-    z: Tensor        # (B, L, D) gate, before SiLU
+
+    x: Tensor  # (B, L, D) after convolution and SiLU, masked
+    delta: Tensor  # (B, L, D) before softplus, bias included
+    A: Tensor  # (D, N) negative
+    B: Tensor  # (B, L, N)
+    C: Tensor  # (B, L, N)
+    z: Tensor  # (B, L, D) gate, before SiLU
 
 # %% ../nbs/00_baseline.ipynb #ea4cbc28
 @plain
@@ -83,7 +120,8 @@ class CausalConvolution(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.empty(channels, 1, taps))
         self.bias = nn.Parameter(torch.empty(channels)) if bias else None
-        for parameter in (self.weight, *([self.bias] if bias else [])): nn.init.uniform_(parameter, -taps ** -.5, taps ** -.5)      # as nn.Conv1d draws
+        for parameter in (self.weight, *([self.bias] if bias else [])):
+            nn.init.uniform_(parameter, -(taps**-0.5), taps**-0.5)  # as nn.Conv1d draws
 
     def forward(self, x: Tensor, cache: DynamicCache | None = None, layer: int = 0) -> Tensor:
         "(B, L, D) -> (B, L, D), after the tokens in `cache`."
@@ -96,7 +134,12 @@ class LayerwiseMambaMixer(nn.Module):
 
     def __init__(self, config: LayerwiseMambaConfig, layer_idx: int):
         super().__init__()
-        d, D, N, R = config.hidden_size, config.d_inner[layer_idx], config.d_state[layer_idx], int(config.time_step_rank)
+        d, D, N, R = (
+            config.hidden_size,
+            config.d_inner[layer_idx],
+            config.d_state[layer_idx],
+            int(config.time_step_rank),
+        )
         self.config, self.layer_idx, self.d_inner, self.d_state, self.dt_rank = config, layer_idx, D, N, R
         self.in_proj = nn.Linear(d, 2 * D, bias=config.use_bias)
         self.conv1d = CausalConvolution(D, config.conv_kernel, config.use_conv_bias)
@@ -105,19 +148,25 @@ class LayerwiseMambaMixer(nn.Module):
         self.A_log = nn.Parameter(torch.empty(D, N))
         self.D = nn.Parameter(torch.empty(D))
         self.out_proj = nn.Linear(D, d, bias=config.use_bias)
-        self.channel_mask: Tensor | None = None      # (D,), set while 02_sdm learns masks
+        self.channel_mask: Tensor | None = None  # (D,), set while 02_sdm learns masks
 
-    def inputs_of_scan(self, hidden_states: Tensor, cache: DynamicCache | None = None, attention_mask: Tensor | None = None) -> ScanInputs:
+    def inputs_of_scan(
+        self, hidden_states: Tensor, cache: DynamicCache | None = None, attention_mask: Tensor | None = None
+    ) -> ScanInputs:
         "From the normed residual stream (B, L, d) to everything the recurrence needs."
-        real = real_tokens(attention_mask, hidden_states)           # zero at padding, as Hugging Face's Mamba does
+        real = real_tokens(attention_mask, hidden_states)  # zero at padding, as Hugging Face's Mamba does
         x, z = self.in_proj(hidden_states if real is None else hidden_states * real).chunk(2, dim=-1)
         x = self.conv1d(x, cache, self.layer_idx)
-        if real is not None: x = x * real.to(x.dtype)               # autocast changes x's type
-        if self.channel_mask is not None: x = x * self.channel_mask.to(x.dtype)
+        if real is not None:
+            x = x * real.to(x.dtype)  # autocast changes x's type
+        if self.channel_mask is not None:
+            x = x * self.channel_mask.to(x.dtype)
         low_rank, B, C = self.x_proj(x).split([self.dt_rank, self.d_state, self.d_state], dim=-1)
         return ScanInputs(x, self.dt_proj(low_rank), -torch.exp(self.A_log.float()), B, C, z)
 
-    def forward(self, hidden_states: Tensor, cache_params: DynamicCache | None = None, attention_mask: Tensor | None = None) -> Tensor:
+    def forward(
+        self, hidden_states: Tensor, cache_params: DynamicCache | None = None, attention_mask: Tensor | None = None
+    ) -> Tensor:
         "(B, L, d) -> (B, L, d); reads and updates the layer's state in `cache_params` if there is one."
         s = self.inputs_of_scan(hidden_states, cache_params, attention_mask)
         y = cached_scan(s.x, s.delta, s.A, s.B, s.C, self.D.float(), s.z, cache_params, self.layer_idx)
@@ -138,13 +187,18 @@ class LayerwiseMambaBlock(GradientCheckpointingLayer):
         self.residual_in_fp32 = config.residual_in_fp32
 
     def forward(self, hidden_states: Tensor, cache_params=None, attention_mask=None) -> Tensor:
-        residual = hidden_states.to(torch.promote_types(hidden_states.dtype, torch.float32)) if self.residual_in_fp32 else hidden_states
+        residual = (
+            hidden_states.to(torch.promote_types(hidden_states.dtype, torch.float32))
+            if self.residual_in_fp32
+            else hidden_states
+        )
         normed = self.norm(hidden_states.to(self.norm.weight.dtype))
         return residual + self.mixer(normed, cache_params, attention_mask)
 
 # %% ../nbs/00_baseline.ipynb #ebdf8e0d
 class LayerwiseMambaPreTrainedModel(PreTrainedModel):
     "Weights, initialisation and the base names that saving and loading need."
+
     config: LayerwiseMambaConfig
     config_class = LayerwiseMambaConfig
     base_model_prefix = "backbone"
@@ -154,13 +208,21 @@ class LayerwiseMambaPreTrainedModel(PreTrainedModel):
 
     @torch.no_grad()
     def _init_weights(self, module):
-        if isinstance(module, LayerwiseMambaMixer): _init_mixer(module)
-        elif isinstance(module, nn.Embedding): init.normal_(module.weight, std=self.config.initializer_range)
-        elif isinstance(module, MambaRMSNorm): init.ones_(module.weight)
-        elif isinstance(module, nn.Linear) and any(getattr(p, "_is_hf_initialized", False) for p in self.parameters()):      # missing in a checkpoint; new models' are drawn by their mixer
-            if module is getattr(self, "lm_head", None): init.normal_(module.weight, std=self.config.initializer_range)
-            else: init.kaiming_uniform_(module.weight, a=math.sqrt(5))
-            if module.bias is not None: init.zeros_(module.bias)
+        if isinstance(module, LayerwiseMambaMixer):
+            _init_mixer(module)
+        elif isinstance(module, nn.Embedding):
+            init.normal_(module.weight, std=self.config.initializer_range)
+        elif isinstance(module, MambaRMSNorm):
+            init.ones_(module.weight)
+        elif isinstance(module, nn.Linear) and any(
+            getattr(p, "_is_hf_initialized", False) for p in self.parameters()
+        ):  # missing in a checkpoint; new models' are drawn by their mixer
+            if module is getattr(self, "lm_head", None):
+                init.normal_(module.weight, std=self.config.initializer_range)
+            else:
+                init.kaiming_uniform_(module.weight, a=math.sqrt(5))
+            if module.bias is not None:
+                init.zeros_(module.bias)
 
     @classmethod
     def register_for_auto_class(cls, auto_class=None):
@@ -177,20 +239,28 @@ def _init_mixer(mixer):
     """S4D-real A = -(1..N), step sizes log-uniform between time_step_min and time_step_max, projections as the published
     code has them (Gu and Dao 2023, section 3.6 and appendix E). Weights that a checkpoint has given stay as they are."""
     config = mixer.config
-    for projection in (mixer.in_proj, mixer.x_proj, mixer.out_proj): init.kaiming_uniform_(projection.weight, a=math.sqrt(5))
+    for projection in (mixer.in_proj, mixer.x_proj, mixer.out_proj):
+        init.kaiming_uniform_(projection.weight, a=math.sqrt(5))
     init.kaiming_uniform_(mixer.conv1d.weight, a=math.sqrt(5))
     for bias in (mixer.conv1d.bias, mixer.in_proj.bias, mixer.out_proj.bias):
-        if bias is not None: init.zeros_(bias)
-    init.copy_(mixer.A_log, torch.arange(1, mixer.d_state + 1, dtype=torch.float32, device=mixer.A_log.device).log().expand_as(mixer.A_log))
+        if bias is not None:
+            init.zeros_(bias)
+    init.copy_(
+        mixer.A_log,
+        torch.arange(1, mixer.d_state + 1, dtype=torch.float32, device=mixer.A_log.device).log().expand_as(mixer.A_log),
+    )
     init.ones_(mixer.D)
-    bound = mixer.dt_rank ** -.5 * config.time_step_scale
-    if config.time_step_init_scheme == "constant": init.constant_(mixer.dt_proj.weight, bound)
-    else: init.uniform_(mixer.dt_proj.weight, -bound, bound)
+    bound = mixer.dt_rank**-0.5 * config.time_step_scale
+    if config.time_step_init_scheme == "constant":
+        init.constant_(mixer.dt_proj.weight, bound)
+    else:
+        init.uniform_(mixer.dt_proj.weight, -bound, bound)
     low, high = math.log(config.time_step_min), math.log(config.time_step_max)
     step = torch.empty_like(mixer.dt_proj.bias).uniform_(low, high).exp().clamp(min=config.time_step_floor)
-    init.copy_(mixer.dt_proj.bias, step + torch.log(-torch.expm1(-step)))      # the inverse of softplus
+    init.copy_(mixer.dt_proj.bias, step + torch.log(-torch.expm1(-step)))  # the inverse of softplus
     given = getattr(mixer.out_proj.weight, "_is_hf_initialized", False)
-    if config.rescale_prenorm_residual and not given: mixer.out_proj.weight.div_(math.sqrt(config.num_hidden_layers))
+    if config.rescale_prenorm_residual and not given:
+        mixer.out_proj.weight.div_(math.sqrt(config.num_hidden_layers))
 
 # %% ../nbs/00_baseline.ipynb #40062c7e
 @plain
@@ -205,19 +275,21 @@ class LayerwiseMambaModel(LayerwiseMambaPreTrainedModel):
         self.gradient_checkpointing = False
         self.post_init()
 
-    def get_input_embeddings(self): return self.embeddings
+    def get_input_embeddings(self):
+        return self.embeddings
 
-    def set_input_embeddings(self, embeddings): self.embeddings = embeddings
+    def set_input_embeddings(self, embeddings):
+        self.embeddings = embeddings
 
     def forward(
         self,
-        input_ids: Tensor | None = None,              # (B, L)
-        inputs_embeds: Tensor | None = None,          # (B, L, d), instead of input_ids
-        cache_params: DynamicCache | None = None,     # states to go on from; brought up to date
-        use_cache: bool | None = None,                # whether to return states; None: the configuration's, never in training
+        input_ids: Tensor | None = None,  # (B, L)
+        inputs_embeds: Tensor | None = None,  # (B, L, d), instead of input_ids
+        cache_params: DynamicCache | None = None,  # states to go on from; brought up to date
+        use_cache: bool | None = None,  # whether to return states; None: the configuration's, never in training
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
-        attention_mask: Tensor | None = None,         # (B, L) or with the past before it, 0 at padding
+        attention_mask: Tensor | None = None,  # (B, L) or with the past before it, 0 at padding
         **kwargs,
     ) -> MambaOutput | tuple:
         """Hidden states (B, L, d) of the last layer, normed; on demand those after every layer.
@@ -226,80 +298,135 @@ class LayerwiseMambaModel(LayerwiseMambaPreTrainedModel):
         states to go on from while gradient checkpointing runs layers twice.
         """
         refuse_unheard(kwargs, attention_mask)
-        if (input_ids is None) == (inputs_embeds is None): raise ValueError("give input_ids or inputs_embeds, one of the two")
-        if output_hidden_states is None: output_hidden_states = self.config.output_hidden_states
-        if return_dict is None: return_dict = self.config.return_dict
-        if use_cache is None: use_cache = self.config.use_cache and not self.training
+        if (input_ids is None) == (inputs_embeds is None):
+            raise ValueError("give input_ids or inputs_embeds, one of the two")
+        if output_hidden_states is None:
+            output_hidden_states = self.config.output_hidden_states
+        if return_dict is None:
+            return_dict = self.config.return_dict
+        if use_cache is None:
+            use_cache = self.config.use_cache and not self.training
         if self.gradient_checkpointing and self.training:
-            if cache_params is not None: raise ValueError("gradient checkpointing runs every layer twice, which would advance the states in cache_params twice; turn it off (gradient_checkpointing_disable) for pieces that go on from states")
+            if cache_params is not None:
+                raise ValueError(
+                    "gradient checkpointing runs every layer twice, which would advance the states in cache_params twice; turn it off (gradient_checkpointing_disable) for pieces that go on from states"
+                )
             use_cache = False
-        if use_cache and cache_params is None: cache_params = DynamicCache(config=self.config)
+        if use_cache and cache_params is None:
+            cache_params = DynamicCache(config=self.config)
         hidden_states, after_layers = self.embeddings(input_ids) if inputs_embeds is None else inputs_embeds, ()
         for layer in self.layers:
             hidden_states = layer(hidden_states, cache_params, attention_mask)
-            if output_hidden_states: after_layers += (hidden_states,)
+            if output_hidden_states:
+                after_layers += (hidden_states,)
         hidden_states = self.norm_f(hidden_states)
-        output = MambaOutput(last_hidden_state=hidden_states, cache_params=cache_params if use_cache else None, hidden_states=after_layers + (hidden_states,) if output_hidden_states else None)
+        output = MambaOutput(
+            last_hidden_state=hidden_states,
+            cache_params=cache_params if use_cache else None,
+            hidden_states=after_layers + (hidden_states,) if output_hidden_states else None,
+        )
         return output if return_dict else output.to_tuple()
 
 # %% ../nbs/00_baseline.ipynb #6aaef8d9
 class LayerwiseMambaForCausalLM(LayerwiseMambaPreTrainedModel, GenerationMixin):
     "A Mamba language model, its head tied unless the configuration says otherwise; layers may differ in d_inner and d_state."
+
     _tied_weights_keys = {"lm_head.weight": "backbone.embeddings.weight"}
 
     def __init__(self, config: LayerwiseMambaConfig):
         super().__init__(config)
         self.backbone = LayerwiseMambaModel(config)
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
-        self._decoder: Decoder | GraphedDecoder | None = None     # made when first generating
+        self._decoder: Decoder | GraphedDecoder | None = None  # made when first generating
         self.post_init()
 
-    def get_input_embeddings(self): return self.backbone.embeddings
+    def get_input_embeddings(self):
+        return self.backbone.embeddings
 
-    def set_input_embeddings(self, embeddings): self.backbone.embeddings = embeddings
+    def set_input_embeddings(self, embeddings):
+        self.backbone.embeddings = embeddings
 
     @property
     def mixers(self) -> list[LayerwiseMambaMixer]:
         "The mixers from the first layer to the last."
         return [layer.mixer for layer in self.backbone.layers]
 
-    def prepare_inputs_for_generation(self, input_ids, inputs_embeds=None, use_cache=None, cache_params=None, attention_mask=None, is_first_iteration=False, **kwargs):
+    def prepare_inputs_for_generation(
+        self,
+        input_ids,
+        inputs_embeds=None,
+        use_cache=None,
+        cache_params=None,
+        attention_mask=None,
+        is_first_iteration=False,
+        **kwargs,
+    ):
         inputs = super().prepare_inputs_for_generation(
-            input_ids, inputs_embeds=inputs_embeds, use_cache=use_cache, cache_params=cache_params, attention_mask=attention_mask, is_first_iteration=is_first_iteration, **kwargs)
-        if use_cache and not is_first_iteration: inputs["attention_mask"] = None       # the state holds no padding
+            input_ids,
+            inputs_embeds=inputs_embeds,
+            use_cache=use_cache,
+            cache_params=cache_params,
+            attention_mask=attention_mask,
+            is_first_iteration=is_first_iteration,
+            **kwargs,
+        )
+        if use_cache and not is_first_iteration:
+            inputs["attention_mask"] = None  # the state holds no padding
         return inputs
 
     def forward(
         self,
-        input_ids: Tensor | None = None,              # (B, L)
-        attention_mask: Tensor | None = None,         # (B, L) or with the past before it, 0 at padding
-        inputs_embeds: Tensor | None = None,          # (B, L, d)
-        cache_params: DynamicCache | None = None,     # states to go on from; brought up to date
-        labels: Tensor | None = None,                 # (B, L), shifted here; -100 is ignored
+        input_ids: Tensor | None = None,  # (B, L)
+        attention_mask: Tensor | None = None,  # (B, L) or with the past before it, 0 at padding
+        inputs_embeds: Tensor | None = None,  # (B, L, d)
+        cache_params: DynamicCache | None = None,  # states to go on from; brought up to date
+        labels: Tensor | None = None,  # (B, L), shifted here; -100 is ignored
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
-        use_cache: bool | None = None,                # whether to return states; None: the configuration's, never in training
-        logits_to_keep: int | Tensor = 0,             # the last so many positions (0: all), or their indices
-        **kwargs,                                     # of the loss: num_items_in_batch, shift_labels (B, L), as Trainer gives them
+        use_cache: bool | None = None,  # whether to return states; None: the configuration's, never in training
+        logits_to_keep: int | Tensor = 0,  # the last so many positions (0: all), or their indices
+        **kwargs,  # of the loss: num_items_in_batch, shift_labels (B, L), as Trainer gives them
     ) -> MambaCausalLMOutput | tuple:
         """Logits (B, L, vocabulary) in float32 or wider, and the cross-entropy if there are labels.
 
         The loss is a mean over labels, or their sum over `num_items_in_batch`. Raises ValueError as `LayerwiseMambaModel` does.
         """
         refuse_unheard(kwargs, attention_mask)
-        if output_hidden_states is None: output_hidden_states = self.config.output_hidden_states
-        if return_dict is None: return_dict = self.config.return_dict
-        if use_cache is None: use_cache = self.config.use_cache and not self.training
+        if output_hidden_states is None:
+            output_hidden_states = self.config.output_hidden_states
+        if return_dict is None:
+            return_dict = self.config.return_dict
+        if use_cache is None:
+            use_cache = self.config.use_cache and not self.training
         labelled = labels is not None or kwargs.get("shift_labels") is not None
         if use_cache and not (labelled or output_hidden_states) and attention_mask is None:
             logits, self._decoder = decode_with_cache(self, self._decoder, input_ids, cache_params)
-            if logits is not None: return MambaCausalLMOutput(logits=logits, cache_params=cache_params) if return_dict else (logits, cache_params)
-        outputs = self.backbone(input_ids, inputs_embeds=inputs_embeds, cache_params=cache_params, use_cache=use_cache, output_hidden_states=output_hidden_states, return_dict=True, attention_mask=attention_mask)
+            if logits is not None:
+                return (
+                    MambaCausalLMOutput(logits=logits, cache_params=cache_params)
+                    if return_dict
+                    else (logits, cache_params)
+                )
+        outputs = self.backbone(
+            input_ids,
+            inputs_embeds=inputs_embeds,
+            cache_params=cache_params,
+            use_cache=use_cache,
+            output_hidden_states=output_hidden_states,
+            return_dict=True,
+            attention_mask=attention_mask,
+        )
         hidden_states = slice_logits_to_keep(outputs.last_hidden_state, logits_to_keep)
         logits = self.lm_head(hidden_states.to(self.lm_head.weight.dtype))
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        loss = self.loss_function(logits=logits, labels=labels, vocab_size=self.config.vocab_size, **kwargs) if labelled else None
-        output = MambaCausalLMOutput(loss=loss, logits=logits, cache_params=outputs.cache_params, hidden_states=outputs.hidden_states)
+        loss = (
+            self.loss_function(logits=logits, labels=labels, vocab_size=self.config.vocab_size, **kwargs)
+            if labelled
+            else None
+        )
+        output = MambaCausalLMOutput(
+            loss=loss, logits=logits, cache_params=outputs.cache_params, hidden_states=outputs.hidden_states
+        )
         return output if return_dict else output.to_tuple()
 
 # %% ../nbs/00_baseline.ipynb #86b3a43a
@@ -308,15 +435,28 @@ _OF_PACKING = ("seq_idx", "cu_seq_lens_q", "cu_seq_lens_k", "cu_seqlens")
 
 def refuse_unheard(arguments: Mapping, attention_mask: Tensor | None = None) -> None:
     "Raises ValueError if a call has arguments that would be passed over and change what it means: states under another name, or marks of packed sequences."
-    if not arguments: return
-    if arguments.get("past_key_values") is not None: raise ValueError("past_key_values: a Mamba has no keys and values; states to go on from are given as cache_params")
+    if not arguments:
+        return
+    if arguments.get("past_key_values") is not None:
+        raise ValueError(
+            "past_key_values: a Mamba has no keys and values; states to go on from are given as cache_params"
+        )
     packed = [name for name in _OF_PACKING if arguments.get(name) is not None]
     positions = arguments.get("position_ids")
-    if positions is not None and positions.shape[-1] > 1 and not torch.compiler.is_compiling():       # a traced graph cannot ask about values
+    if (
+        positions is not None and positions.shape[-1] > 1 and not torch.compiler.is_compiling()
+    ):  # a traced graph cannot ask about values
         falls = positions[..., 1:] <= positions[..., :-1]
-        if attention_mask is not None and attention_mask.shape == positions.shape: falls = falls & (attention_mask[..., :-1] != 0) & (attention_mask[..., 1:] != 0)      # fillers at padding say nothing
-        if falls.any(): packed.append("position_ids that begin again within a row")
-    if packed: raise ValueError(f"{', '.join(packed)}: packed sequences are not supported, the state of one would run into the next; pad them instead (DataCollatorWithPadding, DataCollatorForLanguageModeling)")
+        if attention_mask is not None and attention_mask.shape == positions.shape:
+            falls = (
+                falls & (attention_mask[..., :-1] != 0) & (attention_mask[..., 1:] != 0)
+            )  # fillers at padding say nothing
+        if falls.any():
+            packed.append("position_ids that begin again within a row")
+    if packed:
+        raise ValueError(
+            f"{', '.join(packed)}: packed sequences are not supported, the state of one would run into the next; pad them instead (DataCollatorWithPadding, DataCollatorForLanguageModeling)"
+        )
 
 # %% ../nbs/00_baseline.ipynb #80670061
 AutoConfig.register("layerwise_mamba", LayerwiseMambaConfig, exist_ok=True)
@@ -332,27 +472,39 @@ def quietly() -> Iterator[None]:
     verbosity, bars = hf_logging.get_verbosity(), hf_logging.is_progress_bar_enabled()
     hf_logging.set_verbosity_error()
     hf_logging.disable_progress_bar()
-    try: yield
+    try:
+        yield
     finally:
         hf_logging.set_verbosity(verbosity)
-        if bars: hf_logging.enable_progress_bar()
+        if bars:
+            hf_logging.enable_progress_bar()
 
 # %% ../nbs/00_baseline.ipynb #3f4f7f66
 def require_plain(model: nn.Module, doing: str) -> None:
     "Raises CodesignError if a model computes more than its weights say, so that a transform of the weights would lose it."
     why = why_not_plain(model.backbone) or why_not_plain(model.lm_head) or _more_than_weights(model)
-    if why: raise CodesignError(f"{doing} reads weights, and this model computes more than they say: {why}; merge adapters, take hooks and patches off, and give a model that is not quantised")
+    if why:
+        raise CodesignError(
+            f"{doing} reads weights, and this model computes more than they say: {why}; merge adapters, take hooks and patches off, and give a model that is not quantised"
+        )
 
 
 def _more_than_weights(model):
     "What the modules below a model do not show: its own forward pass, a bias of the head, a norm's epsilon, weights of several types."
-    if type(model).forward is not LayerwiseMambaForCausalLM.forward or model._forward_hooks or model._forward_pre_hooks: return f"{type(model).__name__} has a forward pass of its own, or a hook"
-    if "forward" in vars(model) and not hasattr(model, "_original_forward"): return "the model's forward pass was replaced"      # accelerate, which casts outputs in mixed precision, leaves the original
-    if model.lm_head.bias is not None: return "lm_head has a bias"
-    epsilons = {norm.variance_epsilon for norm in (*(layer.norm for layer in model.backbone.layers), model.backbone.norm_f)}
-    if epsilons != {model.config.layer_norm_epsilon}: return f"norms add {sorted(epsilons)}, the configuration says {model.config.layer_norm_epsilon}"
+    if type(model).forward is not LayerwiseMambaForCausalLM.forward or model._forward_hooks or model._forward_pre_hooks:
+        return f"{type(model).__name__} has a forward pass of its own, or a hook"
+    if "forward" in vars(model) and not hasattr(model, "_original_forward"):
+        return "the model's forward pass was replaced"  # accelerate, which casts outputs in mixed precision, leaves the original
+    if model.lm_head.bias is not None:
+        return "lm_head has a bias"
+    epsilons = {
+        norm.variance_epsilon for norm in (*(layer.norm for layer in model.backbone.layers), model.backbone.norm_f)
+    }
+    if epsilons != {model.config.layer_norm_epsilon}:
+        return f"norms add {sorted(epsilons)}, the configuration says {model.config.layer_norm_epsilon}"
     kinds = {str(p.dtype).removeprefix("torch.") for p in model.parameters()}
-    if len(kinds) > 1: return f"its weights are of several types, {', '.join(sorted(kinds))}"
+    if len(kinds) > 1:
+        return f"its weights are of several types, {', '.join(sorted(kinds))}"
 
 
 def is_tied(model: LayerwiseMambaForCausalLM) -> bool:
@@ -363,13 +515,16 @@ def is_tied(model: LayerwiseMambaForCausalLM) -> bool:
 def save_model(
     model: PreTrainedModel,
     folder: str | Path,
-    tokenizer=None,             # written beside the model
-    card: str | None = None,    # text of the model card, README.md
+    tokenizer=None,  # written beside the model
+    card: str | None = None,  # text of the model card, README.md
 ) -> None:
     "Write a model's folder: weights, config.json and generation_config.json; its tokenizer and model card where given."
-    with quietly(): model.save_pretrained(folder)
-    if tokenizer is not None: tokenizer.save_pretrained(folder)
-    if card is not None: (Path(folder) / "README.md").write_text(card, encoding="utf-8")
+    with quietly():
+        model.save_pretrained(folder)
+    if tokenizer is not None:
+        tokenizer.save_pretrained(folder)
+    if card is not None:
+        (Path(folder) / "README.md").write_text(card, encoding="utf-8")
 
 # %% ../nbs/00_baseline.ipynb #78c5ef94
 def load_model(folder: str | Path) -> LayerwiseMambaForCausalLM:
@@ -386,24 +541,61 @@ def load_model(folder: str | Path) -> LayerwiseMambaForCausalLM:
     _check_shapes(folder, config, {name: shape for name, (shape, _) in found.items()})
     kinds = {kind for _, kind in found.values()}
     try:
-        with quietly(): model, report = LayerwiseMambaForCausalLM.from_pretrained(folder, config=config, dtype=kinds.pop() if len(kinds) == 1 else "auto", output_loading_info=True, use_safetensors=True, ignore_mismatched_sizes=True)
-    except Exception as error:      # the library raises many kinds
+        with quietly():
+            model, report = LayerwiseMambaForCausalLM.from_pretrained(
+                folder,
+                config=config,
+                dtype=kinds.pop() if len(kinds) == 1 else "auto",
+                output_loading_info=True,
+                use_safetensors=True,
+                ignore_mismatched_sizes=True,
+            )
+    except Exception as error:  # the library raises many kinds
         raise CodesignError(f"{folder} cannot be read as a model: {' '.join(str(error).split())[:160]}") from None
-    wrong = {kind: sorted(map(str, report[kind])) for kind in ("missing_keys", "unexpected_keys", "mismatched_keys", "error_msgs") if report.get(kind)}
-    if wrong: raise CodesignError(f"{folder} does not fit its own config.json: " + "; ".join(f"{len(names)} {kind.replace('_', ' ')}, such as {names[0][:120]}" for kind, names in wrong.items()))
-    model.config.tie_word_embeddings = is_tied(model)       # two different tensors stay two, also where config.json calls them one
+    wrong = {
+        kind: sorted(map(str, report[kind]))
+        for kind in ("missing_keys", "unexpected_keys", "mismatched_keys", "error_msgs")
+        if report.get(kind)
+    }
+    if wrong:
+        raise CodesignError(
+            f"{folder} does not fit its own config.json: "
+            + "; ".join(
+                f"{len(names)} {kind.replace('_', ' ')}, such as {names[0][:120]}" for kind, names in wrong.items()
+            )
+        )
+    model.config.tie_word_embeddings = is_tied(
+        model
+    )  # two different tensors stay two, also where config.json calls them one
     broken = [name for name, parameter in model.named_parameters() if not parameter.isfinite().all()]
-    if broken: raise CodesignError(f"{folder} holds NaN or infinity in {', '.join(broken[:3])}{' ...' if len(broken) > 3 else ''}; was its training cut short?")
+    if broken:
+        raise CodesignError(
+            f"{folder} holds NaN or infinity in {', '.join(broken[:3])}{' ...' if len(broken) > 3 else ''}; was its training cut short?"
+        )
     return model.eval()
 
 # %% ../nbs/00_baseline.ipynb #34d7910f
 def _config_in(folder):
     "The configuration of a folder as ours; what the names of mamba_ssm beside it say was found to be the same."
     values = read_config(folder)
-    if unknown := unknown_fields(values): warnings.warn(f"{folder}/config.json has fields that are not known here: {', '.join(unknown)}; should one of them change what the model computes, that is lost", stacklevel=3)
-    read = {*FIELDS, *vars(GenerationConfig()), "d_inner", "d_state", "dtype", "torch_dtype", "output_hidden_states", "return_dict"}
-    try: return LayerwiseMambaConfig.from_dict({name: value for name, value in values.items() if name in read})
-    except Exception as error:      # the library raises many kinds
+    if unknown := unknown_fields(values):
+        warnings.warn(
+            f"{folder}/config.json has fields that are not known here: {', '.join(unknown)}; should one of them change what the model computes, that is lost",
+            stacklevel=3,
+        )
+    read = {
+        *FIELDS,
+        *vars(GenerationConfig()),
+        "d_inner",
+        "d_state",
+        "dtype",
+        "torch_dtype",
+        "output_hidden_states",
+        "return_dict",
+    }
+    try:
+        return LayerwiseMambaConfig.from_dict({name: value for name, value in values.items() if name in read})
+    except Exception as error:  # the library raises many kinds
         raise CodesignError(f"{folder}/config.json cannot be read: {' '.join(str(error).split())[:160]}") from None
 
 
@@ -412,23 +604,38 @@ def _check_shapes(folder, config, found):
     found = {name.removeprefix("backbone."): shape for name, shape in found.items()}
     expected = {"embeddings.weight": (config.vocab_size, config.hidden_size)}
     layers = {int(name.split(".")[1]) for name in found if re.match(r"layers\.\d+\.", name)}
-    if len(layers) != config.num_hidden_layers: raise CodesignError(f"{folder} does not fit its own config.json: {config.num_hidden_layers:,} layers expected, {len(layers):,} found")
+    if len(layers) != config.num_hidden_layers:
+        raise CodesignError(
+            f"{folder} does not fit its own config.json: {config.num_hidden_layers:,} layers expected, {len(layers):,} found"
+        )
     for layer, (D, N) in enumerate(zip(config.d_inner, config.d_state)):
         part, R = f"layers.{layer}.mixer.", int(config.time_step_rank)
-        expected |= {part + "A_log": (D, N), part + "conv1d.weight": (D, 1, config.conv_kernel), part + "dt_proj.weight": (D, R)}
+        expected |= {
+            part + "A_log": (D, N),
+            part + "conv1d.weight": (D, 1, config.conv_kernel),
+            part + "dt_proj.weight": (D, R),
+        }
     for name, shape in expected.items():
-        if found.get(name) != shape: raise CodesignError(f"{folder} does not fit its own config.json: {name} should be of shape {shape}, found {found.get(name, 'nothing')}")
+        if found.get(name) != shape:
+            raise CodesignError(
+                f"{folder} does not fit its own config.json: {name} should be of shape {shape}, found {found.get(name, 'nothing')}"
+            )
 
 # %% ../nbs/00_baseline.ipynb #19bfeeed
 def like(model: LayerwiseMambaForCausalLM, **changes) -> LayerwiseMambaForCausalLM:
     "A model of the same configuration but for `changes`, of the same type, device, mode, generation settings and frozen weights; its weights are still to be set."
-    made = LayerwiseMambaForCausalLM(LayerwiseMambaConfig.from_dict(model.config.to_dict() | dict(tie_word_embeddings=is_tied(model)) | changes)).to(dtype=model.dtype, device=model.device)
+    made = LayerwiseMambaForCausalLM(
+        LayerwiseMambaConfig.from_dict(model.config.to_dict() | dict(tie_word_embeddings=is_tied(model)) | changes)
+    ).to(dtype=model.dtype, device=model.device)
     made.generation_config = copy.deepcopy(model.generation_config)
-    for own, theirs in zip(made.parameters(), model.parameters(), strict=True): own.requires_grad_(theirs.requires_grad)
+    for own, theirs in zip(made.parameters(), model.parameters(), strict=True):
+        own.requires_grad_(theirs.requires_grad)
     return made.train(model.training)
 
 
-def save_as_mamba(model: LayerwiseMambaForCausalLM, folder: str | Path, tokenizer=None, card: str | None = None) -> MambaForCausalLM:
+def save_as_mamba(
+    model: LayerwiseMambaForCausalLM, folder: str | Path, tokenizer=None, card: str | None = None
+) -> MambaForCausalLM:
     """Save in Hugging Face's own `mamba` format, which has one width and one number of states for all layers.
 
     Plain transformers computes the same logits from the folder. Raises CodesignError if layers differ, or if the model
@@ -436,13 +643,35 @@ def save_as_mamba(model: LayerwiseMambaForCausalLM, folder: str | Path, tokenize
     """
     config = model.config
     if len(set(config.d_inner)) > 1 or len(set(config.d_state)) > 1:
-        raise CodesignError(f"plain Mamba has one d_inner and one d_state for all layers; this model has {config.d_inner} and {config.d_state}; keep it as layerwise_mamba")
+        raise CodesignError(
+            f"plain Mamba has one d_inner and one d_state for all layers; this model has {config.d_inner} and {config.d_state}; keep it as layerwise_mamba"
+        )
     require_plain(model, "saving in another format")
-    skip = ("model_type", "architectures", "auto_map", "intermediate_size", "d_inner", "d_state", "expand", "state_size", "rescale_prenorm_residual", "tie_word_embeddings")
-    if any(mixer.channel_mask is not None for mixer in model.mixers): raise CodesignError("channels of this model are masked, which plain Mamba cannot do; remove them first (codesign.sdm.remove_channels)")
-    plain_config = MambaConfig(**{k: v for k, v in config.to_dict().items() if k not in skip}, state_size=config.d_state[0], tie_word_embeddings=is_tied(model),
-                               rescale_prenorm_residual=False)      # of first weights only, but transformers 5.23 divides out_proj by sqrt(layers) again whenever it loads
-    plain_config.intermediate_size = config.d_inner[0]      # expand times hidden_size unless channels were removed; it is saved and read back
+    skip = (
+        "model_type",
+        "architectures",
+        "auto_map",
+        "intermediate_size",
+        "d_inner",
+        "d_state",
+        "expand",
+        "state_size",
+        "rescale_prenorm_residual",
+        "tie_word_embeddings",
+    )
+    if any(mixer.channel_mask is not None for mixer in model.mixers):
+        raise CodesignError(
+            "channels of this model are masked, which plain Mamba cannot do; remove them first (codesign.sdm.remove_channels)"
+        )
+    plain_config = MambaConfig(
+        **{k: v for k, v in config.to_dict().items() if k not in skip},
+        state_size=config.d_state[0],
+        tie_word_embeddings=is_tied(model),
+        rescale_prenorm_residual=False,
+    )  # of first weights only, but transformers 5.23 divides out_proj by sqrt(layers) again whenever it loads
+    plain_config.intermediate_size = config.d_inner[
+        0
+    ]  # expand times hidden_size unless channels were removed; it is saved and read back
     hugging = MambaForCausalLM(plain_config).to(model.dtype)
     hugging.load_state_dict(model.state_dict())
     hugging.generation_config = copy.deepcopy(model.generation_config)
@@ -457,16 +686,28 @@ def relative_difference(first: Tensor, second: Tensor) -> float:
 # %% ../nbs/00_baseline.ipynb #b43cc771
 def config_of(settings: ModelSettings, **changes) -> LayerwiseMambaConfig:
     "The model configuration of a size."
-    return LayerwiseMambaConfig(**dict(
-        hidden_size=settings.d_model, num_hidden_layers=settings.n_layer, vocab_size=settings.vocab_size, state_size=settings.d_state,
-        conv_kernel=settings.d_conv, expand=settings.expand, initializer_range=.02, rescale_prenorm_residual=True) | changes)
+    return LayerwiseMambaConfig(
+        **dict(
+            hidden_size=settings.d_model,
+            num_hidden_layers=settings.n_layer,
+            vocab_size=settings.vocab_size,
+            state_size=settings.d_state,
+            conv_kernel=settings.d_conv,
+            expand=settings.expand,
+            initializer_range=0.02,
+            rescale_prenorm_residual=True,
+        )
+        | changes
+    )
 
 
 def count_parameters(model: nn.Module) -> dict[str, int]:
     "Parameters, total and trainable; a tied head counts once."
     parameters = list(model.parameters())
-    return dict(total_parameters=sum(p.numel() for p in parameters),
-                trainable_parameters=sum(p.numel() for p in parameters if p.requires_grad))
+    return dict(
+        total_parameters=sum(p.numel() for p in parameters),
+        trainable_parameters=sum(p.numel() for p in parameters if p.requires_grad),
+    )
 
 # %% ../nbs/00_baseline.ipynb #7eaeb4b2
 def flops_per_channel(config: LayerwiseMambaConfig, layer: int) -> int:
@@ -490,9 +731,25 @@ def parameters_per_channel(config: LayerwiseMambaConfig, layer: int) -> int:
 class BaselineSSM(nn.Module):
     "A thin wrapper of the language model: call it with token ids (B, L), get logits (B, L, vocabulary)."
 
-    def __init__(self, d_model: int = 768, n_layer: int = 24, vocab_size: int = 50280, d_state: int = 16, d_conv: int = 4, expand: int = 2):
+    def __init__(
+        self,
+        d_model: int = 768,
+        n_layer: int = 24,
+        vocab_size: int = 50280,
+        d_state: int = 16,
+        d_conv: int = 4,
+        expand: int = 2,
+    ):
         super().__init__()
-        settings = ModelSettings(d_model=d_model, n_layer=n_layer, vocab_size=vocab_size, d_state=d_state, d_conv=d_conv, expand=expand, tokenizer="bpe")
+        settings = ModelSettings(
+            d_model=d_model,
+            n_layer=n_layer,
+            vocab_size=vocab_size,
+            d_state=d_state,
+            d_conv=d_conv,
+            expand=expand,
+            tokenizer="bpe",
+        )
         self.model = LayerwiseMambaForCausalLM(config_of(settings))
 
     def forward(self, input_ids: Tensor) -> Tensor:
@@ -502,15 +759,16 @@ class BaselineSSM(nn.Module):
 @dataclass(frozen=True)
 class Group:
     "The recipe of an ablation group; each field names a step of `STEPS`, or nothing."
-    pretraining: str           # dense, sdm
-    permutation: str | None    # csp; of controls: random
-    pruning: str | None        # learned, magnitude; of controls: same_shape, random
-    finetuning: str            # full, sgh_peft, uniform_lora; of controls: shuffled_sgh_peft, matched_lora
-    importance: str | None     # weight_magnitude, learned_masks
-    backbone: str              # notebook/group whose run leaves the model that is fine-tuned
-    states: int | None = None            # that a layer keeps; None: all
-    flops_reduction: float | None = None # None: the size's
-    healing: str | None = None           # branch: from the dense branch point on, on equal tokens; extra: steps at the end
+
+    pretraining: str  # dense, sdm
+    permutation: str | None  # csp; of controls: random
+    pruning: str | None  # learned, magnitude; of controls: same_shape, random
+    finetuning: str  # full, sgh_peft, uniform_lora; of controls: shuffled_sgh_peft, matched_lora
+    importance: str | None  # weight_magnitude, learned_masks
+    backbone: str  # notebook/group whose run leaves the model that is fine-tuned
+    states: int | None = None  # that a layer keeps; None: all
+    flops_reduction: float | None = None  # None: the size's
+    healing: str | None = None  # branch: from the dense branch point on, on equal tokens; extra: steps at the end
 
 
 GROUPS: dict[str, Group] = {name: Group(**row) for name, row in GROUPS_TABLE.items()}
@@ -524,24 +782,27 @@ STEPS: dict[tuple[str, str], Callable] = {}
 @dataclass
 class BuildContext:
     "What steps may need beside the model; a step that misses something says so."
+
     seed: int = 42
-    stream: Sequence[int] | None = None        # token ids of the training split, for state statistics
-    mask_logits: list[Tensor] | None = None    # learned logits per layer, for learned pruning and importance
-    channels_removed: int | None = None        # the count that magnitude and random pruning must meet
-    widths: Sequence[int] | None = None        # channels of each layer that same-shape pruning must meet
-    states: int | None = None                  # that a reduction leaves in each layer; None: the recipe's
-    width_multiple: int = 8                    # widths are multiples of this
-    flops_reduction: float | None = None       # that learned pruning must reach; None: the recipe's, or that of the settings
-    settings: object | None = None             # Settings of the size
-    importance: str | None = None              # weight_magnitude, learned_masks; None: the recipe's, or masks where there are any
+    stream: Sequence[int] | None = None  # token ids of the training split, for state statistics
+    mask_logits: list[Tensor] | None = None  # learned logits per layer, for learned pruning and importance
+    channels_removed: int | None = None  # the count that magnitude and random pruning must meet
+    widths: Sequence[int] | None = None  # channels of each layer that same-shape pruning must meet
+    states: int | None = None  # that a reduction leaves in each layer; None: the recipe's
+    width_multiple: int = 8  # widths are multiples of this
+    flops_reduction: float | None = None  # that learned pruning must reach; None: the recipe's, or that of the settings
+    settings: object | None = None  # Settings of the size
+    importance: str | None = None  # weight_magnitude, learned_masks; None: the recipe's, or masks where there are any
     notes: dict = field(default_factory=dict)  # what the steps of the last build measured
 
 
 def step(axis: str, name: str) -> Callable:
     "Decorator that enters a function (model, context) -> model as one step of a recipe."
+
     def enter(function: Callable) -> Callable:
         STEPS[axis, name] = function
         return function
+
     return enter
 
 
@@ -550,15 +811,24 @@ def build(group: str, model: LayerwiseMambaForCausalLM, context: BuildContext) -
 
     Raises CodesignError for an unknown group, or for a step whose chapter was not imported.
     """
-    if group not in RECIPES: raise CodesignError(f"group {group!r} is unknown; valid: {', '.join(RECIPES)}")
+    if group not in RECIPES:
+        raise CodesignError(f"group {group!r} is unknown; valid: {', '.join(RECIPES)}")
     recipe = RECIPES[group]
-    decided = {name: getattr(recipe, name) for name in ("states", "flops_reduction", "importance") if getattr(context, name) is None}
+    decided = {
+        name: getattr(recipe, name)
+        for name in ("states", "flops_reduction", "importance")
+        if getattr(context, name) is None
+    }
     context.notes.clear()
-    context = replace(context, **decided)            # with the same notes; the caller's own serves the next group too
+    context = replace(context, **decided)  # with the same notes; the caller's own serves the next group too
     for axis in ("pruning", "permutation", "reduction", "finetuning"):
         name = ("fold" if recipe.states else None) if axis == "reduction" else getattr(recipe, axis)
-        if name in (None, "full"): continue
-        if (axis, name) not in STEPS: raise CodesignError(f"{group} needs the {axis} step {name!r}; import the chapter that defines it (codesign.csp, .sdm, .sgh_peft or .challenge)")
+        if name in (None, "full"):
+            continue
+        if (axis, name) not in STEPS:
+            raise CodesignError(
+                f"{group} needs the {axis} step {name!r}; import the chapter that defines it (codesign.csp, .sdm, .sgh_peft or .challenge)"
+            )
         model = STEPS[axis, name](model, context)
     return model
 
@@ -566,9 +836,10 @@ def build(group: str, model: LayerwiseMambaForCausalLM, context: BuildContext) -
 @dataclass
 class LanguageData:
     "A tokenised corpus and the counts that perplexities are normalised by."
+
     corpus: object
     tokenizer: object
-    train: Sequence[int]           # token ids of the training split
+    train: Sequence[int]  # token ids of the training split
     validation: Sequence[int]
 
     @classmethod
@@ -578,22 +849,31 @@ class LanguageData:
         corpus = text.load_corpus(run.parameters.data)
         tokenizer = text.load_tokenizer(model.tokenizer, model.vocab_size, corpus)
         if (largest := text.largest_id(tokenizer)) >= model.vocab_size:
-            raise CodesignError(f"tokenizer {model.tokenizer} has token ids up to {largest:,}, the {run.parameters.size} model only rows 0 to {model.vocab_size - 1:,}; use a size whose vocabulary fits")
+            raise CodesignError(
+                f"tokenizer {model.tokenizer} has token ids up to {largest:,}, the {run.parameters.size} model only rows 0 to {model.vocab_size - 1:,}; use a size whose vocabulary fits"
+            )
         run.require_text(corpus=corpus.hash, tokenizer=text.tokenizer_digest(tokenizer.backend_tokenizer))
-        return cls(corpus, tokenizer, *(text.token_stream(corpus, split, tokenizer) for split in ("train", "validation")))
+        return cls(
+            corpus, tokenizer, *(text.token_stream(corpus, split, tokenizer) for split in ("train", "validation"))
+        )
 
 
 def batches(stream: Sequence[int], length: int, batch_size: int, seed: int) -> Callable[[int], Tensor]:
     "step -> (batch_size, length + 1) token ids; each epoch is a fresh permutation of all blocks, drawn from the seed."
     blocks = text.TokenBlocks(stream, length)
-    if len(blocks) < batch_size: raise CodesignError(f"the training text gives {len(blocks)} blocks of {length} tokens, a batch needs {batch_size}; use a smaller batch, shorter blocks or more text")
+    if len(blocks) < batch_size:
+        raise CodesignError(
+            f"the training text gives {len(blocks)} blocks of {length} tokens, a batch needs {batch_size}; use a smaller batch, shorter blocks or more text"
+        )
     per_epoch = len(blocks) // batch_size
     orders: dict[int, object] = {}
 
     def chosen(step):
         epoch, position = divmod(step, per_epoch)
-        if epoch not in orders: orders.clear(); orders[epoch] = text.epoch_order(len(blocks), seed, epoch)
-        return orders[epoch][position * batch_size:(position + 1) * batch_size]
+        if epoch not in orders:
+            orders.clear()
+            orders[epoch] = text.epoch_order(len(blocks), seed, epoch)
+        return orders[epoch][position * batch_size : (position + 1) * batch_size]
 
     def batch_of(step: int) -> Tensor:
         return torch.stack([torch.as_tensor(blocks[i].astype("int64")) for i in chosen(step)])
@@ -601,8 +881,10 @@ def batches(stream: Sequence[int], length: int, batch_size: int, seed: int) -> C
     def digest(first: int, last: int) -> str:
         "sha256 of the text and of the blocks, in their order, of steps first to last - 1: equal digests saw equal tokens in equal order."
         found = hashlib.sha256(np.ascontiguousarray(stream).tobytes())
-        for step in range(first, last): found.update(np.ascontiguousarray(chosen(step), dtype=np.int64).tobytes())
+        for step in range(first, last):
+            found.update(np.ascontiguousarray(chosen(step), dtype=np.int64).tobytes())
         return found.hexdigest()
+
     batch_of.steps_per_epoch, batch_of.digest = per_epoch, digest
     return batch_of
 
@@ -611,9 +893,20 @@ def plan_of(settings, steps_per_epoch: int) -> TrainingPlan:
     "The pre-training plan of a size: epochs of the data, or `max_steps` of it."
     p = settings.pretrain
     steps = p.max_steps or max(1, round(p.epochs * steps_per_epoch))
-    return TrainingPlan(steps=steps, lr=p.lr, micro_batch_size=p.micro_batch_size, weight_decay=p.weight_decay, beta1=p.beta1, beta2=p.beta2, eps=p.eps,
-                        warmup_fraction=p.warmup_fraction, min_lr_fraction=p.min_lr_fraction, clip_norm=p.clip_norm, precision=p.precision,
-                        checkpoint_every=p.checkpoint_every)
+    return TrainingPlan(
+        steps=steps,
+        lr=p.lr,
+        micro_batch_size=p.micro_batch_size,
+        weight_decay=p.weight_decay,
+        beta1=p.beta1,
+        beta2=p.beta2,
+        eps=p.eps,
+        warmup_fraction=p.warmup_fraction,
+        min_lr_fraction=p.min_lr_fraction,
+        clip_norm=p.clip_norm,
+        precision=p.precision,
+        checkpoint_every=p.checkpoint_every,
+    )
 
 
 def branch_step(settings, steps: int) -> int:
@@ -624,7 +917,9 @@ def branch_step(settings, steps: int) -> int:
 def quality(model: nn.Module, data: LanguageData, length: int) -> dict[str, float]:
     "Perplexity of the validation split in three forms, in windows of `length` tokens that do not overlap, so that a token has 1 to `length` tokens of context."
     nats, tokens = evaluate_nll(model, data.validation, length)
-    return text.perplexities(nats, tokens, *_counts(data.corpus, "validation")) | dict(eval_window_tokens=length, eval_stride_tokens=length)
+    return text.perplexities(nats, tokens, *_counts(data.corpus, "validation")) | dict(
+        eval_window_tokens=length, eval_stride_tokens=length
+    )
 
 
 def _counts(corpus, split):
@@ -639,51 +934,85 @@ def size_metrics(model: nn.Module) -> dict[str, int]:
 def pretrain(
     run: Run,
     data: LanguageData,
-    objective_of: Callable | None = None,     # (model, plan) -> Objective; None: next-token prediction
-    at_step: Callable | None = None,          # plan -> {step: f(model, optimizer)}
-) -> tuple[LayerwiseMambaForCausalLM, Objective, TrainingPlan, Callable]:    # ..., and the batches
+    objective_of: Callable | None = None,  # (model, plan) -> Objective; None: next-token prediction
+    at_step: Callable | None = None,  # plan -> {step: f(model, optimizer)}
+) -> tuple[LayerwiseMambaForCausalLM, Objective, TrainingPlan, Callable]:  # ..., and the batches
     "Pre-train a model of the run's size from its seed; initial weights and batches depend on nothing but size, seed and data."
     settings, seed = run.settings, run.parameters.seed
     batch_of = batches(data.train, settings.pretrain.length, settings.pretrain.batch_size, seed)
     plan = plan_of(settings, batch_of.steps_per_epoch)
     with reproducible(seed, run.parameters.threads):
-        model = LayerwiseMambaForCausalLM(config_of(settings.model)).to("cuda" if torch.cuda.is_available() else "cpu")     # drawn on the CPU: the same weights everywhere
+        model = LayerwiseMambaForCausalLM(config_of(settings.model)).to(
+            "cuda" if torch.cuda.is_available() else "cpu"
+        )  # drawn on the CPU: the same weights everywhere
         objective = objective_of(model, plan) if objective_of else Objective()
-        train(model, batch_of, plan, objective, folder=run.folder / "checkpoints", fingerprint=run.fingerprint(), name=str(run.node), log=run.log, on_resume=rewinding(run),
-              at_step=at_step(plan) if at_step else None, tokens_per_step=settings.pretrain.batch_size * settings.pretrain.length)
+        train(
+            model,
+            batch_of,
+            plan,
+            objective,
+            folder=run.folder / "checkpoints",
+            fingerprint=run.fingerprint(),
+            name=str(run.node),
+            log=run.log,
+            on_resume=rewinding(run),
+            at_step=at_step(plan) if at_step else None,
+            tokens_per_step=settings.pretrain.batch_size * settings.pretrain.length,
+        )
     return model, objective, plan, batch_of
 
 
 def tokens_seen(batch_of: Callable, settings, plan: TrainingPlan) -> dict:
     "What a pre-training saw: steps, tokens, and digests of its batches in their order, all of them and those from the branch point on."
     branch = branch_step(settings, plan.steps)
-    return dict(steps=plan.steps, tokens_trained=plan.steps * settings.pretrain.batch_size * settings.pretrain.length,
-                batches_sha256=batch_of.digest(0, plan.steps), batches_after_branch_sha256=batch_of.digest(branch, plan.steps))
+    return dict(
+        steps=plan.steps,
+        tokens_trained=plan.steps * settings.pretrain.batch_size * settings.pretrain.length,
+        batches_sha256=batch_of.digest(0, plan.steps),
+        batches_after_branch_sha256=batch_of.digest(branch, plan.steps),
+    )
 
 
 def heal(
-    model: LayerwiseMambaForCausalLM,    # trained in place
-    batch_of: Callable[[int], Tensor],   # as of pre-training
-    plan: TrainingPlan,                  # of the pre-training that went before
+    model: LayerwiseMambaForCausalLM,  # trained in place
+    batch_of: Callable[[int], Tensor],  # as of pre-training
+    plan: TrainingPlan,  # of the pre-training that went before
     steps: int,
-    lr_fraction: float = .03,             # peak learning rate, as a fraction of that of pre-training
-    run: Run | None = None,              # gets the log and the checkpoints
+    lr_fraction: float = 0.03,  # peak learning rate, as a fraction of that of pre-training
+    run: Run | None = None,  # gets the log and the checkpoints
     name: str = "heal",
-) -> list[float]:                        # the losses
+) -> list[float]:  # the losses
     "Train a transformed model for `steps` more steps, warm-up and cosine of its own, on the batches that would have come next."
     later = lambda step: batch_of(plan.steps + step)
     extra = replace(plan, steps=steps, lr=lr_fraction * plan.lr, first_step=0)
-    if run is None: return train(model, later, extra, name=name)
-    return train(model, later, extra, folder=run.folder / "checkpoints" / name, fingerprint=run.fingerprint(name), name=f"{run.node}/{name}", log=lambda **values: run.log(phase=name, **values),
-                 on_resume=rewinding(run, phase=name))
+    if run is None:
+        return train(model, later, extra, name=name)
+    return train(
+        model,
+        later,
+        extra,
+        folder=run.folder / "checkpoints" / name,
+        fingerprint=run.fingerprint(name),
+        name=f"{run.node}/{name}",
+        log=lambda **values: run.log(phase=name, **values),
+        on_resume=rewinding(run, phase=name),
+    )
 
 
 def learning_curve(run: Run, points: int = 60, phase: str | None = None) -> dict[str, list[float]]:
     "The next-token loss as logged in one phase of a run, averaged over at most `points` equal stretches of steps, each named by the number of steps done at its end."
-    logged = [values for line in (run.folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines() if (values := json.loads(line)).get("phase") == phase]
-    if not logged: return dict(step=[], loss=[])             # a log that was lost: the record says how many steps are missing
+    logged = [
+        values
+        for line in (run.folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+        if (values := json.loads(line)).get("phase") == phase
+    ]
+    if not logged:
+        return dict(step=[], loss=[])  # a log that was lost: the record says how many steps are missing
     stretches = np.array_split(np.arange(len(logged)), min(points, len(logged)))
-    return dict(step=[logged[s[-1]]["step"] + 1 for s in stretches], loss=[round(float(np.mean([logged[i].get("task_loss", logged[i]["loss"]) for i in s])), 5) for s in stretches])
+    return dict(
+        step=[logged[s[-1]]["step"] + 1 for s in stretches],
+        loss=[round(float(np.mean([logged[i].get("task_loss", logged[i]["loss"]) for i in s])), 5) for s in stretches],
+    )
 
 
 def rewinding(run: Run, phase: str | None = None, first: int = 0) -> Callable[[int], None]:
@@ -695,13 +1024,17 @@ def leave_model(
     run: Run,
     model: LayerwiseMambaForCausalLM,
     tokenizer,
-    metrics: Mapping,                   # of the run: parameters, FLOPs, perplexity
-    made: str,                          # how the model came to be, in one sentence
-    before: Mapping | None = None,      # the same metrics of the model it was made from
+    metrics: Mapping,  # of the run: parameters, FLOPs, perplexity
+    made: str,  # how the model came to be, in one sentence
+    before: Mapping | None = None,  # the same metrics of the model it was made from
 ) -> None:
     "Write a run's model into its folder `model`, with its tokenizer and a model card."
     p = run.parameters
-    shown = {"parameters": "params_total", "FLOPs a token": "flops_per_token", "perplexity a word, validation": "ppl_word"}
+    shown = {
+        "parameters": "params_total",
+        "FLOPs a token": "flops_per_token",
+        "perplexity a word, validation": "ppl_word",
+    }
     numbers = {name: (metrics[key],) if before is None else (before[key], metrics[key]) for name, key in shown.items()}
     shape = f"Channels of its layers: {', '.join(map(str, model.config.d_inner))}; states of a channel: {', '.join(map(str, model.config.d_state))}."
     card = model_card(f"{p.group}: size {p.size}, data {p.data}, seed {p.seed}", [made, shape], numbers, remote=True)
@@ -714,18 +1047,42 @@ def pretrain_base(run: Run) -> dict:
 
     def keep_branch(model, optimizer):
         folder = run.folder / "branch"
-        if folder.exists(): return
+        if folder.exists():
+            return
         inner = getattr(optimizer, "optimizer", optimizer)
         tensors = {n: p for n, p in model.named_parameters()}
-        save_checkpoint(folder, dict(model=tensors, optimizer=optimizer_tensors(model, Objective(), inner)), dict(config=model.config.to_dict()))
+        save_checkpoint(
+            folder,
+            dict(model=tensors, optimizer=optimizer_tensors(model, Objective(), inner)),
+            dict(config=model.config.to_dict()),
+        )
 
-    model, _, plan, batch_of = pretrain(run, data, at_step=lambda plan: {branch_step(settings, plan.steps): keep_branch})
+    model, _, plan, batch_of = pretrain(
+        run, data, at_step=lambda plan: {branch_step(settings, plan.steps): keep_branch}
+    )
     data.tokenizer.save_pretrained(run.file("tokenizer"))
     run.file("branch")
-    unigram, bigram = (text.perplexities(nats, tokens, *_counts(data.corpus, "validation"))
-                       for nats, tokens in text.ngram_nll(data.train, data.validation, settings.model.vocab_size))
+    unigram, bigram = (
+        text.perplexities(nats, tokens, *_counts(data.corpus, "validation"))
+        for nats, tokens in text.ngram_nll(data.train, data.validation, settings.model.vocab_size)
+    )
     metrics = quality(model, data, settings.pretrain.length) | size_metrics(model)
-    leave_model(run, model, data.tokenizer, metrics, "A Mamba language model, trained densely from new weights: the baseline of its study.")
-    return dict(**metrics,
-                ppl_unigram=unigram["ppl_token"], ppl_word_unigram=unigram["ppl_word"], ppl_bigram=bigram["ppl_token"], ppl_word_bigram=bigram["ppl_word"],
-                learning_curve=learning_curve(run), **tokens_seen(batch_of, settings, plan), corpus_hash=data.corpus.hash, tokens_train_split=len(data.train), tokens_validation_split=len(data.validation))
+    leave_model(
+        run,
+        model,
+        data.tokenizer,
+        metrics,
+        "A Mamba language model, trained densely from new weights: the baseline of its study.",
+    )
+    return dict(
+        **metrics,
+        ppl_unigram=unigram["ppl_token"],
+        ppl_word_unigram=unigram["ppl_word"],
+        ppl_bigram=bigram["ppl_token"],
+        ppl_word_bigram=bigram["ppl_word"],
+        learning_curve=learning_curve(run),
+        **tokens_seen(batch_of, settings, plan),
+        corpus_hash=data.corpus.hash,
+        tokens_train_split=len(data.train),
+        tokens_validation_split=len(data.validation),
+    )

@@ -17,8 +17,26 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .baseline import (RECIPES, STEPS, BuildContext, LanguageData, LayerwiseMambaConfig, LayerwiseMambaForCausalLM, batches, branch_step, count_parameters,
-                               learning_curve, leave_model, load_model, plan_of, quality, rewinding, size_metrics, step, tokens_seen)
+from codesign.baseline import (
+    RECIPES,
+    STEPS,
+    BuildContext,
+    LanguageData,
+    LayerwiseMambaConfig,
+    LayerwiseMambaForCausalLM,
+    batches,
+    branch_step,
+    count_parameters,
+    learning_curve,
+    leave_model,
+    load_model,
+    plan_of,
+    quality,
+    rewinding,
+    size_metrics,
+    step,
+    tokens_seen,
+)
 from .engine.runs import CodesignError, Run
 from .engine.training import load_checkpoint, reproducible, train
 from .sdm import check_scores, choose_channels, remove_channels, slice_channels
@@ -27,11 +45,19 @@ from .sdm import check_scores, choose_channels, remove_channels, slice_channels
 @torch.no_grad()
 def channel_magnitudes(model: LayerwiseMambaForCausalLM) -> list[Tensor]:
     "Norm of each channel's group of weights, (d_inner,) a layer; A_log, D and biases do not count."
-    rows_of = lambda m: [*m.in_proj.weight.chunk(2), m.conv1d.weight.flatten(1), m.dt_proj.weight, m.x_proj.weight.T, m.out_proj.weight.T]
+    rows_of = lambda m: [
+        *m.in_proj.weight.chunk(2),
+        m.conv1d.weight.flatten(1),
+        m.dt_proj.weight,
+        m.x_proj.weight.T,
+        m.out_proj.weight.T,
+    ]
     return [sum(w.square().sum(1) for w in rows_of(m)).sqrt() for m in model.mixers]
 
 
-def prune_by_score(model: LayerwiseMambaForCausalLM, scores: Sequence[Tensor], removed: int, multiple: int) -> tuple[LayerwiseMambaForCausalLM, list[Tensor]]:
+def prune_by_score(
+    model: LayerwiseMambaForCausalLM, scores: Sequence[Tensor], removed: int, multiple: int
+) -> tuple[LayerwiseMambaForCausalLM, list[Tensor]]:
     "Remove `removed` channels, those of the smallest scores across layers, widths in multiples; returns the smaller model and the kept channels."
     check_scores(scores, model.config)
     kept = choose_channels(scores, sum(model.config.d_inner) - removed, multiple)
@@ -41,36 +67,62 @@ def prune_by_score(model: LayerwiseMambaForCausalLM, scores: Sequence[Tensor], r
 @torch.no_grad()
 def channel_contributions(
     model: LayerwiseMambaForCausalLM,
-    blocks: Iterable[Tensor],     # batches of token ids (B, L)
-) -> list[Tensor]:                # (d_inner,) a layer
+    blocks: Iterable[Tensor],  # batches of token ids (B, L)
+) -> list[Tensor]:  # (d_inner,) a layer
     "Activation-weighted magnitude of every channel: rms of what enters out_proj, times the norm of the column it meets."
-    energy, tokens, handles = [torch.zeros(D, dtype=torch.float64, device=model.device) for D in model.config.d_inner], 0, []
+    energy, tokens, handles = (
+        [torch.zeros(D, dtype=torch.float64, device=model.device) for D in model.config.d_inner],
+        0,
+        [],
+    )
 
-    def add(_, inputs, layer): energy[layer] += inputs[0].double().square().sum((0, 1))
-    for layer, mixer in enumerate(model.mixers): handles.append(mixer.out_proj.register_forward_pre_hook(partial(add, layer=layer)))
+    def add(_, inputs, layer):
+        energy[layer] += inputs[0].double().square().sum((0, 1))
+
+    for layer, mixer in enumerate(model.mixers):
+        handles.append(mixer.out_proj.register_forward_pre_hook(partial(add, layer=layer)))
     try:
         for block in blocks:
             model(input_ids=block.to(model.device), use_cache=False)
             tokens += block.numel()
     finally:
-        for handle in handles: handle.remove()
-    return [((e / tokens).sqrt().float() * mixer.out_proj.weight.norm(dim=0)).cpu() for e, mixer in zip(energy, model.mixers)]
+        for handle in handles:
+            handle.remove()
+    return [
+        ((e / tokens).sqrt().float() * mixer.out_proj.weight.norm(dim=0)).cpu()
+        for e, mixer in zip(energy, model.mixers)
+    ]
 
 
-def calibration_blocks(stream: Sequence[int], tokens: int = 16_384, length: int = 128, batch_size: int = 8) -> list[Tensor]:
+def calibration_blocks(
+    stream: Sequence[int], tokens: int = 16_384, length: int = 128, batch_size: int = 8
+) -> list[Tensor]:
     "Batches (batch_size, length) of evenly spaced windows of a token stream, about `tokens` in all. Raises CodesignError if there is not one window."
-    if len(stream) < length: raise CodesignError(f"{len(stream)} tokens of text are fewer than one window of {length}; give more text or a shorter length")
+    if len(stream) < length:
+        raise CodesignError(
+            f"{len(stream)} tokens of text are fewer than one window of {length}; give more text or a shorter length"
+        )
     count = max(1, min(tokens, len(stream)) // length)
-    windows = [torch.as_tensor(np.asarray(stream[start:start + length]).astype(np.int64)) for start in np.linspace(0, len(stream) - length, count).astype(int)]
-    return [torch.stack(windows[i:i + batch_size]) for i in range(0, count, batch_size)]
+    windows = [
+        torch.as_tensor(np.asarray(stream[start : start + length]).astype(np.int64))
+        for start in np.linspace(0, len(stream) - length, count).astype(int)
+    ]
+    return [torch.stack(windows[i : i + batch_size]) for i in range(0, count, batch_size)]
 
 # %% ../nbs/04_challenge.ipynb #88f2ed44
-def prune_to_widths(model: LayerwiseMambaForCausalLM, widths: Sequence[int]) -> tuple[LayerwiseMambaForCausalLM, list[Tensor]]:
+def prune_to_widths(
+    model: LayerwiseMambaForCausalLM, widths: Sequence[int]
+) -> tuple[LayerwiseMambaForCausalLM, list[Tensor]]:
     "Keep the channels of largest magnitude in each layer, `widths` of them; returns the smaller model and the kept channels."
-    if len(widths) != len(model.mixers): raise CodesignError(f"{len(model.mixers)} layers need as many widths, got {len(widths)}")
+    if len(widths) != len(model.mixers):
+        raise CodesignError(f"{len(model.mixers)} layers need as many widths, got {len(widths)}")
     for layer, (width, D) in enumerate(zip(widths, model.config.d_inner)):
-        if not 1 <= width <= D: raise CodesignError(f"layer {layer}: {width} channels cannot be kept of {D}; valid: 1 to {D}")
-    kept = [score.argsort(descending=True, stable=True)[:width].sort().values for score, width in zip(channel_magnitudes(model), widths)]
+        if not 1 <= width <= D:
+            raise CodesignError(f"layer {layer}: {width} channels cannot be kept of {D}; valid: 1 to {D}")
+    kept = [
+        score.argsort(descending=True, stable=True)[:width].sort().values
+        for score, width in zip(channel_magnitudes(model), widths)
+    ]
     return remove_channels(model, kept), kept
 
 
@@ -80,18 +132,23 @@ def random_scores(model: LayerwiseMambaForCausalLM, seed: int) -> list[Tensor]:
     return [torch.rand(D, generator=generator) for D in model.config.d_inner]
 
 # %% ../nbs/04_challenge.ipynb #28211882
-def verify_iso_sparsity(sdm: LayerwiseMambaForCausalLM | str | Path, challenge: LayerwiseMambaForCausalLM | str | Path) -> dict:
+def verify_iso_sparsity(
+    sdm: LayerwiseMambaForCausalLM | str | Path, challenge: LayerwiseMambaForCausalLM | str | Path
+) -> dict:
     "Channels and parameters of both models and their ratio; raises CodesignError on any difference."
     models = [m if isinstance(m, LayerwiseMambaForCausalLM) else load_model(m) for m in (sdm, challenge)]
     channels = [sum(m.config.d_inner) for m in models]
     counts = [count_parameters(m)["total_parameters"] for m in models]
     if channels[0] != channels[1] or counts[0] != counts[1]:
-        raise CodesignError(f"not the same sparsity: M_sdm has {channels[0]:,} channels and {counts[0]:,} parameters, M_challenge {channels[1]:,} and {counts[1]:,}")
+        raise CodesignError(
+            f"not the same sparsity: M_sdm has {channels[0]:,} channels and {counts[0]:,} parameters, M_challenge {channels[1]:,} and {counts[1]:,}"
+        )
     return dict(channels=channels[0], params_total=counts[0], iso_ratio=counts[1] / counts[0])
 
 # %% ../nbs/04_challenge.ipynb #e925cc4f
 def _prune(model, context, scores):
-    if context.channels_removed is None: raise CodesignError("this pruning matches M_sdm's count: give BuildContext(channels_removed=...)")
+    if context.channels_removed is None:
+        raise CodesignError("this pruning matches M_sdm's count: give BuildContext(channels_removed=...)")
     smaller, context.notes["kept"] = prune_by_score(model, scores, context.channels_removed, context.width_multiple)
     return smaller
 
@@ -105,7 +162,10 @@ def magnitude_pruning_step(model: LayerwiseMambaForCausalLM, context: BuildConte
 @step("pruning", "activation")
 def activation_pruning_step(model: LayerwiseMambaForCausalLM, context: BuildContext) -> LayerwiseMambaForCausalLM:
     "Remove as many channels as the learned masks did, first those that contribute least to the training text."
-    if context.stream is None: raise CodesignError("contributions are measured on text: give BuildContext(stream=token ids of the training split)")
+    if context.stream is None:
+        raise CodesignError(
+            "contributions are measured on text: give BuildContext(stream=token ids of the training split)"
+        )
     return _prune(model, context, channel_contributions(model, calibration_blocks(context.stream)))
 
 
@@ -118,7 +178,10 @@ def random_pruning_step(model: LayerwiseMambaForCausalLM, context: BuildContext)
 @step("pruning", "same_shape")
 def same_shape_pruning_step(model: LayerwiseMambaForCausalLM, context: BuildContext) -> LayerwiseMambaForCausalLM:
     "Keep in every layer as many channels as the learned masks did, the largest."
-    if context.widths is None: raise CodesignError("pruning to the same shape takes M_sdm's width of every layer: give BuildContext(widths=...)")
+    if context.widths is None:
+        raise CodesignError(
+            "pruning to the same shape takes M_sdm's width of every layer: give BuildContext(widths=...)"
+        )
     smaller, context.notes["kept"] = prune_to_widths(model, context.widths)
     return smaller
 
@@ -129,7 +192,8 @@ def load_branch(folder: Path) -> tuple[LayerwiseMambaForCausalLM, dict[str, Tens
     model = LayerwiseMambaForCausalLM(LayerwiseMambaConfig.from_dict(state["config"]))
     model.load_state_dict(tensors["model"], strict=False)
     missing = {n for n, _ in model.named_parameters()} - set(tensors["model"])
-    if missing: raise CodesignError(f"{folder.name} lacks {len(missing)} tensors, such as {min(missing)}")
+    if missing:
+        raise CodesignError(f"{folder.name} lacks {len(missing)} tensors, such as {min(missing)}")
     return model, tensors["optimizer"]
 
 
@@ -147,21 +211,58 @@ def challenge(run: Run) -> dict:
     settings, data, recipe = run.settings, LanguageData.load(run), RECIPES[run.parameters.group]
     sdm, base = (run.inputs[name] for name in ("02_sdm/M_sdm", "00_baseline/M_base"))
     dense, moments = load_branch(base.file("branch")) if recipe.healing else (load_model(base.file("model")), {})
-    context = BuildContext(seed=run.parameters.seed, stream=data.train, channels_removed=sdm.metrics["channels_removed"], widths=sdm.metrics["kept_by_layer"], width_multiple=settings.sdm.width_multiple)
+    context = BuildContext(
+        seed=run.parameters.seed,
+        stream=data.train,
+        channels_removed=sdm.metrics["channels_removed"],
+        widths=sdm.metrics["kept_by_layer"],
+        width_multiple=settings.sdm.width_multiple,
+    )
     pruned = STEPS["pruning", recipe.pruning](dense.eval(), context).eval()
     batch_of = batches(data.train, settings.pretrain.length, settings.pretrain.batch_size, run.parameters.seed)
     plan = plan_of(settings, batch_of.steps_per_epoch)
     seen = tokens_seen(batch_of, settings, plan)
-    if seen["batches_sha256"] != sdm.metrics["batches_sha256"]: raise CodesignError(f"{run.node} would not see the batches of {sdm['run']}: their digests differ; make both with the same data, steps and seed")
+    if seen["batches_sha256"] != sdm.metrics["batches_sha256"]:
+        raise CodesignError(
+            f"{run.node} would not see the batches of {sdm['run']}: their digests differ; make both with the same data, steps and seed"
+        )
     with reproducible(run.parameters.seed, run.parameters.threads):
         before_healing = quality(pruned, data, settings.pretrain.length)
         if recipe.healing:
-            train(pruned, batch_of, replace(plan, first_step=branch_step(settings, plan.steps)), folder=run.folder / "checkpoints", fingerprint=run.fingerprint(), name=str(run.node), log=run.log,
-                  on_resume=rewinding(run, first=branch_step(settings, plan.steps)), moments=slice_moments(moments, context.notes["kept"]), tokens_per_step=settings.pretrain.batch_size * settings.pretrain.length)
+            train(
+                pruned,
+                batch_of,
+                replace(plan, first_step=branch_step(settings, plan.steps)),
+                folder=run.folder / "checkpoints",
+                fingerprint=run.fingerprint(),
+                name=str(run.node),
+                log=run.log,
+                on_resume=rewinding(run, first=branch_step(settings, plan.steps)),
+                moments=slice_moments(moments, context.notes["kept"]),
+                tokens_per_step=settings.pretrain.batch_size * settings.pretrain.length,
+            )
     iso = verify_iso_sparsity(sdm.file("model"), pruned)
     total, steps = sum(dense.config.d_inner), plan.steps - branch_step(settings, plan.steps) if recipe.healing else 0
-    metrics = (quality(pruned, data, settings.pretrain.length) if recipe.healing else before_healing) | size_metrics(pruned)
-    leave_model(run, pruned, data.tokenizer, metrics, f"{total - iso['channels']:,} of {total:,} channels of a dense model were removed ({recipe.pruning}), then it was trained for {steps:,} steps. Before: the dense model of the same seed and batches.", base.metrics)
-    return dict(**metrics, ppl_word_before_healing=before_healing["ppl_word"],
-                channels_total=total, channels_removed=total - iso["channels"], channels_kept_fraction=iso["channels"] / total, iso_ratio=iso["iso_ratio"], kept_by_layer=pruned.config.d_inner,
-                steps_healing=steps, **(dict(learning_curve=learning_curve(run)) if recipe.healing else {}), **seen)
+    metrics = (quality(pruned, data, settings.pretrain.length) if recipe.healing else before_healing) | size_metrics(
+        pruned
+    )
+    leave_model(
+        run,
+        pruned,
+        data.tokenizer,
+        metrics,
+        f"{total - iso['channels']:,} of {total:,} channels of a dense model were removed ({recipe.pruning}), then it was trained for {steps:,} steps. Before: the dense model of the same seed and batches.",
+        base.metrics,
+    )
+    return dict(
+        **metrics,
+        ppl_word_before_healing=before_healing["ppl_word"],
+        channels_total=total,
+        channels_removed=total - iso["channels"],
+        channels_kept_fraction=iso["channels"] / total,
+        iso_ratio=iso["iso_ratio"],
+        kept_by_layer=pruned.config.d_inner,
+        steps_healing=steps,
+        **(dict(learning_curve=learning_curve(run)) if recipe.healing else {}),
+        **seen,
+    )

@@ -22,16 +22,38 @@ import torch
 from torch import Tensor
 from transformers import GenerationConfig, PreTrainedTokenizerFast
 
-from .baseline import (LanguageData, LayerwiseMambaConfig, LayerwiseMambaForCausalLM, batches, count_parameters, flops_per_channel, flops_per_token,
-                               like, load_model, quality, relative_difference, save_as_mamba, save_model)
+from codesign.baseline import (
+    LanguageData,
+    LayerwiseMambaConfig,
+    LayerwiseMambaForCausalLM,
+    batches,
+    count_parameters,
+    flops_per_channel,
+    flops_per_token,
+    like,
+    load_model,
+    quality,
+    relative_difference,
+    save_as_mamba,
+    save_model,
+)
 from .challenge import calibration_blocks, channel_contributions
 from .csp import JOINT_STATES, reduce, replaced_logits, state_statistics
 from .engine import data as text
 from .engine.checkpoints import TOKENIZER_FILES, convert_original, copy_beside, model_card, weight_files
 from .engine.requests import CompressSettings, check_convert, check_tokenizer, model_folder, writable
-from .engine.runs import CodesignError, ParameterError, environment, file_sha256, load_settings, plain, typed, write_sealed
-from .engine.training import TrainingPlan, reproducible, train
+from codesign.engine.runs import (
+    CodesignError,
+    ParameterError,
+    environment,
+    file_sha256,
+    load_settings,
+    plain,
+    typed,
+    write_sealed,
+)
 from .engine.timing import latency_summary, paired_latencies, ratio_with_interval
+from .engine.training import TrainingPlan, reproducible, train
 from .profiling import prefill
 from .sdm import MaskObjective, check_scores, choose_channels, mask_channels, remove_channels
 
@@ -39,17 +61,18 @@ from .sdm import MaskObjective, check_scores, choose_channels, mask_channels, re
 @dataclass
 class Checkpoint:
     "A language model and its tokenizer, as they were found."
+
     model: LayerwiseMambaForCausalLM
     tokenizer: PreTrainedTokenizerFast
-    source: dict                # path, and sha256 of its files of weights
-    dtype: torch.dtype          # of the weights in the folder
-    folder: Path                # of the model
+    source: dict  # path, and sha256 of its files of weights
+    dtype: torch.dtype  # of the weights in the folder
+    folder: Path  # of the model
     tokenizer_folder: Path
 
 
 def open_checkpoint(
-    path: str | Path,                      # folder saved by transformers (mamba) or by this project; or owner/name on the hub
-    tokenizer: str | Path | None = None,   # folder of the tokenizer, if it lies elsewhere
+    path: str | Path,  # folder saved by transformers (mamba) or by this project; or owner/name on the hub
+    tokenizer: str | Path | None = None,  # folder of the tokenizer, if it lies elsewhere
 ) -> Checkpoint:
     "Read a model, in float32 whatever it was saved in, and its tokenizer. Raises CodesignError in one line if either is missing, damaged, or does not fit the other."
     folder = model_folder(path)
@@ -57,17 +80,31 @@ def open_checkpoint(
     dtype = model.dtype
     found = Path(tokenizer or folder)
     tokens = _tokenizer_in(found, model, path)
-    return Checkpoint(model.float(), tokens, dict(path=str(path), sha256={p.name: file_sha256(p) for p in weight_files(folder)}), dtype, folder, found)
+    return Checkpoint(
+        model.float(),
+        tokens,
+        dict(path=str(path), sha256={p.name: file_sha256(p) for p in weight_files(folder)}),
+        dtype,
+        folder,
+        found,
+    )
 
 
 def _tokenizer_in(found, model, path):
     "The tokenizer of a folder, if the model has a row for each of its tokens."
     check_tokenizer(found)
-    try: tokens = PreTrainedTokenizerFast.from_pretrained(found, trust_remote_code=False)
-    except Exception as error:      # the library raises plain Exception
+    try:
+        tokens = PreTrainedTokenizerFast.from_pretrained(found, trust_remote_code=False)
+    except Exception as error:  # the library raises plain Exception
         raise CodesignError(f"{found}/tokenizer.json cannot be read: {' '.join(str(error).split())[:160]}") from None
-    if tokens.eos_token_id is None: raise CodesignError(f"the tokenizer in {found} names no end-of-text token (eos_token); it closes every document")
-    if (largest := text.largest_id(tokens)) >= model.config.vocab_size: raise CodesignError(f"the tokenizer in {found} has token ids up to {largest:,}, the model in {path} only rows 0 to {model.config.vocab_size - 1:,}; they do not belong together")
+    if tokens.eos_token_id is None:
+        raise CodesignError(
+            f"the tokenizer in {found} names no end-of-text token (eos_token); it closes every document"
+        )
+    if (largest := text.largest_id(tokens)) >= model.config.vocab_size:
+        raise CodesignError(
+            f"the tokenizer in {found} has token ids up to {largest:,}, the model in {path} only rows 0 to {model.config.vocab_size - 1:,}; they do not belong together"
+        )
     return tokens
 
 
@@ -77,23 +114,34 @@ def _write_tokenizer(tokens, source, folder):
     if settings.is_file() and "auto_map" in json.loads(settings.read_text(encoding="utf-8")):
         tokens.init_kwargs.pop("auto_map", None)
         tokens.save_pretrained(folder)
-    else: copy_beside(source, folder, TOKENIZER_FILES)
+    else:
+        copy_beside(source, folder, TOKENIZER_FILES)
 
 # %% ../nbs/09_compress.ipynb #5361c508
 def convert(
-    path: str | Path,                      # folder as mamba_ssm's save_pretrained wrote it
-    out: str | Path,                       # folder to write; must not exist
-    tokenizer: str | Path | None = None,   # folder whose tokenizer goes with the model; None: that of `path`, if it has one
-) -> LayerwiseMambaForCausalLM:            # the model, opened from the new folder
+    path: str | Path,  # folder as mamba_ssm's save_pretrained wrote it
+    out: str | Path,  # folder to write; must not exist
+    tokenizer: str
+    | Path
+    | None = None,  # folder whose tokenizer goes with the model; None: that of `path`, if it has one
+) -> LayerwiseMambaForCausalLM:  # the model, opened from the new folder
     "Write a checkpoint of mamba_ssm as transformers and this project open it. Raises CodesignError, in one line, for what cannot be converted."
     source, out = check_convert(path, out, tokenizer)
     with _unfinished(out) as folder:
         try:
             convert_original(source, folder)
             model = load_model(folder)
-        except CodesignError as error: raise CodesignError(str(error).replace(str(folder), f"{source}, converted,")) from None
-        if tokenizer or (source / "tokenizer.json").is_file(): _write_tokenizer(_tokenizer_in(Path(tokenizer or source), model, path), Path(tokenizer or source), folder)
-        card = model_card(source.name, [f"Converted from mamba_ssm's layout by `codesign convert`; the same weights, in {str(model.dtype).removeprefix('torch.')}."], {"parameters": (count_parameters(model)["total_parameters"],)})
+        except CodesignError as error:
+            raise CodesignError(str(error).replace(str(folder), f"{source}, converted,")) from None
+        if tokenizer or (source / "tokenizer.json").is_file():
+            _write_tokenizer(_tokenizer_in(Path(tokenizer or source), model, path), Path(tokenizer or source), folder)
+        card = model_card(
+            source.name,
+            [
+                f"Converted from mamba_ssm's layout by `codesign convert`; the same weights, in {str(model.dtype).removeprefix('torch.')}."
+            ],
+            {"parameters": (count_parameters(model)["total_parameters"],)},
+        )
         (folder / "README.md").write_text(card, encoding="utf-8")
     return model
 
@@ -102,113 +150,173 @@ def convert(
 def _unfinished(out):
     "A folder beside the destination that gets its name at the end, or goes."
     folder = out.with_name(f".{out.name}.partial")
-    if folder.exists(): shutil.rmtree(folder)
+    if folder.exists():
+        shutil.rmtree(folder)
     folder.mkdir(parents=True)
     try:
         yield folder
         folder.rename(out)
     finally:
-        if folder.exists(): shutil.rmtree(folder)
+        if folder.exists():
+            shutil.rmtree(folder)
 
 # %% ../nbs/09_compress.ipynb #94559306
 def learn_masks(
     model: LayerwiseMambaForCausalLM,
     batch_of: Callable[[int], Tensor],
     steps: int,
-    flops_reduction: float,       # what the masks are pulled to
+    flops_reduction: float,  # what the masks are pulled to
     micro_batch_size: int = 8,
-    mask_lr: float = .1,
-    name: str = "masks",         # what trackers call this training
-    seed: int = 0,                # with the step, draws the masks
-) -> list[Tensor]:                # learned logits, (d_inner,) a layer
+    mask_lr: float = 0.1,
+    name: str = "masks",  # what trackers call this training
+    seed: int = 0,  # with the step, draws the masks
+) -> list[Tensor]:  # learned logits, (d_inner,) a layer
     "Learn channel masks of a model whose weights are left alone."
     settings = replace(load_settings("nano").sdm, mask_lr=mask_lr, flops_reduction=flops_reduction, width_multiple=1)
     trained = [p.requires_grad for p in model.parameters()]
     model.requires_grad_(False).to("cuda" if torch.cuda.is_available() else "cpu")
     objective = MaskObjective(model, settings, frozen_from=steps, seed=seed)
-    try: train(model, batch_of, TrainingPlan(steps=steps, lr=mask_lr, micro_batch_size=micro_batch_size), objective, name=name)
+    try:
+        train(
+            model,
+            batch_of,
+            TrainingPlan(steps=steps, lr=mask_lr, micro_batch_size=micro_batch_size),
+            objective,
+            name=name,
+        )
     finally:
-        for p, was in zip(model.parameters(), trained): p.requires_grad_(was)
-        for mixer in model.mixers: mixer.channel_mask = None
+        for p, was in zip(model.parameters(), trained):
+            p.requires_grad_(was)
+        for mixer in model.mixers:
+            mixer.channel_mask = None
     return [z.detach().cpu() for z in objective.logits]
 
 # %% ../nbs/09_compress.ipynb #1d650804
 def channels_within(
-    scores: Sequence[Tensor],     # (d_inner,) a layer; higher is kept sooner
-    config: LayerwiseMambaConfig, # of the model as it will be: its d_state sets the price of a channel
-    flops: float,                 # forward FLOPs a token that may not be exceeded
-    multiple: int = 8,            # widths are multiples of this
-) -> list[Tensor]:                # sorted indices of the kept channels of each layer
+    scores: Sequence[Tensor],  # (d_inner,) a layer; higher is kept sooner
+    config: LayerwiseMambaConfig,  # of the model as it will be: its d_state sets the price of a channel
+    flops: float,  # forward FLOPs a token that may not be exceeded
+    multiple: int = 8,  # widths are multiples of this
+) -> list[Tensor]:  # sorted indices of the kept channels of each layer
     "Keep the best groups of channels within a budget; every layer keeps at least one group. Raises CodesignError if the budget cannot hold even that."
     check_scores(scores, config)
     ranked = [score.argsort(descending=True, stable=True) for score in scores]
     prices = [flops_per_channel(config, layer) * multiple for layer in range(len(scores))]
-    left = flops - flops_per_token(LayerwiseMambaConfig.from_dict(config.to_dict() | dict(d_inner=[multiple] * len(scores))))
-    if left < 0: raise _too_small(config, flops, multiple)
-    groups = sorted(((score[order[i:i + multiple]].mean().item(), layer) for layer, (score, order) in enumerate(zip(scores, ranked))
-                     for i in range(multiple, len(score) - multiple + 1, multiple)), key=lambda group: (-group[0], group[1]))
+    left = flops - flops_per_token(
+        LayerwiseMambaConfig.from_dict(config.to_dict() | dict(d_inner=[multiple] * len(scores)))
+    )
+    if left < 0:
+        raise _too_small(config, flops, multiple)
+    groups = sorted(
+        (
+            (score[order[i : i + multiple]].mean().item(), layer)
+            for layer, (score, order) in enumerate(zip(scores, ranked))
+            for i in range(multiple, len(score) - multiple + 1, multiple)
+        ),
+        key=lambda group: (-group[0], group[1]),
+    )
     widths = [multiple] * len(scores)
     for _, layer in groups:
-        if prices[layer] > left: break
+        if prices[layer] > left:
+            break
         widths[layer], left = widths[layer] + multiple, left - prices[layer]
     return [order[:width].sort().values for order, width in zip(ranked, widths)]
 
 
-def uniform_channels(scores: Sequence[Tensor], config: LayerwiseMambaConfig, flops: float, multiple: int = 8) -> list[Tensor]:
+def uniform_channels(
+    scores: Sequence[Tensor], config: LayerwiseMambaConfig, flops: float, multiple: int = 8
+) -> list[Tensor]:
     "As `channels_within`, with one width for all layers."
     check_scores(scores, config)
     per_channel = sum(flops_per_channel(config, layer) for layer in range(len(scores)))
     width = int((flops - 2 * config.hidden_size * config.vocab_size) // per_channel) // multiple * multiple
-    if width < multiple: raise _too_small(config, flops, multiple)
-    return [score.argsort(descending=True, stable=True)[:min(width, *map(len, scores))].sort().values for score in scores]
+    if width < multiple:
+        raise _too_small(config, flops, multiple)
+    return [
+        score.argsort(descending=True, stable=True)[: min(width, *map(len, scores))].sort().values for score in scores
+    ]
 
 
 def _too_small(config, flops, multiple):
-    least = flops_per_token(LayerwiseMambaConfig.from_dict(config.to_dict() | dict(d_inner=[multiple] * config.num_hidden_layers)))
-    return CodesignError(f"{flops:,.0f} FLOPs a token are too few: the head and one group of {multiple} channels a layer take {least:,}; allow more, or choose a smaller multiple")
+    least = flops_per_token(
+        LayerwiseMambaConfig.from_dict(config.to_dict() | dict(d_inner=[multiple] * config.num_hidden_layers))
+    )
+    return CodesignError(
+        f"{flops:,.0f} FLOPs a token are too few: the head and one group of {multiple} channels a layer take {least:,}; allow more, or choose a smaller multiple"
+    )
 
 # %% ../nbs/09_compress.ipynb #b97ee556
 @dataclass(frozen=True)
 class _Plan:
     "What a request means for a model."
-    flops: float                    # forward FLOPs a token that may stay
-    reduced: LayerwiseMambaConfig   # of the model with its states folded
-    removes: bool                   # whether channels have to go
-    folds: bool                     # whether states have to go
+
+    flops: float  # forward FLOPs a token that may stay
+    reduced: LayerwiseMambaConfig  # of the model with its states folded
+    removes: bool  # whether channels have to go
+    folds: bool  # whether states have to go
 
 
 def _plan(config: LayerwiseMambaConfig, settings: CompressSettings, data: LanguageData) -> _Plan:
     "Raises ParameterError or CodesignError, in one line, for what this model and text cannot be asked."
     typed(CompressSettings, vars(settings), "compress")
     N, narrowest = min(config.d_state), min(config.d_inner)
-    if settings.states is not None and settings.states > N: raise ParameterError(f"compress: states={settings.states} is out of range; valid: 1 to {N}, which is what this model has")
-    if settings.multiple > narrowest: raise ParameterError(f"compress: multiple={settings.multiple} is out of range; valid: 1 to {narrowest}, the width of the narrowest layer")
-    reduced = LayerwiseMambaConfig.from_dict(config.to_dict() | dict(d_state=[settings.states or n for n in config.d_state]))
-    plan = _Plan(flops_per_token(config) * settings.flops, reduced, flops_per_token(reduced) > flops_per_token(config) * settings.flops, reduced.d_state != config.d_state)
-    if not (plan.removes or plan.folds or settings.heal_steps): raise ParameterError("compress: nothing to do; give flops below 1, states below the model's, or heal_steps")
-    if plan.removes: channels_within([torch.zeros(D) for D in config.d_inner], reduced, plan.flops, settings.multiple)       # whether that is possible at all
-    if settings.uniform and (len(set(reduced.d_state)) > 1 or not plan.removes and len(set(config.d_inner)) > 1): raise ParameterError(f"compress: uniform needs equal layers, this model has widths {config.d_inner} and states {reduced.d_state}; lower flops, so that channels are removed, or leave uniform out")
+    if settings.states is not None and settings.states > N:
+        raise ParameterError(
+            f"compress: states={settings.states} is out of range; valid: 1 to {N}, which is what this model has"
+        )
+    if settings.multiple > narrowest:
+        raise ParameterError(
+            f"compress: multiple={settings.multiple} is out of range; valid: 1 to {narrowest}, the width of the narrowest layer"
+        )
+    reduced = LayerwiseMambaConfig.from_dict(
+        config.to_dict() | dict(d_state=[settings.states or n for n in config.d_state])
+    )
+    plan = _Plan(
+        flops_per_token(config) * settings.flops,
+        reduced,
+        flops_per_token(reduced) > flops_per_token(config) * settings.flops,
+        reduced.d_state != config.d_state,
+    )
+    if not (plan.removes or plan.folds or settings.heal_steps):
+        raise ParameterError("compress: nothing to do; give flops below 1, states below the model's, or heal_steps")
+    if plan.removes:
+        channels_within(
+            [torch.zeros(D) for D in config.d_inner], reduced, plan.flops, settings.multiple
+        )  # whether that is possible at all
+    if settings.uniform and (len(set(reduced.d_state)) > 1 or not plan.removes and len(set(config.d_inner)) > 1):
+        raise ParameterError(
+            f"compress: uniform needs equal layers, this model has widths {config.d_inner} and states {reduced.d_state}; lower flops, so that channels are removed, or leave uniform out"
+        )
     needed = max(settings.length, settings.profile_length, 64) + 1
-    if len(data.validation) < needed: raise CodesignError(f"the validation split of {data.corpus.name} has {len(data.validation):,} tokens, {needed:,} are needed; give more text, or a shorter length and profile_length")
+    if len(data.validation) < needed:
+        raise CodesignError(
+            f"the validation split of {data.corpus.name} has {len(data.validation):,} tokens, {needed:,} are needed; give more text, or a shorter length and profile_length"
+        )
     return plan
 
 # %% ../nbs/09_compress.ipynb #8a8f2af6
 def compress(
-    path: str | Path,                 # the checkpoint
-    out: str | Path,                  # folder to write; must not exist
+    path: str | Path,  # the checkpoint
+    out: str | Path,  # folder to write; must not exist
     settings: CompressSettings = CompressSettings(),
     tokenizer: str | Path | None = None,
     say: Callable[[str], None] = print,
-) -> dict:                            # the record, also written as compress.json
+) -> dict:  # the record, also written as compress.json
     "Make a checkpoint smaller: remove channels, fold states, heal, measure before and after, write it. What cannot be done is refused in one line, before it calibrates."
     typed(CompressSettings, vars(settings), "compress")
     out = writable(out)
     began, checkpoint = time.perf_counter(), open_checkpoint(path, tokenizer)
     model = checkpoint.model.to("cuda" if torch.cuda.is_available() else "cpu")
     corpus = text.load_corpus(settings.data)
-    data = LanguageData(corpus, checkpoint.tokenizer, *(text.token_stream(corpus, split, checkpoint.tokenizer) for split in ("train", "validation")))
+    data = LanguageData(
+        corpus,
+        checkpoint.tokenizer,
+        *(text.token_stream(corpus, split, checkpoint.tokenizer) for split in ("train", "validation")),
+    )
     plan = _plan(model.config, settings, data)
-    say(f"{path}: {count_parameters(model)['total_parameters']:,} parameters, {flops_per_token(model.config):,} FLOPs a token; calibrating on {corpus.name}")
+    say(
+        f"{path}: {count_parameters(model)['total_parameters']:,} parameters, {flops_per_token(model.config):,} FLOPs a token; calibrating on {corpus.name}"
+    )
     out.parent.mkdir(parents=True, exist_ok=True)
     with reproducible(settings.seed, settings.threads):
         (smaller, notes), healing = _smaller(model, data, plan, settings, say), None
@@ -217,12 +325,23 @@ def compress(
             notes["ppl_word_before_healing"] = quality(smaller, data, settings.length)["ppl_word"]
             healing = _healing_folder(out, checkpoint, corpus, notes, settings)
             notes |= _heal(smaller, data, settings, healing)
-        smaller = smaller.to(checkpoint.dtype).float()      # what is measured is what will be written
+        smaller = smaller.to(checkpoint.dtype).float()  # what is measured is what will be written
         say(f"measuring: {settings.iterations} rounds of prefill in turns, perplexity of the validation split")
         measured = _measure(model, smaller, data, settings)
-    record = plain(dict(status="done", **checkpoint.source, settings=vars(settings), notes=notes, **measured, environment=environment(), wall_s=round(time.perf_counter() - began, 1)))
+    record = plain(
+        dict(
+            status="done",
+            **checkpoint.source,
+            settings=vars(settings),
+            notes=notes,
+            **measured,
+            environment=environment(),
+            wall_s=round(time.perf_counter() - began, 1),
+        )
+    )
     _write(smaller.cpu(), checkpoint, record, out, settings.uniform)
-    if healing and healing.exists(): shutil.rmtree(healing)  # only now, and only its own
+    if healing and healing.exists():
+        shutil.rmtree(healing)  # only now, and only its own
     return record
 
 
@@ -231,9 +350,15 @@ def _smaller(model, data, plan, settings, say):
     notes, smaller = {}, model
     if plan.removes:
         scores = _scores(model, data, plan, settings, say)
-        kept = (uniform_channels if settings.uniform else channels_within)(scores, plan.reduced, plan.flops, settings.multiple)
+        kept = (uniform_channels if settings.uniform else channels_within)(
+            scores, plan.reduced, plan.flops, settings.multiple
+        )
         smaller = remove_channels(model, kept).eval()
-        notes |= dict(certificate_of_removal=_removal_certificate(model, smaller, kept, data), kept_by_layer=smaller.config.d_inner, kept_sha256=_sha256([index.tolist() for index in kept]))
+        notes |= dict(
+            certificate_of_removal=_removal_certificate(model, smaller, kept, data),
+            kept_by_layer=smaller.config.d_inner,
+            kept_sha256=_sha256([index.tolist() for index in kept]),
+        )
     if plan.folds:
         say(f"folding {max(model.config.d_state)} states into {settings.states}")
         statistics = state_statistics(smaller, data.train, settings.calibration_tokens, settings.length)
@@ -241,7 +366,11 @@ def _smaller(model, data, plan, settings, say):
         smaller, folded = reduce(smaller, statistics, settings.states, fold=fold)
         with torch.no_grad():
             wanted = replaced_logits(folded["source"], _probe(data, smaller), folded["kept"], folded["folds"])
-            notes |= dict(certificate_of_folding=_certified(wanted, smaller, data), fold=fold, kept_states_by_layer=[[int(n) for n in kept] for kept in folded["kept"]])
+            notes |= dict(
+                certificate_of_folding=_certified(wanted, smaller, data),
+                fold=fold,
+                kept_states_by_layer=[[int(n) for n in kept] for kept in folded["kept"]],
+            )
     return smaller.eval(), notes
 
 
@@ -252,7 +381,9 @@ def _scores(model, data, plan, settings, say):
         share = _share_to_remove(model.config, plan)
         return learn_masks(model, batch_of, settings.mask_steps, share, settings.batch_size, seed=settings.seed)
     say(f"weighing channels by what they contribute to {min(settings.calibration_tokens, len(data.train)):,} tokens")
-    return channel_contributions(model, calibration_blocks(data.train, settings.calibration_tokens, settings.length, settings.batch_size))
+    return channel_contributions(
+        model, calibration_blocks(data.train, settings.calibration_tokens, settings.length, settings.batch_size)
+    )
 
 
 def _share_to_remove(config, plan):
@@ -262,12 +393,21 @@ def _share_to_remove(config, plan):
     return (1 - channels_stay) * (flops_per_token(config) - head) / flops_per_token(config)
 
 
-def _probe(data, model): return torch.as_tensor(np.asarray(data.validation[:min(512, len(data.validation)) // 4 * 4]).astype(np.int64)).view(4, -1).to(model.device)
+def _probe(data, model):
+    return (
+        torch.as_tensor(np.asarray(data.validation[: min(512, len(data.validation)) // 4 * 4]).astype(np.int64))
+        .view(4, -1)
+        .to(model.device)
+    )
 
 
 def _certified(wanted, smaller, data):
-    with torch.no_grad(): difference = relative_difference(wanted, smaller(_probe(data, smaller), use_cache=False).logits)
-    if difference > 1e-5: raise CodesignError(f"the smaller model differs by {difference:.1e} of the largest logit from the one that it must equal; at most 1e-5 is allowed in float32")
+    with torch.no_grad():
+        difference = relative_difference(wanted, smaller(_probe(data, smaller), use_cache=False).logits)
+    if difference > 1e-5:
+        raise CodesignError(
+            f"the smaller model differs by {difference:.1e} of the largest logit from the one that it must equal; at most 1e-5 is allowed in float32"
+        )
     return difference
 
 
@@ -275,83 +415,170 @@ def _removal_certificate(model, smaller, kept, data):
     masked = like(model).eval()
     masked.load_state_dict(model.state_dict())
     mask_channels(masked, kept)
-    with torch.no_grad(): return _certified(masked(_probe(data, model), use_cache=False).logits, smaller, data)
+    with torch.no_grad():
+        return _certified(masked(_probe(data, model), use_cache=False).logits, smaller, data)
 
 
-def _sha256(value): return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+def _sha256(value):
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def _healing_folder(out, checkpoint, corpus, notes, settings):
     "Where healing keeps its checkpoints: beside the destination, under a name that stands for the model, the text and every setting that it depends on."
-    known = {name: value for name, value in plain(vars(settings)).items() if name not in ("iterations", "profile_length", "threads")}
-    name = _sha256([checkpoint.source["sha256"], checkpoint.tokenizer.backend_tokenizer.to_str(), corpus.hash, notes.get("kept_sha256"), notes.get("kept_states_by_layer"), known])
+    known = {
+        name: value
+        for name, value in plain(vars(settings)).items()
+        if name not in ("iterations", "profile_length", "threads")
+    }
+    name = _sha256(
+        [
+            checkpoint.source["sha256"],
+            checkpoint.tokenizer.backend_tokenizer.to_str(),
+            corpus.hash,
+            notes.get("kept_sha256"),
+            notes.get("kept_states_by_layer"),
+            known,
+        ]
+    )
     return out.with_name(f".{out.name}.healing-{name[:16]}")
 
 
 def _heal(model, data, settings, folder):
     "Train with warm-up and cosine; the same command goes on where a killed one stopped."
     batch_of = batches(data.train, settings.length, settings.batch_size, settings.seed)
-    first = settings.mask_steps                              # batches that the masks have not seen
-    plan = TrainingPlan(steps=settings.heal_steps, lr=settings.heal_lr, micro_batch_size=settings.batch_size, checkpoint_every=max(50, settings.heal_steps // 10))
-    losses = train(model, lambda step: batch_of(first + step), plan, folder=folder, fingerprint=folder.name, name=f"{folder.name.split('.')[1]}/heal", tokens_per_step=settings.batch_size * settings.length)
+    first = settings.mask_steps  # batches that the masks have not seen
+    plan = TrainingPlan(
+        steps=settings.heal_steps,
+        lr=settings.heal_lr,
+        micro_batch_size=settings.batch_size,
+        checkpoint_every=max(50, settings.heal_steps // 10),
+    )
+    losses = train(
+        model,
+        lambda step: batch_of(first + step),
+        plan,
+        folder=folder,
+        fingerprint=folder.name,
+        name=f"{folder.name.split('.')[1]}/heal",
+        tokens_per_step=settings.batch_size * settings.length,
+    )
     model.eval()
-    return dict(tokens_healing=settings.heal_steps * settings.batch_size * settings.length, last_loss=losses[-1] if losses else None)
+    return dict(
+        tokens_healing=settings.heal_steps * settings.batch_size * settings.length,
+        last_loss=losses[-1] if losses else None,
+    )
 
 # %% ../nbs/09_compress.ipynb #0e72d9c3
 def _measure(model, smaller, data, settings):
     "Size, FLOPs, perplexity and prefill latency of both, and their ratios."
     again = like(model).eval()
     again.load_state_dict(model.state_dict())
-    ids = torch.as_tensor(np.asarray(data.validation[:settings.profile_length]).astype(np.int64))[None].to(model.device)
-    times = paired_latencies({name: prefill(m, ids) for name, m in (("before", model), ("after", smaller), ("before again", again))}, settings.iterations, warmup=3, device=model.device)
+    ids = torch.as_tensor(np.asarray(data.validation[: settings.profile_length]).astype(np.int64))[None].to(
+        model.device
+    )
+    times = paired_latencies(
+        {name: prefill(m, ids) for name, m in (("before", model), ("after", smaller), ("before again", again))},
+        settings.iterations,
+        warmup=3,
+        device=model.device,
+    )
+
     def of(name, m):
-        return dict(parameters=count_parameters(m)["total_parameters"], flops_per_token=flops_per_token(m.config), **quality(m, data, settings.length),
-                    **{f"prefill_{key}": value for key, value in latency_summary(times[name]).items()})
+        return dict(
+            parameters=count_parameters(m)["total_parameters"],
+            flops_per_token=flops_per_token(m.config),
+            **quality(m, data, settings.length),
+            **{f"prefill_{key}": value for key, value in latency_summary(times[name]).items()},
+        )
+
     null = ratio_with_interval(times["before again"], times["before"])
-    return dict(before=of("before", model), after=of("after", smaller), latency_ratio=ratio_with_interval(times["after"], times["before"]),
-                latency_ratio_null=null, latency_null_holds=null["low"] <= 1 <= null["high"], profile_shape=[1, settings.profile_length])
+    return dict(
+        before=of("before", model),
+        after=of("after", smaller),
+        latency_ratio=ratio_with_interval(times["after"], times["before"]),
+        latency_ratio_null=null,
+        latency_null_holds=null["low"] <= 1 <= null["high"],
+        profile_shape=[1, settings.profile_length],
+    )
 
 
 def _write(model, checkpoint, record, out, uniform):
     "The whole folder, or nothing; read back before it gets its name."
     with _unfinished(out) as folder:
         model = model.to(checkpoint.dtype)
-        model.generation_config = GenerationConfig.from_model_config(model.config)      # replaced below by the file as it was, which transformers might refuse to write
+        model.generation_config = GenerationConfig.from_model_config(
+            model.config
+        )  # replaced below by the file as it was, which transformers might refuse to write
         (save_as_mamba if uniform else save_model)(model, folder, card=_card(record, uniform))
         copy_beside(checkpoint.folder, folder, ["generation_config.json"])
         _write_tokenizer(checkpoint.tokenizer, checkpoint.tokenizer_folder, folder)
         write_sealed(folder / "compress.json", record)
         probe = torch.arange(16)[None] % model.config.vocab_size
-        with torch.no_grad(): again = relative_difference(model(probe, use_cache=False).logits, load_model(folder)(probe, use_cache=False).logits)
-        if again > 1e-6: raise CodesignError(f"the model does not read back as it was written: logits differ by {again:.1e}")
+        with torch.no_grad():
+            again = relative_difference(
+                model(probe, use_cache=False).logits, load_model(folder)(probe, use_cache=False).logits
+            )
+        if again > 1e-6:
+            raise CodesignError(f"the model does not read back as it was written: logits differ by {again:.1e}")
 
 
 def _card(record, uniform):
     "The model card of a compressed model."
     notes, before, after = record["notes"], record["before"], record["after"]
     kept, states = notes.get("kept_by_layer"), notes.get("kept_states_by_layer")
-    origin = Path(record["path"]).name if Path(record["path"]).expanduser().is_dir() else record["path"]       # a folder's place is nobody's business
+    origin = (
+        Path(record["path"]).name if Path(record["path"]).expanduser().is_dir() else record["path"]
+    )  # a folder's place is nobody's business
     done = [f"channels were removed, its layers keep {', '.join(map(str, kept))}"] if kept else []
-    if states: done.append(f"the states of every channel were folded into {len(states[0])}")
-    if notes.get("tokens_healing"): done.append(f"it was trained on {notes['tokens_healing']:,} tokens more")
-    names = {"parameters": "parameters", "FLOPs a token": "flops_per_token", "perplexity a word": "ppl_word", "perplexity a token": "ppl_token", "bits per byte": "bits_per_byte"}
+    if states:
+        done.append(f"the states of every channel were folded into {len(states[0])}")
+    if notes.get("tokens_healing"):
+        done.append(f"it was trained on {notes['tokens_healing']:,} tokens more")
+    names = {
+        "parameters": "parameters",
+        "FLOPs a token": "flops_per_token",
+        "perplexity a word": "ppl_word",
+        "perplexity a token": "ppl_token",
+        "bits per byte": "bits_per_byte",
+    }
     ratio, shape = record["latency_ratio"], record["profile_shape"]
-    paragraphs = [f"Made from `{origin}` with `codesign compress`: {'; '.join(done)}.",
-                  f"Perplexity is that of the validation split of {record['settings']['data']}, in windows of {after['eval_window_tokens']:,} tokens. "
-                  f"Prefill of {shape[0]} x {shape[1]} tokens takes {ratio['ratio']:.3f} [{ratio['low']:.3f}, {ratio['high']:.3f}] of the time before, on {record['environment']['processor']}. `compress.json` is the whole record."]
-    return model_card(f"{Path(origin).name}, compressed", paragraphs, {name: (before[key], after[key]) for name, key in names.items()}, remote=not uniform, base=origin)
+    paragraphs = [
+        f"Made from `{origin}` with `codesign compress`: {'; '.join(done)}.",
+        f"Perplexity is that of the validation split of {record['settings']['data']}, in windows of {after['eval_window_tokens']:,} tokens. "
+        f"Prefill of {shape[0]} x {shape[1]} tokens takes {ratio['ratio']:.3f} [{ratio['low']:.3f}, {ratio['high']:.3f}] of the time before, on {record['environment']['processor']}. `compress.json` is the whole record.",
+    ]
+    return model_card(
+        f"{Path(origin).name}, compressed",
+        paragraphs,
+        {name: (before[key], after[key]) for name, key in names.items()},
+        remote=not uniform,
+        base=origin,
+    )
 
 
 def comparison(record: dict) -> str:
     "What a record says, as lines for a terminal."
-    names = {"parameters": "parameters", "flops_per_token": "FLOPs a token", "prefill_ms_p50": f"prefill {'x'.join(map(str, record['profile_shape']))}, ms", "ppl_token": "perplexity, token", "ppl_word": "perplexity, word", "bits_per_byte": "bits per byte"}
+    names = {
+        "parameters": "parameters",
+        "flops_per_token": "FLOPs a token",
+        "prefill_ms_p50": f"prefill {'x'.join(map(str, record['profile_shape']))}, ms",
+        "ppl_token": "perplexity, token",
+        "ppl_word": "perplexity, word",
+        "bits_per_byte": "bits per byte",
+    }
     lines = [f"{'':<22}{'before':>16}{'after':>16}{'ratio':>9}"]
     for key, name in names.items():
         before, after = record["before"][key], record["after"][key]
         digits = ",.0f" if isinstance(before, int) else ",.3f"
         lines.append(f"{name:<22}{before:>16{digits}}{after:>16{digits}}{after / before:>9.3f}")
-        if key == "ppl_word" and (unhealed := record["notes"].get("ppl_word_before_healing")): lines.append(f"{'  before healing':<22}{'':>16}{unhealed:>16,.3f}{unhealed / before:>9.3f}")
+        if key == "ppl_word" and (unhealed := record["notes"].get("ppl_word_before_healing")):
+            lines.append(f"{'  before healing':<22}{'':>16}{unhealed:>16,.3f}{unhealed / before:>9.3f}")
     ratio, null = record["latency_ratio"], record["latency_ratio_null"]
-    lines.append(f"latency in turns, median of the rounds' ratios: {ratio['ratio']:.3f} [{ratio['low']:.3f}, {ratio['high']:.3f}]; a second copy of the original: {null['ratio']:.3f} [{null['low']:.3f}, {null['high']:.3f}]")
-    if not record["latency_null_holds"]: lines.append("the second copy's interval does not hold 1: something else kept the machine busy, so do not trust this latency")
+    lines.append(
+        f"latency in turns, median of the rounds' ratios: {ratio['ratio']:.3f} [{ratio['low']:.3f}, {ratio['high']:.3f}]; a second copy of the original: {null['ratio']:.3f} [{null['low']:.3f}, {null['high']:.3f}]"
+    )
+    if not record["latency_null_holds"]:
+        lines.append(
+            "the second copy's interval does not hold 1: something else kept the machine busy, so do not trust this latency"
+        )
     return "\n".join(lines)

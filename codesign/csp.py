@@ -21,8 +21,24 @@ import torch
 from numba import njit
 from torch import Tensor, nn
 
-from .baseline import (RECIPES, BuildContext, LanguageData, LayerwiseMambaForCausalLM, LayerwiseMambaMixer, ScanInputs, batches, heal, leave_model, load_model,
-                               plan_of, quality, relative_difference, require_plain, size_metrics, step)
+from codesign.baseline import (
+    RECIPES,
+    BuildContext,
+    LanguageData,
+    LayerwiseMambaForCausalLM,
+    LayerwiseMambaMixer,
+    ScanInputs,
+    batches,
+    heal,
+    leave_model,
+    load_model,
+    plan_of,
+    quality,
+    relative_difference,
+    require_plain,
+    size_metrics,
+    step,
+)
 from .engine.runs import CodesignError, CSPSettings, Run, closest
 from .engine.scan import selective_scan_states
 from .engine.statistics import SINGLE
@@ -35,21 +51,25 @@ def _mixer_inputs(model):
     seen, handles = [None] * len(model.mixers), []
     for i, mixer in enumerate(model.mixers):
         handles.append(mixer.register_forward_pre_hook(lambda _, args, i=i: seen.__setitem__(i, args[0])))
-    try: yield seen
+    try:
+        yield seen
     finally:
-        for handle in handles: handle.remove()
+        for handle in handles:
+            handle.remove()
 
 
-def _states(s: ScanInputs) -> Tensor: return selective_scan_states(s.x, s.delta, s.A, s.B, delta_softplus=True)
+def _states(s: ScanInputs) -> Tensor:
+    return selective_scan_states(s.x, s.delta, s.A, s.B, delta_softplus=True)
 
 
 @torch.no_grad()
 def true_states(
     model: LayerwiseMambaForCausalLM,
-    ids: Tensor,                                # (B, L) token ids
-) -> Iterator[tuple[Tensor, ScanInputs]]:       # h (B, L, D, N), and what went into the scan
+    ids: Tensor,  # (B, L) token ids
+) -> Iterator[tuple[Tensor, ScanInputs]]:  # h (B, L, D, N), and what went into the scan
     "Yields, layer by layer, the states h on these tokens beside the scan's inputs."
-    with _mixer_inputs(model) as seen: model(input_ids=ids.to(model.device), use_cache=False)
+    with _mixer_inputs(model) as seen:
+        model(input_ids=ids.to(model.device), use_cache=False)
     for mixer, hidden_states in zip(model.mixers, seen):
         s = mixer.inputs_of_scan(hidden_states)
         yield _states(s), s
@@ -58,12 +78,14 @@ def true_states(
 @dataclass
 class Moments:
     "Running first and second moments of N variables."
+
     count: int
-    first: np.ndarray      # (N,) sums, float64
-    second: np.ndarray     # (N, N) sums of products, float64
+    first: np.ndarray  # (N,) sums, float64
+    second: np.ndarray  # (N, N) sums of products, float64
 
     @classmethod
-    def zero(cls, n: int) -> "Moments": return cls(0, np.zeros(n), np.zeros((n, n)))
+    def zero(cls, n: int) -> "Moments":
+        return cls(0, np.zeros(n), np.zeros((n, n)))
 
     def add(self, samples: Tensor) -> "Moments":
         "Adds samples (..., N)."
@@ -82,73 +104,89 @@ class Moments:
         mean = self.first / self.count
         covariance = self.second / self.count - np.outer(mean, mean)
         energy = np.diag(self.second) / self.count
-        moves = np.diag(covariance) > SINGLE**2 * energy        # a deviation above the rounding of states in float32; less is noise, which correlates with anything
-        scale = np.sqrt(np.where(moves, np.diag(covariance), 0.))
-        with np.errstate(divide="ignore", invalid="ignore"): correlation = covariance / np.outer(scale, scale)
-        correlation = np.where(np.isfinite(correlation), correlation, 0.)
-        np.fill_diagonal(correlation, 1.)
+        moves = (
+            np.diag(covariance) > SINGLE**2 * energy
+        )  # a deviation above the rounding of states in float32; less is noise, which correlates with anything
+        scale = np.sqrt(np.where(moves, np.diag(covariance), 0.0))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            correlation = covariance / np.outer(scale, scale)
+        correlation = np.where(np.isfinite(correlation), correlation, 0.0)
+        np.fill_diagonal(correlation, 1.0)
         return np.clip(correlation, -1, 1)
 
 # %% ../nbs/01_csp.ipynb #ae4e24ba
-JOINT_STATES = 16     # the joint moment has N^4 entries: half a megabyte at 16
-AT_ONCE = 2**23       # numbers of a layer's states in memory at a time, however long the text
+JOINT_STATES = 16  # the joint moment has N^4 entries: half a megabyte at 16
+AT_ONCE = 2**23  # numbers of a layer's states in memory at a time, however long the text
 
 
 @dataclass
 class StateStatistics:
     "What is known of the states of one layer; sums over tokens, in float64."
-    groups: list[Moments]        # of the states h, one for each stretch of the text
-    contributions: Moments       # of C_n h_n
-    weights: np.ndarray          # (N, N) C_a C_b
-    joint: np.ndarray | None     # (N, N, N, N) C_a C_b (r_i . r_j) at [a, i, b, j]; None above JOINT_STATES
+
+    groups: list[Moments]  # of the states h, one for each stretch of the text
+    contributions: Moments  # of C_n h_n
+    weights: np.ndarray  # (N, N) C_a C_b
+    joint: np.ndarray | None  # (N, N, N, N) C_a C_b (r_i . r_j) at [a, i, b, j]; None above JOINT_STATES
 
     @classmethod
     def zero(cls, n: int, groups: int) -> "StateStatistics":
-        return cls([Moments.zero(n) for _ in range(groups)], Moments.zero(n), np.zeros((n, n)), np.zeros((n,) * 4) if n <= JOINT_STATES else None)
+        return cls(
+            [Moments.zero(n) for _ in range(groups)],
+            Moments.zero(n),
+            np.zeros((n, n)),
+            np.zeros((n,) * 4) if n <= JOINT_STATES else None,
+        )
 
     def add(self, h: Tensor, C: Tensor, r: Tensor, groups: Sequence[int]) -> None:
         "Adds h (B, L, D, N), C (B, L, N) and r (B, L, d, N); `groups` names the stretch of each of the B windows."
-        for window, group in zip(h, groups): self.groups[group].add(window)
+        for window, group in zip(h, groups):
+            self.groups[group].add(window)
         self.contributions.add(h * C[:, :, None])
         C, r = C.flatten(0, 1).double(), r.flatten(0, 1).double()
         products = C[:, :, None] * C[:, None]
         self.weights += products.sum(0).cpu().numpy()
         if self.joint is not None:
-            joint = products.flatten(1).T @ torch.bmm(r.mT, r).flatten(1)       # (ab, ij)
+            joint = products.flatten(1).T @ torch.bmm(r.mT, r).flatten(1)  # (ab, ij)
             self.joint += joint.view(self.joint.shape).transpose(1, 2).cpu().numpy()
 
     @property
-    def states(self) -> Moments: return _total(self.groups)
+    def states(self) -> Moments:
+        return _total(self.groups)
 
     @property
     def halves(self) -> tuple[Moments, Moments]:
         "The states on the first and on the second half of the text."
-        return _total(self.groups[:len(self.groups) // 2]), _total(self.groups[len(self.groups) // 2:])
+        return _total(self.groups[: len(self.groups) // 2]), _total(self.groups[len(self.groups) // 2 :])
 
     @property
-    def correlation(self) -> np.ndarray: return self.states.correlation
+    def correlation(self) -> np.ndarray:
+        return self.states.correlation
 
 
-def _total(moments): return sum(moments[1:], moments[0])
+def _total(moments):
+    return sum(moments[1:], moments[0])
 
 # %% ../nbs/01_csp.ipynb #c5900002
 def _windows(stream, length, count):
     "Evenly spaced windows of a token stream, (count, length)."
     count = min(count, len(stream) // length)
-    if count < 2: raise CodesignError(f"{len(stream)} tokens give fewer than two windows of {length}; use more text or shorter windows")
+    if count < 2:
+        raise CodesignError(
+            f"{len(stream)} tokens give fewer than two windows of {length}; use more text or shorter windows"
+        )
     starts = np.linspace(0, len(stream) - length, count).astype(int)
-    return torch.stack([torch.as_tensor(np.asarray(stream[i:i + length]).astype(np.int64)) for i in starts])
+    return torch.stack([torch.as_tensor(np.asarray(stream[i : i + length]).astype(np.int64)) for i in starts])
 
 
 @torch.no_grad()
 def state_statistics(
     model: LayerwiseMambaForCausalLM,
-    stream: Sequence[int],     # token ids of the training split
-    tokens: int = 16_384,      # how many to look at
-    length: int = 256,         # tokens a window
-    burn_in: int = 32,         # first tokens of a window, left out: the state still fills up
-    groups: int = 64,          # stretches of text whose moments are kept apart
-) -> list[StateStatistics]:    # one a layer
+    stream: Sequence[int],  # token ids of the training split
+    tokens: int = 16_384,  # how many to look at
+    length: int = 256,  # tokens a window
+    burn_in: int = 32,  # first tokens of a window, left out: the state still fills up
+    groups: int = 64,  # stretches of text whose moments are kept apart
+) -> list[StateStatistics]:  # one a layer
     """Stream the moments of every layer's true states over evenly spaced windows of the text.
 
     Memory holds the states of one layer for as many windows as give AT_ONCE numbers, at least one.
@@ -175,10 +213,12 @@ def _path_costs(distance):
     n = len(distance)
     cost = np.full((1 << n, n), np.inf)
     came_from = np.full((1 << n, n), -1, dtype=np.int8)
-    for j in range(n): cost[1 << j, j] = 0.
+    for j in range(n):
+        cost[1 << j, j] = 0.0
     for visited in range(1, 1 << n):
         for j in range(n):
-            if visited >> j & 1: continue
+            if visited >> j & 1:
+                continue
             extended = visited | 1 << j
             for i in range(n):
                 if visited >> i & 1 and cost[visited, i] + distance[i, j] < cost[extended, j]:
@@ -193,7 +233,7 @@ def path_length(distance: np.ndarray, order: np.ndarray) -> float:
 
 def shortest_path(
     distance: np.ndarray,  # (N, N) symmetric and finite
-) -> np.ndarray:           # (N,) the order of the states along the path
+) -> np.ndarray:  # (N,) the order of the states along the path
     """Shortest open path through all states: exact up to N = 16 (Held and Karp 1962), greedy with 2-opt above.
 
     Of a path and its reverse, the one that starts at the smaller state. Raises CodesignError for a matrix that is no distance.
@@ -201,7 +241,8 @@ def shortest_path(
     n = len(distance)
     if distance.shape != (n, n) or not np.isfinite(distance).all() or not np.allclose(distance, distance.T):
         raise CodesignError(f"distance must be a finite symmetric (N, N) matrix, got shape {distance.shape}")
-    if n > 16: order = _two_opt(distance, greedy_path(distance))
+    if n > 16:
+        order = _two_opt(distance, greedy_path(distance))
     else:
         cost, came_from = _path_costs(np.ascontiguousarray(distance, dtype=np.float64))
         order, visited, last = [], (1 << n) - 1, int(cost[-1].argmin())
@@ -232,13 +273,14 @@ def _two_opt(distance, order):
         for i in range(len(order) - 1):
             for j in range(i + 2, len(order) + 1):
                 candidate = np.concatenate([order[:i], order[i:j][::-1], order[j:]])
-                if path_length(distance, candidate) < path_length(distance, order) - 1e-12: order, improved = candidate, True
+                if path_length(distance, candidate) < path_length(distance, order) - 1e-12:
+                    order, improved = candidate, True
     return order
 
 # %% ../nbs/01_csp.ipynb #c5900006
 def adjacent_correlation(correlation: np.ndarray, order: np.ndarray) -> float:
     "Mean |rho| of neighbours along an order; 0 for a single state."
-    return float(np.abs(correlation[order[:-1], order[1:]]).mean()) if len(order) > 1 else 0.
+    return float(np.abs(correlation[order[:-1], order[1:]]).mean()) if len(order) > 1 else 0.0
 
 
 def order_of(correlation: np.ndarray) -> np.ndarray:
@@ -248,13 +290,17 @@ def order_of(correlation: np.ndarray) -> np.ndarray:
 
 def csp_orders(
     statistics: Sequence[StateStatistics],
-    scope: str = "layer",          # layer: one order each; global: one for all, from the mean |rho|
-) -> list[np.ndarray]:             # one a layer
+    scope: str = "layer",  # layer: one order each; global: one for all, from the mean |rho|
+) -> list[np.ndarray]:  # one a layer
     "The CSP order of every layer. Raises CodesignError if a global order is asked of layers that differ in their number of states."
     correlations = [s.correlation for s in statistics]
-    if scope == "layer": return [order_of(rho) for rho in correlations]
+    if scope == "layer":
+        return [order_of(rho) for rho in correlations]
     sizes = [len(rho) for rho in correlations]
-    if len(set(sizes)) > 1: raise CodesignError(f"one global order needs as many states in every layer, here they have {sizes}; use order: layer")
+    if len(set(sizes)) > 1:
+        raise CodesignError(
+            f"one global order needs as many states in every layer, here they have {sizes}; use order: layer"
+        )
     return [order_of(np.mean(np.abs(correlations), axis=0))] * len(sizes)
 
 
@@ -270,15 +316,17 @@ def _shifted(h, rng):
 
 
 def held_out_signal(
-    first: np.ndarray,     # (T, D, N) states on one half of the text
-    second: np.ndarray,    # (T, D, N) on the other
-    draws: int = 19,       # of the null
+    first: np.ndarray,  # (T, D, N) states on one half of the text
+    second: np.ndarray,  # (T, D, N) on the other
+    draws: int = 19,  # of the null
     seed: int = 0,
 ) -> tuple[float, list[float], float]:
     "Held-out mean adjacent |rho| of the order chosen on `first`, its null draws, and the p-value (1 + draws not below it) / (1 + draws)."
+
     def measure(*halves):
         chosen_on, judged_on = (Moments.zero(h.shape[-1]).add(torch.as_tensor(h)).correlation for h in halves)
         return adjacent_correlation(judged_on, order_of(chosen_on))
+
     rng = np.random.default_rng(seed)
     observed = measure(first, second)
     null = [measure(_shifted(first, rng), _shifted(second, rng)) for _ in range(draws)]
@@ -289,7 +337,7 @@ def neighbour_frequency(
     statistics: StateStatistics,
     samples: int = 20,
     seed: int = 0,
-) -> np.ndarray:       # (N, N) share of the samples in which two states are neighbours
+) -> np.ndarray:  # (N, N) share of the samples in which two states are neighbours
     "How often the CSP order makes two states neighbours, over bootstrap samples of the stretches of text."
     rng, groups = np.random.default_rng(seed), statistics.groups
     frequency = np.zeros_like(statistics.weights)
@@ -301,21 +349,24 @@ def neighbour_frequency(
 
 def order_stability(frequency: np.ndarray, order: np.ndarray) -> float:
     "Mean share of bootstrap samples that keep a neighbour pair of `order`; 2 / N by chance."
-    return float(frequency[order[:-1], order[1:]].mean()) if len(order) > 1 else 1.
+    return float(frequency[order[:-1], order[1:]].mean()) if len(order) > 1 else 1.0
 
 # %% ../nbs/01_csp.ipynb #9dfc08a0
 @torch.no_grad()
 def permute_states(
     model: LayerwiseMambaForCausalLM,
-    orders: Sequence[np.ndarray],     # one permutation of the layer's states for each layer
-) -> LayerwiseMambaForCausalLM:       # a new model, the same function
+    orders: Sequence[np.ndarray],  # one permutation of the layer's states for each layer
+) -> LayerwiseMambaForCausalLM:  # a new model, the same function
     "Reorder the states of every layer; caches made before do not carry over. Raises CodesignError for an order that is no permutation of the layer's states, or a model that computes more than its weights say, as with an adapter on x_proj."
-    if len(orders) != len(model.mixers): raise CodesignError(f"{len(model.mixers)} layers need as many orders, got {len(orders)}")
+    if len(orders) != len(model.mixers):
+        raise CodesignError(f"{len(model.mixers)} layers need as many orders, got {len(orders)}")
     require_plain(model, "permuting states")
     model = copy.deepcopy(model)
     for layer, (mixer, order) in enumerate(zip(model.mixers, orders)):
         if sorted(int(n) for n in order) != list(range(mixer.d_state)):
-            raise CodesignError(f"layer {layer}: {list(map(int, order))} is no permutation of its {mixer.d_state} states")
+            raise CodesignError(
+                f"layer {layer}: {list(map(int, order))} is no permutation of its {mixer.d_state} states"
+            )
         index, R, N = torch.as_tensor(np.array(order)), mixer.dt_rank, mixer.d_state
         mixer.A_log.copy_(mixer.A_log[:, index])
         rows = torch.cat([torch.arange(R), R + index, R + N + index])
@@ -326,25 +377,36 @@ def permute_states(
 @torch.no_grad()
 def reduce_states(
     model: LayerwiseMambaForCausalLM,
-    kept: Sequence[np.ndarray],        # indices of the states that stay, in their new order, one array a layer
-    folds: Sequence[np.ndarray],       # V (N, |kept|) a layer: state n is replaced by sum_k V_nk h_k
-) -> LayerwiseMambaForCausalLM:        # a new model with d_state = |kept| in each layer
+    kept: Sequence[np.ndarray],  # indices of the states that stay, in their new order, one array a layer
+    folds: Sequence[np.ndarray],  # V (N, |kept|) a layer: state n is replaced by sum_k V_nk h_k
+) -> LayerwiseMambaForCausalLM:  # a new model with d_state = |kept| in each layer
     """Keep some states of every layer and fold the others into them: C' = V^T C.
 
     Equal to the full model in which every state is replaced by its combination of kept ones. Raises CodesignError,
     naming the layer, for indices that are no choice of its states, a fold of the wrong shape, or a model that computes more than its weights say.
     """
-    if not len(kept) == len(folds) == len(model.mixers): raise CodesignError(f"{len(model.mixers)} layers need as many choices of states and folds, got {len(kept)} and {len(folds)}")
+    if not len(kept) == len(folds) == len(model.mixers):
+        raise CodesignError(
+            f"{len(model.mixers)} layers need as many choices of states and folds, got {len(kept)} and {len(folds)}"
+        )
     require_plain(model, "reducing states")
     reduced = copy.deepcopy(model)
     for layer, (mixer, states, fold) in enumerate(zip(reduced.mixers, kept, folds)):
         R, N, K, weight = mixer.dt_rank, mixer.d_state, len(states), mixer.x_proj.weight
-        if not 1 <= K == len(set(map(int, states)) & set(range(N))): raise CodesignError(f"layer {layer}: {list(map(int, states))} is no choice of its {N} states; give 1 to {N} different indices from 0 to {N - 1}")
-        if np.shape(fold) != (N, K): raise CodesignError(f"layer {layer}: a fold of {N} states into {K} has shape ({N}, {K}), got {np.shape(fold)}")
+        if not 1 <= K == len(set(map(int, states)) & set(range(N))):
+            raise CodesignError(
+                f"layer {layer}: {list(map(int, states))} is no choice of its {N} states; give 1 to {N} different indices from 0 to {N - 1}"
+            )
+        if np.shape(fold) != (N, K):
+            raise CodesignError(
+                f"layer {layer}: a fold of {N} states into {K} has shape ({N}, {K}), got {np.shape(fold)}"
+            )
         index = torch.as_tensor(np.array(states), device=weight.device)
         low_rank, B, C = weight.split([R, N, N])
         C = torch.as_tensor(np.asarray(fold), device=weight.device).double().T @ C.double()
-        mixer.x_proj = nn.utils.skip_init(nn.Linear, mixer.d_inner, R + 2 * K, bias=False, device=weight.device, dtype=weight.dtype)
+        mixer.x_proj = nn.utils.skip_init(
+            nn.Linear, mixer.d_inner, R + 2 * K, bias=False, device=weight.device, dtype=weight.dtype
+        )
         mixer.x_proj.weight.copy_(torch.cat([low_rank, B[index], C.to(weight.dtype)]))
         mixer.A_log, mixer.d_state = nn.Parameter(mixer.A_log[:, index].clone()), K
     reduced.config.d_state = [len(states) for states in kept]
@@ -352,20 +414,25 @@ def reduce_states(
 
 # %% ../nbs/01_csp.ipynb #c5900010
 @torch.no_grad()
-def replaced_logits(model: LayerwiseMambaForCausalLM, ids: Tensor, kept: Sequence[np.ndarray], folds: Sequence[np.ndarray]) -> Tensor:
+def replaced_logits(
+    model: LayerwiseMambaForCausalLM, ids: Tensor, kept: Sequence[np.ndarray], folds: Sequence[np.ndarray]
+) -> Tensor:
     "Logits (B, L, vocabulary) of the full model in which every true state is replaced by its combination of kept ones: what `reduce_states` must equal."
     full = copy.deepcopy(model)
-    for mixer, states, fold in zip(full.mixers, kept, folds): mixer.forward = _forward_with_replaced_states(mixer, states, fold)
+    for mixer, states, fold in zip(full.mixers, kept, folds):
+        mixer.forward = _forward_with_replaced_states(mixer, states, fold)
     return full(ids.to(model.device), use_cache=False).logits
 
 
 def _forward_with_replaced_states(mixer, states, fold):
     index, fold = torch.as_tensor(np.array(states)), torch.as_tensor(np.asarray(fold)).to(mixer.x_proj.weight)
+
     def forward(hidden_states, cache_params=None, attention_mask=None):
         s = mixer.inputs_of_scan(hidden_states)
         replaced = _states(s)[..., index] @ fold.T
         y = torch.einsum("bldn,bln->bld", replaced, s.C) + mixer.D * s.x
         return mixer.out_proj(y * nn.functional.silu(s.z))
+
     return forward
 
 # %% ../nbs/01_csp.ipynb #c5900016
@@ -374,22 +441,26 @@ FOLDS = ("output", "moment", "none")
 
 def fold_of(
     statistics: StateStatistics,
-    kept: np.ndarray,          # indices of the states that stay
-    fold: str = "output",      # output, moment, none
-    ridge: float = 1e-6,       # of the least squares, relative to the mean diagonal of its matrix
-) -> np.ndarray:               # V (N, |kept|), the identity on the kept states if none is dropped
+    kept: np.ndarray,  # indices of the states that stay
+    fold: str = "output",  # output, moment, none
+    ridge: float = 1e-6,  # of the least squares, relative to the mean diagonal of its matrix
+) -> np.ndarray:  # V (N, |kept|), the identity on the kept states if none is dropped
     "How the kept states of a layer stand in for all of them. Raises CodesignError for an unknown fold, or the output fold above JOINT_STATES."
     _check_one_of("fold", fold, FOLDS)
     N = len(statistics.weights)
     kept, dropped = np.asarray(kept), np.setdiff1d(np.arange(N), kept)
     V = np.eye(N)[:, kept]
-    if fold == "none" or not len(dropped): return V
+    if fold == "none" or not len(dropped):
+        return V
     if fold == "moment":
         G = statistics.states.second
         V[dropped] = _solve(G[np.ix_(kept, kept)], G[np.ix_(kept, dropped)], ridge).T
         return V
-    if statistics.joint is None: raise CodesignError(f"the output fold needs moments of {N}^4 entries, kept up to {JOINT_STATES} states; use fold: moment")
-    lost = statistics.joint[:, kept][..., dropped, dropped].sum(-1).ravel()       # with sum_d C_d r_d
+    if statistics.joint is None:
+        raise CodesignError(
+            f"the output fold needs moments of {N}^4 entries, kept up to {JOINT_STATES} states; use fold: moment"
+        )
+    lost = statistics.joint[:, kept][..., dropped, dropped].sum(-1).ravel()  # with sum_d C_d r_d
     features = statistics.joint[:, kept][..., kept].reshape(N * len(kept), -1)
     return V + _solve(features, lost, ridge).reshape(V.shape)
 
@@ -397,20 +468,25 @@ def fold_of(
 def _solve(matrix, right, ridge):
     "Ridge regression from moments; the pseudo-inverse where the ridge leaves the matrix singular."
     damped = matrix + ridge * np.trace(matrix) / len(matrix) * np.eye(len(matrix))
-    try: return np.linalg.solve(damped, right)
-    except np.linalg.LinAlgError: return np.linalg.pinv(damped, hermitian=True) @ right
+    try:
+        return np.linalg.solve(damped, right)
+    except np.linalg.LinAlgError:
+        return np.linalg.pinv(damped, hermitian=True) @ right
 
 
 def _check_one_of(what, value, valid):
-    if value not in valid: raise CodesignError(f"{what}={value!r} is unknown{closest(value, valid)}; valid: {', '.join(valid)}".replace("?;", "?"))
+    if value not in valid:
+        raise CodesignError(
+            f"{what}={value!r} is unknown{closest(value, valid)}; valid: {', '.join(valid)}".replace("?;", "?")
+        )
 
 # %% ../nbs/01_csp.ipynb #c5900018
 def output_error(
     statistics: StateStatistics,
     kept: np.ndarray,
-    V: np.ndarray,                # (N, |kept|)
-    criterion: str = "joint",     # joint: energy in the residual stream; trace: C taken as independent of the states
-) -> float:                       # 0: nothing lost; 1: as if the states were not there
+    V: np.ndarray,  # (N, |kept|)
+    criterion: str = "joint",  # joint: energy in the residual stream; trace: C taken as independent of the states
+) -> float:  # 0: nothing lost; 1: as if the states were not there
     "Energy of the layer's output that replacing every state by its combination of kept ones leaves missing, relative to all the energy of the states' output."
     E = np.eye(len(V))
     E[:, kept] -= V
@@ -425,18 +501,24 @@ CHOICES = ("backward", "contribution", "magnitude", "merge", "random")
 
 def rank_states(
     statistics: StateStatistics,
-    choice: str = "backward",     # backward, contribution, magnitude, random
-    fold: str = "output",         # that backward elimination counts on
+    choice: str = "backward",  # backward, contribution, magnitude, random
+    fold: str = "output",  # that backward elimination counts on
     ridge: float = 1e-6,
-    seed: int = 0,                # of the random ranking
-) -> np.ndarray:                  # (N,) states, the one to keep longest first
+    seed: int = 0,  # of the random ranking
+) -> np.ndarray:  # (N,) states, the one to keep longest first
     "The states of a layer from the one to keep longest to the one to drop first."
     _check_one_of("choice", choice, [name for name in CHOICES if name != "merge"])
-    if choice == "random": return np.random.default_rng(seed).permutation(len(statistics.weights))
+    if choice == "random":
+        return np.random.default_rng(seed).permutation(len(statistics.weights))
     if choice != "backward":
         energy = np.diag((statistics.contributions if choice == "contribution" else statistics.states).second)
         return np.argsort(-energy, kind="stable")
-    def error(kept): return output_error(statistics, kept, fold_of(statistics, kept, fold, ridge), "trace" if fold == "moment" else "joint")
+
+    def error(kept):
+        return output_error(
+            statistics, kept, fold_of(statistics, kept, fold, ridge), "trace" if fold == "moment" else "joint"
+        )
+
     kept, dropped = list(range(len(statistics.weights))), []
     while len(kept) > 1:
         least = min(kept, key=lambda state: error([k for k in kept if k != state]))
@@ -447,20 +529,22 @@ def rank_states(
 
 def choose_states(
     statistics: StateStatistics,
-    states: int,                        # how many stay
-    choice: str = "backward",           # backward, contribution, magnitude, merge, random
-    fold: str = "output",               # that backward elimination counts on
+    states: int,  # how many stay
+    choice: str = "backward",  # backward, contribution, magnitude, merge, random
+    fold: str = "output",  # that backward elimination counts on
     ridge: float = 1e-6,
-    order: np.ndarray | None = None,    # that kept states follow and merging cuts; None: the CSP order
+    order: np.ndarray | None = None,  # that kept states follow and merging cuts; None: the CSP order
     seed: int = 0,
-) -> np.ndarray:                        # (states,) the states that stay, along the order
+) -> np.ndarray:  # (states,) the states that stay, along the order
     "Choose the states of a layer that stay. Raises CodesignError for an unknown choice, or a number that is not 1 to N."
     _check_one_of("choice", choice, CHOICES)
     N = len(statistics.weights)
-    if not 1 <= states <= N: raise CodesignError(f"{states} states cannot be kept of {N}; valid: 1 to {N}")
+    if not 1 <= states <= N:
+        raise CodesignError(f"{states} states cannot be kept of {N}; valid: 1 to {N}")
     order = order_of(statistics.correlation) if order is None else order
     energy = np.diag(statistics.contributions.second)
-    if choice == "merge": return np.array([run[energy[run].argmax()] for run in np.array_split(order, states)])
+    if choice == "merge":
+        return np.array([run[energy[run].argmax()] for run in np.array_split(order, states)])
     chosen = rank_states(statistics, choice, fold, ridge, seed)[:states]
     return np.array([state for state in order if state in chosen])
 
@@ -470,7 +554,7 @@ def _averaged(model, runs):
     "The full model in which the states of each run have the same A_log and B, their means."
     model = copy.deepcopy(model)
     for mixer, of_layer in zip(model.mixers, runs):
-        B = mixer.x_proj.weight[mixer.dt_rank:mixer.dt_rank + mixer.d_state]
+        B = mixer.x_proj.weight[mixer.dt_rank : mixer.dt_rank + mixer.d_state]
         for run in map(torch.as_tensor, of_layer):
             mixer.A_log[:, run] = mixer.A_log[:, run].mean(1, keepdim=True)
             B[run] = B[run].mean(0)
@@ -479,29 +563,41 @@ def _averaged(model, runs):
 
 def reduce(
     model: LayerwiseMambaForCausalLM,
-    statistics: Sequence[StateStatistics],       # of this model, one a layer
-    states: int | Sequence[int],                 # that stay: one number, or one a layer
-    choice: str = "backward",                    # backward, contribution, magnitude, merge, random
-    fold: str = "output",                        # output, moment, none
+    statistics: Sequence[StateStatistics],  # of this model, one a layer
+    states: int | Sequence[int],  # that stay: one number, or one a layer
+    choice: str = "backward",  # backward, contribution, magnitude, merge, random
+    fold: str = "output",  # output, moment, none
     ridge: float = 1e-6,
     orders: Sequence[np.ndarray] | None = None,  # that the kept states follow; None: the CSP order of each layer
-    seed: int = 0,                               # of the random choice
-) -> tuple[LayerwiseMambaForCausalLM, dict]:     # the smaller model; kept, folds, output_error by layer, and the model that the certificate compares with
+    seed: int = 0,  # of the random choice
+) -> tuple[
+    LayerwiseMambaForCausalLM, dict
+]:  # the smaller model; kept, folds, output_error by layer, and the model that the certificate compares with
     """Reduce the states of every layer to the given number.
 
     Raises CodesignError, naming the layer, if that is not 1 to its number of states; also for an unknown choice or fold.
     """
     layers = len(model.mixers)
     counts = [states] * layers if np.ndim(states) == 0 else list(states)
-    if not len(counts) == len(statistics) == layers: raise CodesignError(f"{layers} layers need as many numbers of states and statistics, got {len(counts)} and {len(statistics)}")
+    if not len(counts) == len(statistics) == layers:
+        raise CodesignError(
+            f"{layers} layers need as many numbers of states and statistics, got {len(counts)} and {len(statistics)}"
+        )
     for layer, (count, N) in enumerate(zip(counts, model.config.d_state)):
-        if not 1 <= count <= N: raise CodesignError(f"layer {layer}: {count} states cannot be kept of {N}; valid: 1 to {N}")
+        if not 1 <= count <= N:
+            raise CodesignError(f"layer {layer}: {count} states cannot be kept of {N}; valid: 1 to {N}")
     orders = csp_orders(statistics) if orders is None else orders
-    kept = [choose_states(s, count, choice, fold, ridge, order, seed + layer) for layer, (s, count, order) in enumerate(zip(statistics, counts, orders))]
+    kept = [
+        choose_states(s, count, choice, fold, ridge, order, seed + layer)
+        for layer, (s, count, order) in enumerate(zip(statistics, counts, orders))
+    ]
     if choice == "merge" and fold == "none":
         runs = [np.array_split(order, count) for order, count in zip(orders, counts)]
-        model, error = _averaged(model, runs), None         # other states: these statistics do not know them
-        folds = [np.stack([np.isin(np.arange(N), run) for run in of_layer], axis=1).astype(float) for N, of_layer in zip(model.config.d_state, runs)]
+        model, error = _averaged(model, runs), None  # other states: these statistics do not know them
+        folds = [
+            np.stack([np.isin(np.arange(N), run) for run in of_layer], axis=1).astype(float)
+            for N, of_layer in zip(model.config.d_state, runs)
+        ]
     else:
         folds = [fold_of(s, k, fold, ridge) for s, k in zip(statistics, kept)]
         error = [output_error(s, k, V) for s, k, V in zip(statistics, kept, folds)]
@@ -510,8 +606,13 @@ def reduce(
 # %% ../nbs/01_csp.ipynb #26e57a96
 def _measured(model, context):
     "The settings of CSP and the statistics of the model's states on the context's text."
-    if context.stream is None: raise CodesignError("CSP measures states on text: give BuildContext(stream=token ids of the training split)")
-    csp, length = (context.settings.csp, context.settings.pretrain.length) if context.settings else (CSPSettings(tokens=2048, burn_in=32), 256)
+    if context.stream is None:
+        raise CodesignError("CSP measures states on text: give BuildContext(stream=token ids of the training split)")
+    csp, length = (
+        (context.settings.csp, context.settings.pretrain.length)
+        if context.settings
+        else (CSPSettings(tokens=2048, burn_in=32), 256)
+    )
     return csp, state_statistics(model, context.stream, csp.tokens, length, csp.burn_in)
 
 
@@ -535,29 +636,39 @@ def fold_step(model: LayerwiseMambaForCausalLM, context: BuildContext) -> Layerw
     "Reduce every layer to the context's number of states, by choice and fold of the settings, in the order the model has."
     csp, statistics = _measured(model, context)
     in_place = [np.arange(N) for N in model.config.d_state]
-    reduced, context.notes["reduction"] = reduce(model, statistics, context.states, csp.choice, csp.fold, csp.ridge, in_place, context.seed)
+    reduced, context.notes["reduction"] = reduce(
+        model, statistics, context.states, csp.choice, csp.fold, csp.ridge, in_place, context.seed
+    )
     return reduced
 
 # %% ../nbs/01_csp.ipynb #c590002a
 def compare_reductions(
     model: LayerwiseMambaForCausalLM,
     statistics: Sequence[StateStatistics],
-    states: Sequence[int],               # numbers of states to try
-    tokens: Sequence[int],               # validation tokens that perplexity is measured on
-    length: int,                         # of their windows
+    states: Sequence[int],  # numbers of states to try
+    tokens: Sequence[int],  # validation tokens that perplexity is measured on
+    length: int,  # of their windows
     folds: Sequence[str] = FOLDS,
     choices: Sequence[str] = CHOICES,
     ridge: float = 1e-6,
     orders: Sequence[np.ndarray] | None = None,
     seed: int = 0,
-) -> list[dict]:                        # states, choice, fold, output_error (mean over layers), ppl_rise (.01 is one percent)
+) -> list[dict]:  # states, choice, fold, output_error (mean over layers), ppl_rise (.01 is one percent)
     "Every choice with every fold, applied one-shot: the output error and the relative rise in perplexity over the unreduced model on the same tokens."
     rows, (full, count) = [], evaluate_nll(model, tokens, length)
     for kept, choice, fold in ((n, c, f) for n in states for c in choices for f in folds):
         reduced, notes = reduce(model, statistics, kept, choice, fold, ridge, orders, seed)
         nats, _ = evaluate_nll(reduced, tokens, length)
         error = notes["output_error"] and float(np.mean(notes["output_error"]))
-        rows.append(dict(states=kept, choice=choice, fold=fold, output_error=error, ppl_rise=float(np.expm1((nats - full) / count))))
+        rows.append(
+            dict(
+                states=kept,
+                choice=choice,
+                fold=fold,
+                output_error=error,
+                ppl_rise=float(np.expm1((nats - full) / count)),
+            )
+        )
     return rows
 
 # %% ../nbs/01_csp.ipynb #c590002d
@@ -566,7 +677,7 @@ def effective_count(moment: np.ndarray) -> float:
     return float(np.trace(moment) ** 2 / (moment * moment).sum())
 
 # %% ../nbs/01_csp.ipynb #9ddade0f
-SWEEP_STATES, SWEEP_TOKENS = (1, 2, 3, 4, 6, 8, 12), 8192     # of the curves that M_csp leaves; 8192 tokens at most
+SWEEP_STATES, SWEEP_TOKENS = (1, 2, 3, 4, 6, 8, 12), 8192  # of the curves that M_csp leaves; 8192 tokens at most
 
 
 def _signal_by_layer(model, stream, length, burn_in, draws, seed, windows=4, channels=24):
@@ -574,9 +685,14 @@ def _signal_by_layer(model, stream, length, burn_in, draws, seed, windows=4, cha
     chosen = _windows(stream, length, 2 * windows)
     burn_in = min(burn_in, length // 2)
     picks = [np.random.default_rng(seed).permutation(D)[:channels] for D in model.config.d_inner]
-    series = [[h[0, burn_in:, pick].cpu().numpy() for pick, (h, _) in zip(picks, true_states(model, window[None]))] for window in chosen]
+    series = [
+        [h[0, burn_in:, pick].cpu().numpy() for pick, (h, _) in zip(picks, true_states(model, window[None]))]
+        for window in chosen
+    ]
     by_layer = [np.array_split(np.stack(of_layer), 2) for of_layer in zip(*series)]
-    return [held_out_signal(*(half.reshape(-1, *half.shape[2:]) for half in halves), draws, seed) for halves in by_layer]
+    return [
+        held_out_signal(*(half.reshape(-1, *half.shape[2:]) for half in halves), draws, seed) for halves in by_layer
+    ]
 
 
 def _order_metrics(statistics, orders, signal, csp, seed):
@@ -596,45 +712,88 @@ def _order_metrics(statistics, orders, signal, csp, seed):
         adjacent_abs_rho_heldout=[observed for observed, _, _ in signal],
         adjacent_abs_rho_null=[float(np.mean(null)) for _, null, _ in signal],
         null_p_value=[p for _, _, p in signal],
-        order_stability=[order_stability(neighbour_frequency(s, csp.bootstrap, seed), order_of(r)) for s, r in zip(statistics, rhos)] if csp.bootstrap else [],
-        effective_states=[effective_count(s.states.second) for s in statistics])
+        order_stability=[
+            order_stability(neighbour_frequency(s, csp.bootstrap, seed), order_of(r)) for s, r in zip(statistics, rhos)
+        ]
+        if csp.bootstrap
+        else [],
+        effective_states=[effective_count(s.states.second) for s in statistics],
+    )
     by_layer = {k: list(map(float, v)) for k, v in by_layer.items() if v}
-    return {k: float(np.mean(v)) for k, v in by_layer.items() if k != "null_p_value"} | {f"{k}_by_layer": v for k, v in by_layer.items()}
+    return {k: float(np.mean(v)) for k, v in by_layer.items() if k != "null_p_value"} | {
+        f"{k}_by_layer": v for k, v in by_layer.items()
+    }
 
 
 def _certified(first, second, what):
     "The relative difference of two models' logits. Raises CodesignError if it is more than float32 explains."
     difference = relative_difference(first, second)
-    if difference > 1e-5: raise CodesignError(f"{what} by {difference:.1e} of the largest logit; at most 1e-5 is allowed in float32")
+    if difference > 1e-5:
+        raise CodesignError(f"{what} by {difference:.1e} of the largest logit; at most 1e-5 is allowed in float32")
     return difference
 
 # %% ../nbs/01_csp.ipynb #c5900030
 def order_and_reduce(run: Run) -> dict:
     "The job of this chapter: order the states of the group's model, reduce and heal it where its recipe says so, and leave the model with its certificate."
-    settings, data, seed, recipe = run.settings, LanguageData.load(run), run.parameters.seed, RECIPES[run.parameters.group]
+    settings, data, seed, recipe = (
+        run.settings,
+        LanguageData.load(run),
+        run.parameters.seed,
+        RECIPES[run.parameters.group],
+    )
     csp, length = settings.csp, settings.pretrain.length
     (source,) = run.inputs
     model = load_model(run.inputs[source].file("model")).to("cuda" if torch.cuda.is_available() else "cpu")
-    probe = torch.as_tensor(np.asarray(data.validation[:4 * 128]).astype(np.int64)).view(4, 128).to(model.device)
+    probe = torch.as_tensor(np.asarray(data.validation[: 4 * 128]).astype(np.int64)).view(4, 128).to(model.device)
     with reproducible(seed, run.parameters.threads), torch.no_grad():
         statistics = state_statistics(model, data.train, csp.tokens, length, csp.burn_in)
         signal = _signal_by_layer(model, data.train, length, csp.burn_in, csp.null_draws, seed)
         orders = random_orders(model, seed) if recipe.permutation == "random" else csp_orders(statistics, csp.order)
         final = permute_states(model, orders)
         metrics = _order_metrics(statistics, orders, signal, csp, seed) | dict(source=source)
-        metrics["certificate"] = _certified(model(probe, use_cache=False).logits, final(probe, use_cache=False).logits, "the permuted model differs from its original")
-        if run.node.group == "M_csp":            # the curves of the dense model, once a seed
-            sweep = compare_reductions(model, statistics, [n for n in SWEEP_STATES if n < min(model.config.d_state)], data.validation[:min(SWEEP_TOKENS, csp.compare_tokens) + 1], length,
-                                       ("output", "none"), ridge=csp.ridge, orders=orders, seed=seed)
+        metrics["certificate"] = _certified(
+            model(probe, use_cache=False).logits,
+            final(probe, use_cache=False).logits,
+            "the permuted model differs from its original",
+        )
+        if run.node.group == "M_csp":  # the curves of the dense model, once a seed
+            sweep = compare_reductions(
+                model,
+                statistics,
+                [n for n in SWEEP_STATES if n < min(model.config.d_state)],
+                data.validation[: min(SWEEP_TOKENS, csp.compare_tokens) + 1],
+                length,
+                ("output", "none"),
+                ridge=csp.ridge,
+                orders=orders,
+                seed=seed,
+            )
             _write_table(run, sweep)
     if recipe.states:
         final, reduction = _reduce_and_heal(run, data, model, statistics, orders, probe)
         metrics |= reduction
-    for name, array in dict(scan_order=orders, scan_order_inverse=[np.argsort(order) for order in orders], correlation=[s.correlation for s in statistics],
-                            state_moment=[s.states.second / s.states.count for s in statistics]).items(): np.save(run.file(f"{name}.npy"), np.stack(array))
+    for name, array in dict(
+        scan_order=orders,
+        scan_order_inverse=[np.argsort(order) for order in orders],
+        correlation=[s.correlation for s in statistics],
+        state_moment=[s.states.second / s.states.count for s in statistics],
+    ).items():
+        np.save(run.file(f"{name}.npy"), np.stack(array))
     found = quality(final, data, length) | size_metrics(final)
     order = "in a random order" if recipe.permutation == "random" else "in the order of their correlation"
-    leave_model(run, final, data.tokenizer, found, f"The states of {source.split('/')[1]} {order}" + (f", reduced to {recipe.states} by folding, and trained for {metrics['steps_healing']:,} more steps." if recipe.states else ": the same function."), run.inputs[source].metrics)
+    leave_model(
+        run,
+        final,
+        data.tokenizer,
+        found,
+        f"The states of {source.split('/')[1]} {order}"
+        + (
+            f", reduced to {recipe.states} by folding, and trained for {metrics['steps_healing']:,} more steps."
+            if recipe.states
+            else ": the same function."
+        ),
+        run.inputs[source].metrics,
+    )
     return found | metrics
 
 
@@ -651,9 +810,21 @@ def _reduce_and_heal(run, data, model, statistics, orders, probe):
     with reproducible(seed, run.parameters.threads):
         reduced, notes = reduce(model, statistics, states, csp.choice, csp.fold, csp.ridge, orders, seed)
         with torch.no_grad():
-            certificate = _certified(replaced_logits(notes["source"], probe, notes["kept"], notes["folds"]), reduced(probe, use_cache=False).logits,
-                                     "the reduced model differs from the full one with replaced states")
-        table = compare_reductions(model, statistics, [states], data.validation[:csp.compare_tokens + 1], length, ridge=csp.ridge, orders=orders, seed=seed)
+            certificate = _certified(
+                replaced_logits(notes["source"], probe, notes["kept"], notes["folds"]),
+                reduced(probe, use_cache=False).logits,
+                "the reduced model differs from the full one with replaced states",
+            )
+        table = compare_reductions(
+            model,
+            statistics,
+            [states],
+            data.validation[: csp.compare_tokens + 1],
+            length,
+            ridge=csp.ridge,
+            orders=orders,
+            seed=seed,
+        )
         found = {"unreduced": quality(model, data, length), "one_shot": quality(reduced, data, length)}
         batch_of = batches(data.train, length, settings.pretrain.batch_size, seed)
         plan = plan_of(settings, batch_of.steps_per_epoch)
@@ -664,9 +835,24 @@ def _reduce_and_heal(run, data, model, statistics, orders, probe):
     _write_table(run, table)
     np.savez(run.file("reduction.npz"), kept=np.stack(notes["kept"]), folds=np.stack(notes["folds"]))
     step_tokens = settings.pretrain.batch_size * length
-    measures = {f"{name}_{when}": value for when, values in found.items() for name, value in values.items() if not name.startswith("eval_")}
+    measures = {
+        f"{name}_{when}": value
+        for when, values in found.items()
+        for name, value in values.items()
+        if not name.startswith("eval_")
+    }
     rises = {f"{row['choice']}/{row['fold']}": row["ppl_rise"] for row in table}
     return reduced, measures | dict(
-        certificate=certificate, states_kept=states, states_kept_by_layer=[list(map(int, k)) for k in notes["kept"]], reduction_choice=csp.choice, reduction_fold=csp.fold,
-        output_error_by_layer=notes["output_error"], ppl_rise_one_shot=rises, compare_tokens=min(csp.compare_tokens, len(data.validation) - 1),
-        steps_healing=steps, tokens_healing=steps * step_tokens, tokens_trained=(plan.steps + steps) * step_tokens, healing_batches_sha256=batch_of.digest(plan.steps, plan.steps + steps))
+        certificate=certificate,
+        states_kept=states,
+        states_kept_by_layer=[list(map(int, k)) for k in notes["kept"]],
+        reduction_choice=csp.choice,
+        reduction_fold=csp.fold,
+        output_error_by_layer=notes["output_error"],
+        ppl_rise_one_shot=rises,
+        compare_tokens=min(csp.compare_tokens, len(data.validation) - 1),
+        steps_healing=steps,
+        tokens_healing=steps * step_tokens,
+        tokens_trained=(plan.steps + steps) * step_tokens,
+        healing_batches_sha256=batch_of.digest(plan.steps, plan.steps + steps),
+    )

@@ -15,7 +15,16 @@ from torch import Tensor, nn
 from transformers import GPT2Config, GPT2LMHeadModel
 from transformers.modeling_outputs import CausalLMOutput
 
-from .baseline import LanguageData, batches, count_parameters, learning_curve, plan_of, quality, rewinding, tokens_seen
+from codesign.baseline import (
+    LanguageData,
+    batches,
+    count_parameters,
+    learning_curve,
+    plan_of,
+    quality,
+    rewinding,
+    tokens_seen,
+)
 from .engine.runs import CodesignError, ModelSettings, Run
 from .engine.training import reproducible, train
 
@@ -27,14 +36,21 @@ class LSTMLanguageModel(nn.Module):
         super().__init__()
         self.embedding = nn.Embedding(vocab_size, width)
         self.lstm = nn.LSTM(width, width, layers, batch_first=True)
-        nn.init.uniform_(self.embedding.weight, -.1, .1)
+        nn.init.uniform_(self.embedding.weight, -0.1, 0.1)
         for name, bias in self.lstm.named_parameters():
-            if name.startswith("bias_ih"): nn.init.ones_(bias[width:2 * width])      # the forget gate begins open (Jozefowicz, Zaremba and Sutskever, 2015)
+            if name.startswith("bias_ih"):
+                nn.init.ones_(
+                    bias[width : 2 * width]
+                )  # the forget gate begins open (Jozefowicz, Zaremba and Sutskever, 2015)
 
     def forward(self, input_ids: Tensor, labels: Tensor | None = None, **ignored) -> CausalLMOutput:
         "Logits (B, L, vocabulary), and the mean shifted cross-entropy if there are labels."
         logits = self.lstm(self.embedding(input_ids))[0] @ self.embedding.weight.T
-        loss = None if labels is None else nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten())
+        loss = (
+            None
+            if labels is None
+            else nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten())
+        )
         return CausalLMOutput(loss=loss, logits=logits)
 
 
@@ -45,19 +61,39 @@ def _lstm(settings: ModelSettings, length: int, target: int) -> nn.Module:
 
 def _transformer(settings: ModelSettings, length: int, target: int, heads: int = 4) -> nn.Module:
     layers, outside = min(12, settings.n_layer), settings.vocab_size + length + 2
-    def fixed(d): return outside * d + layers * (4 * d * d + 9 * d)                      # all but what depends on the feed-forward width
-    def count(d, inner): return fixed(d) + layers * (2 * d + 1) * inner
+
+    def fixed(d):
+        return outside * d + layers * (4 * d * d + 9 * d)  # all but what depends on the feed-forward width
+
+    def count(d, inner):
+        return fixed(d) + layers * (2 * d + 1) * inner
+
     width = heads * _largest(lambda n: count(heads * n, 4 * heads * n), target)
     inner = (target - fixed(width)) // (layers * (2 * width + 1))
-    model = GPT2LMHeadModel(GPT2Config(vocab_size=settings.vocab_size, n_positions=length, n_embd=width, n_layer=layers, n_head=heads, n_inner=inner, resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, bos_token_id=0, eos_token_id=0))
-    model.loss_type = "ForCausalLM"      # its class name does not say so, and transformers would warn
+    model = GPT2LMHeadModel(
+        GPT2Config(
+            vocab_size=settings.vocab_size,
+            n_positions=length,
+            n_embd=width,
+            n_layer=layers,
+            n_head=heads,
+            n_inner=inner,
+            resid_pdrop=0.0,
+            embd_pdrop=0.0,
+            attn_pdrop=0.0,
+            bos_token_id=0,
+            eos_token_id=0,
+        )
+    )
+    model.loss_type = "ForCausalLM"  # its class name does not say so, and transformers would warn
     return model
 
 
 def _largest(count: Callable[[int], int], target: int) -> int:
     "The largest n of at least 1 with count(n) <= target."
     n = 1
-    while count(n + 1) <= target: n += 1
+    while count(n + 1) <= target:
+        n += 1
     return n
 
 
@@ -65,16 +101,18 @@ PEERS = {"transformer": _transformer, "lstm": _lstm}
 
 
 def peer_of(
-    name: str,                   # a key of PEERS
+    name: str,  # a key of PEERS
     settings: ModelSettings,
-    length: int,                 # tokens a sequence, for GPT-2's positions
-    target: int,                 # parameters that it may have at most
+    length: int,  # tokens a sequence, for GPT-2's positions
+    target: int,  # parameters that it may have at most
 ) -> nn.Module:
     "A peer with random weights, at most `target` parameters and at least 97% of it. Raises CodesignError for an unknown name or a target too small."
-    if name not in PEERS: raise CodesignError(f"peer {name!r} is unknown; valid: {', '.join(PEERS)}")
+    if name not in PEERS:
+        raise CodesignError(f"peer {name!r} is unknown; valid: {', '.join(PEERS)}")
     model = PEERS[name](settings, length, target)
     found = count_parameters(model)["total_parameters"]
-    if not .97 <= found / target <= 1: raise CodesignError(f"a {name} of {target:,} parameters cannot be built: the nearest has {found:,}")
+    if not 0.97 <= found / target <= 1:
+        raise CodesignError(f"a {name} of {target:,} parameters cannot be built: the nearest has {found:,}")
     return model
 
 # %% ../nbs/11_peers.ipynb #86e6e1ef
@@ -97,23 +135,50 @@ def train_peer(run: Run) -> dict:
     batch_of = batches(data.train, length, settings.pretrain.batch_size, seed)
     plan = plan_of(settings, batch_of.steps_per_epoch)
     seen = tokens_seen(batch_of, settings, plan)
-    if seen["batches_sha256"] != base.metrics["batches_sha256"]: raise CodesignError(f"{run.node} would not see the batches of {base['run']}: their digests differ; make both with the same data, steps and seed")
+    if seen["batches_sha256"] != base.metrics["batches_sha256"]:
+        raise CodesignError(
+            f"{run.node} would not see the batches of {base['run']}: their digests differ; make both with the same data, steps and seed"
+        )
     found = {}
 
     def trained(lr):
         with reproducible(seed, run.parameters.threads):
             model = peer_of(run.node.group, settings.model, length, base.metrics["params_total"])
             try:
-                train(model, batch_of, replace(plan, lr=lr), folder=run.folder / "checkpoints" / f"{lr:g}", fingerprint=run.fingerprint(f"{lr:g}"), name=f"{run.node}/{lr:g}", log=lambda **values: run.log(phase=f"{lr:g}", **values),
-                      on_resume=rewinding(run, phase=f"{lr:g}"), tokens_per_step=settings.pretrain.batch_size * length)
+                train(
+                    model,
+                    batch_of,
+                    replace(plan, lr=lr),
+                    folder=run.folder / "checkpoints" / f"{lr:g}",
+                    fingerprint=run.fingerprint(f"{lr:g}"),
+                    name=f"{run.node}/{lr:g}",
+                    log=lambda **values: run.log(phase=f"{lr:g}", **values),
+                    on_resume=rewinding(run, phase=f"{lr:g}"),
+                    tokens_per_step=settings.pretrain.batch_size * length,
+                )
             except CodesignError as error:
-                if "finite" not in str(error): raise
+                if "finite" not in str(error):
+                    raise
                 print(f"{run.node}: learning rate {lr:g} diverged ({error})")
                 return math.inf
             found[lr] = dict(quality(model, data, length), params_total=count_parameters(model)["total_parameters"])
         return found[lr]["ppl_word"]
 
-    by_rate = best_rate(FIRST_RATE[run.node.group], trained) if run.parameters.lr is None else {run.parameters.lr: trained(run.parameters.lr)}
+    by_rate = (
+        best_rate(FIRST_RATE[run.node.group], trained)
+        if run.parameters.lr is None
+        else {run.parameters.lr: trained(run.parameters.lr)}
+    )
     best = next(iter(by_rate))
-    if best not in found: raise CodesignError(f"{run.node} diverged at every learning rate tried: {', '.join(f'{lr:g}' for lr in sorted(by_rate))}; give a smaller one with lr=")
-    return dict(**found[best], lr=best, ppl_word_by_lr={f"{lr:g}": ppl if math.isfinite(ppl) else None for lr, ppl in sorted(by_rate.items())}, ppl_word_over_base=by_rate[best] / base.metrics["ppl_word"], learning_curve=learning_curve(run, phase=f"{best:g}"), **seen)
+    if best not in found:
+        raise CodesignError(
+            f"{run.node} diverged at every learning rate tried: {', '.join(f'{lr:g}' for lr in sorted(by_rate))}; give a smaller one with lr="
+        )
+    return dict(
+        **found[best],
+        lr=best,
+        ppl_word_by_lr={f"{lr:g}": ppl if math.isfinite(ppl) else None for lr, ppl in sorted(by_rate.items())},
+        ppl_word_over_base=by_rate[best] / base.metrics["ppl_word"],
+        learning_curve=learning_curve(run, phase=f"{best:g}"),
+        **seen,
+    )

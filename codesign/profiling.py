@@ -29,14 +29,42 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from .baseline import GROUPS, RECIPES, LayerwiseMambaConfig, LayerwiseMambaForCausalLM, config_of, count_parameters, flops_per_token, load_model, quietly
+from codesign.baseline import (
+    GROUPS,
+    RECIPES,
+    LayerwiseMambaConfig,
+    LayerwiseMambaForCausalLM,
+    config_of,
+    count_parameters,
+    flops_per_token,
+    load_model,
+    quietly,
+)
 from .csp import csp_orders, permute_states, random_orders, state_statistics
 from .engine.conditions import Conditions, compare_records  # noqa: F401  (the latter for those who look for it here)
 from .engine.decoding import MAX_BATCH
-from .engine.machine import Ceilings, EnergyMeter, checked_device, machine, measure_ceilings, pinning, seconds_of, using_threads
+from codesign.engine.machine import (
+    Ceilings,
+    EnergyMeter,
+    checked_device,
+    machine,
+    measure_ceilings,
+    pinning,
+    seconds_of,
+    using_threads,
+)
 from .engine.memory import in_fresh_process, memory_split, out_of_memory, peak_memory, profiled, resident_peak
 from .engine.requests import check_models
-from .engine.runs import BESIDE, CodesignError, ProfileSettings, Run, environment, file_sha256, keep_freed_memory, plain
+from codesign.engine.runs import (
+    BESIDE,
+    CodesignError,
+    ProfileSettings,
+    Run,
+    environment,
+    file_sha256,
+    keep_freed_memory,
+    plain,
+)
 from .engine.scan import kernel_path, scan_backend
 from .engine.timing import comparisons, latency_summary, measurement, paired_latencies
 from .sdm import kept_for_target
@@ -51,14 +79,21 @@ def linear_flops_per_token(config: LayerwiseMambaConfig) -> int:
 
 def adapter_flops_per_token(model: nn.Module) -> int:
     "Forward FLOPs a token of LoRA's products while they are not merged; IA3 multiplies element by element and counts as nothing."
-    products = ((layer, name) for layer in model.modules() if hasattr(layer, "lora_A") and not layer.merged and not layer.disable_adapters
-                for name in layer.active_adapters if name in layer.lora_A)
-    return sum(2 * layer.lora_A[name].weight.numel() + 2 * layer.lora_B[name].weight.numel() for layer, name in products)
+    products = (
+        (layer, name)
+        for layer in model.modules()
+        if hasattr(layer, "lora_A") and not layer.merged and not layer.disable_adapters
+        for name in layer.active_adapters
+        if name in layer.lora_A
+    )
+    return sum(
+        2 * layer.lora_A[name].weight.numel() + 2 * layer.lora_B[name].weight.numel() for layer, name in products
+    )
 
 
 def count_flops(
-    model: nn.Module,                       # a language model, or BaselineSSM; adapters in place or merged
-    shape: tuple[int, int] = (1, 1024),     # sequences, tokens
+    model: nn.Module,  # a language model, or BaselineSSM; adapters in place or merged
+    shape: tuple[int, int] = (1, 1024),  # sequences, tokens
 ) -> dict[str, int]:
     """Forward FLOPs by formula, by PyTorch's counter and by fvcore (its multiply-adds doubled); in all, and of matrix products.
 
@@ -67,14 +102,22 @@ def count_flops(
     model = getattr(model, "model", model)
     tokens, config = math.prod(shape), model.config
     ids = torch.zeros(*shape, dtype=torch.long, device=model.device)
-    with _countable(model.device): by_torch, by_fvcore = _torch_flops(model, ids), _fvcore_flops(model, ids)
+    with _countable(model.device):
+        by_torch, by_fvcore = _torch_flops(model, ids), _fvcore_flops(model, ids)
     adapters = adapter_flops_per_token(model)
-    result = dict(total_flops=tokens * (flops_per_token(config) + adapters), total_flops_torch=sum(by_torch.values()), total_flops_fvcore=sum(by_fvcore.values()),
-                  linear_flops=tokens * (linear_flops_per_token(config) + adapters),
-                  linear_flops_torch=sum(flops for operator, flops in by_torch.items() if not str(operator).startswith("codesign")),
-                  linear_flops_fvcore=sum(flops for operator, flops in by_fvcore.items() if operator not in _HANDLES))
+    result = dict(
+        total_flops=tokens * (flops_per_token(config) + adapters),
+        total_flops_torch=sum(by_torch.values()),
+        total_flops_fvcore=sum(by_fvcore.values()),
+        linear_flops=tokens * (linear_flops_per_token(config) + adapters),
+        linear_flops_torch=sum(
+            flops for operator, flops in by_torch.items() if not str(operator).startswith("codesign")
+        ),
+        linear_flops_fvcore=sum(flops for operator, flops in by_fvcore.items() if operator not in _HANDLES),
+    )
     for part in ("total", "linear"):
-        if len({v for k, v in result.items() if k.startswith(part)}) > 1: raise CodesignError(f"the counters disagree on the {part} FLOPs: {result}")
+        if len({v for k, v in result.items() if k.startswith(part)}) > 1:
+            raise CodesignError(f"the counters disagree on the {part} FLOPs: {result}")
     return result
 
 
@@ -84,20 +127,22 @@ def _countable(device):
 
 
 def _torch_flops(model, ids):
-    with FlopCounterMode(display=False) as counter, torch.no_grad(): model(input_ids=ids, use_cache=False)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model(input_ids=ids, use_cache=False)
     return counter.get_flop_counts()["Global"]
 
 # %% ../nbs/05_profiling.ipynb #26fa3737
-def _shapes(values, positions): return [values[i].type().sizes() for i in positions]
+def _shapes(values, positions):
+    return [values[i].type().sizes() for i in positions]
 
 
 def _scan_multiply_adds(inputs, outputs):
-    (B, L, D), (_, N) = _shapes(inputs, (0, 2))        # x (B, L, D), delta, A (D, N)
+    (B, L, D), (_, N) = _shapes(inputs, (0, 2))  # x (B, L, D), delta, A (D, N)
     return 4.5 * B * L * D * N
 
 
 def _conv_multiply_adds(inputs, outputs):
-    (B, L, D), (_, K) = _shapes(inputs, (0, 1))        # x (B, L, D), weight (D, K)
+    (B, L, D), (_, K) = _shapes(inputs, (0, 1))  # x (B, L, D), weight (D, K)
     return B * L * D * K
 
 
@@ -108,12 +153,22 @@ def _fvcore_flops(model, ids):
     from fvcore.nn import FlopCountAnalysis
 
     class Logits(nn.Module):
-        def __init__(self): super().__init__(); self.model = model
-        def forward(self, ids): return self.model(input_ids=ids, use_cache=False).logits
+        def __init__(self):
+            super().__init__()
+            self.model = model
+
+        def forward(self, ids):
+            return self.model(input_ids=ids, use_cache=False).logits
 
     logging.getLogger("fvcore.nn.jit_analysis").setLevel(logging.ERROR)
-    analysis = FlopCountAnalysis(Logits(), ids).unsupported_ops_warnings(False).uncalled_modules_warnings(False).tracer_warnings("none")
-    for name, handle in _HANDLES.items(): analysis.set_op_handle(f"codesign::{name}", handle)
+    analysis = (
+        FlopCountAnalysis(Logits(), ids)
+        .unsupported_ops_warnings(False)
+        .uncalled_modules_warnings(False)
+        .tracer_warnings("none")
+    )
+    for name, handle in _HANDLES.items():
+        analysis.set_op_handle(f"codesign::{name}", handle)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         by_operator = analysis.by_operator()
@@ -122,68 +177,91 @@ def _fvcore_flops(model, ids):
 # %% ../nbs/05_profiling.ipynb #2edfcab0
 def prefill(model: nn.Module, ids: Tensor) -> Callable[[], Tensor]:
     "A callable that computes the logits of `ids` (B, L) without a cache."
+
     def run():
-        with torch.inference_mode(): return model(input_ids=ids, use_cache=False).logits
+        with torch.inference_mode():
+            return model(input_ids=ids, use_cache=False).logits
+
     return run
 
 
 def decode(
     model: LayerwiseMambaForCausalLM,
     batch: int,
-    tokens: int,                  # a call
-    fused: bool = True,           # the model's own decoder: one compiled call on a CPU, a CUDA graph on a GPU; False: module by module
+    tokens: int,  # a call
+    fused: bool = True,  # the model's own decoder: one compiled call on a CPU, a CUDA graph on a GPU; False: module by module
 ) -> Callable[[], None]:
     "A callable that feeds `tokens` tokens one by one through the state cache of a batch that has read a short prompt."
     prompt = torch.zeros(batch, 8, dtype=torch.long, device=model.device)
-    with torch.inference_mode(): cache = model(input_ids=prompt, use_cache=True).cache_params
+    with torch.inference_mode():
+        cache = model(input_ids=prompt, use_cache=True).cache_params
     last = prompt[:, :1]
-    step = partial(model, input_ids=last, cache_params=cache, use_cache=True) if fused else lambda: model.lm_head(model.backbone(last, cache_params=cache, use_cache=True).last_hidden_state)
+    step = (
+        partial(model, input_ids=last, cache_params=cache, use_cache=True)
+        if fused
+        else lambda: model.lm_head(model.backbone(last, cache_params=cache, use_cache=True).last_hidden_state)
+    )
 
     def run():
         with torch.inference_mode():
-            for _ in range(tokens): step()
+            for _ in range(tokens):
+                step()
+
     return run
 
 
 def graphed(function: Callable[[], object]) -> Callable[[], None]:
     "Records the GPU work of a call as a CUDA graph; the returned callable replays it. Raises CodesignError without a GPU."
-    if not torch.cuda.is_available(): raise CodesignError("a CUDA graph needs a CUDA device, and there is none; on a CPU time the callable itself")
+    if not torch.cuda.is_available():
+        raise CodesignError("a CUDA graph needs a CUDA device, and there is none; on a CPU time the callable itself")
     side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):
-        for _ in range(3): function()
+        for _ in range(3):
+            function()
     torch.cuda.current_stream().wait_stream(side)
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph): function()
+    with torch.cuda.graph(graph):
+        function()
 
-    def replay(kept=function):           # what the function holds has to stay where the graph reads it
+    def replay(kept=function):  # what the function holds has to stay where the graph reads it
         graph.replay()
+
     return replay
 
 
 def variants(
     model: LayerwiseMambaForCausalLM,
-    ids: Tensor,                     # (B, L) of the prefill
+    ids: Tensor,  # (B, L) of the prefill
     decode_tokens: int,
-    compiler: str = "inductor",      # backend of torch.compile
-) -> tuple[dict[str, Callable], dict[str, str]]:     # those that can run here, and why the others cannot
+    compiler: str = "inductor",  # backend of torch.compile
+) -> tuple[dict[str, Callable], dict[str, str]]:  # those that can run here, and why the others cannot
     "The ways in which prefill, and decoding of one sequence, can run on the model's device; each has run once."
-    ways = {"prefill": lambda: prefill(model, ids), "prefill, compiled": lambda: prefill(torch.compile(model, backend=compiler), ids), "prefill, CUDA graph": lambda: graphed(prefill(model, ids)),
-            "decode": lambda: decode(model, 1, decode_tokens), "decode, module by module": lambda: decode(model, 1, decode_tokens, fused=False)}
+    ways = {
+        "prefill": lambda: prefill(model, ids),
+        "prefill, compiled": lambda: prefill(torch.compile(model, backend=compiler), ids),
+        "prefill, CUDA graph": lambda: graphed(prefill(model, ids)),
+        "decode": lambda: decode(model, 1, decode_tokens),
+        "decode, module by module": lambda: decode(model, 1, decode_tokens, fused=False),
+    }
     can, cannot = {}, {}
     for name, way in ways.items():
         try:
             run = way()
             run()
             can[name] = run
-        except Exception as error: cannot[name] = f"{type(error).__name__}: {error}".splitlines()[0][:200]      # goes into the record
+        except Exception as error:
+            cannot[name] = f"{type(error).__name__}: {error}".splitlines()[0][:200]  # goes into the record
     return can, cannot
 
 # %% ../nbs/05_profiling.ipynb #3865f22e
 def cache_bytes_per_sequence(model: LayerwiseMambaForCausalLM) -> int:
     "Bytes of convolution and recurrent state that one sequence needs while decoding."
-    with torch.inference_mode(): cache = model(input_ids=torch.zeros(1, 8, dtype=torch.long, device=model.device), use_cache=True).cache_params
-    states = [state for layer in cache.layers for state in (*layer.conv_states.values(), *layer.recurrent_states.values())]
+    with torch.inference_mode():
+        cache = model(input_ids=torch.zeros(1, 8, dtype=torch.long, device=model.device), use_cache=True).cache_params
+    states = [
+        state for layer in cache.layers for state in (*layer.conv_states.values(), *layer.recurrent_states.values())
+    ]
     return sum(state.numel() * state.element_size() for state in states)
 
 
@@ -193,8 +271,8 @@ def checkpoint_bytes(folder: str | Path) -> int:
 
 
 def measure_latency(
-    model: nn.Module,                       # a language model, or BaselineSSM
-    shape: tuple[int, int] = (1, 1024),     # sequences, tokens
+    model: nn.Module,  # a language model, or BaselineSSM
+    shape: tuple[int, int] = (1, 1024),  # sequences, tokens
     device: str | torch.device = "cpu",
     iterations: int = 100,
     warmup: int = 3,
@@ -204,11 +282,19 @@ def measure_latency(
     model = getattr(model, "model", model).to(device).eval()
     ids = torch.zeros(*shape, dtype=torch.long, device=device)
     summary = latency_summary(paired_latencies({"model": prefill(model, ids)}, iterations, warmup, device)["model"])
-    return dict(mean_latency_ms=summary["ms_mean"], p50_latency_ms=summary["ms_p50"], p95_latency_ms=summary["ms_p95"], p99_latency_ms=summary["ms_p99"],
-                latency_ms_per_token=summary["ms_p50"] / math.prod(shape), iterations=iterations, kernel=kernel_path(model.device), threads=torch.get_num_threads())
+    return dict(
+        mean_latency_ms=summary["ms_mean"],
+        p50_latency_ms=summary["ms_p50"],
+        p95_latency_ms=summary["ms_p95"],
+        p99_latency_ms=summary["ms_p99"],
+        latency_ms_per_token=summary["ms_p50"] / math.prod(shape),
+        iterations=iterations,
+        kernel=kernel_path(model.device),
+        threads=torch.get_num_threads(),
+    )
 
 # %% ../nbs/05_profiling.ipynb #5628d65d
-PLANT = 0.05      # extra work of the planted slowdown; at least 8 tokens
+PLANT = 0.05  # extra work of the planted slowdown; at least 8 tokens
 NULL, PLANTED = "{}, second copy", "{}, more tokens"
 
 
@@ -223,23 +309,29 @@ def planted_work(settings: ProfileSettings) -> float:
 
 
 def side_by_side(
-    models: dict[str, LayerwiseMambaForCausalLM],     # on one device
-    against: str,                                     # whose time is 1
+    models: dict[str, LayerwiseMambaForCausalLM],  # on one device
+    against: str,  # whose time is 1
     settings: ProfileSettings,
     decoding: bool = True,
-    title: str | None = None,                         # of the lines that show progress; None: none
-) -> dict[str, dict[str, np.ndarray]]:                # what -> name -> (iterations,) ms, with both controls among the names
+    title: str | None = None,  # of the lines that show progress; None: none
+) -> dict[str, dict[str, np.ndarray]]:  # what -> name -> (iterations,) ms, with both controls among the names
     "Interleaved prefill, and decode timings a token, of all models. Raises CodesignError for models with different vocabularies or devices."
     _check_alike(models)
     base, device = models[against], models[against].device
     everyone = {**models, NULL.format(against): _copy(base)}
-    def ids(length): return torch.zeros(settings.batch_size, length, dtype=torch.long, device=device)
+
+    def ids(length):
+        return torch.zeros(settings.batch_size, length, dtype=torch.long, device=device)
+
     contestants = {name: prefill(model, ids(settings.length)) for name, model in everyone.items()}
     contestants[PLANTED.format(against)] = prefill(_copy(base), ids(planted_length(settings.length)))
     timed = partial(paired_latencies, iterations=settings.iterations, warmup=settings.warmup, device=device)
     times = {"prefill": timed(contestants, title=title and f"{title}: prefill")}
     for batch in settings.decode_batches if decoding else ():
-        series = timed({name: decode(model, batch, settings.decode_tokens) for name, model in everyone.items()}, title=title and f"{title}: decode, batch {batch}")
+        series = timed(
+            {name: decode(model, batch, settings.decode_tokens) for name, model in everyone.items()},
+            title=title and f"{title}: decode, batch {batch}",
+        )
         times[f"decode_batch{batch}"] = {name: values / settings.decode_tokens for name, values in series.items()}
     return times
 
@@ -247,37 +339,77 @@ def side_by_side(
 def _copy(model):
     "A second copy, without the decoder, which may hold a CUDA graph and belongs to the first."
     decoder, model._decoder = model._decoder, None
-    try: return copy.deepcopy(model)
-    finally: model._decoder = decoder
+    try:
+        return copy.deepcopy(model)
+    finally:
+        model._decoder = decoder
 
 
 def _check_alike(models):
-    for what, value in (("a vocabulary of", lambda m: f"{m.config.vocab_size:,} tokens"), ("device", lambda m: str(m.device)), ("dtype", lambda m: str(m.dtype))):
+    for what, value in (
+        ("a vocabulary of", lambda m: f"{m.config.vocab_size:,} tokens"),
+        ("device", lambda m: str(m.device)),
+        ("dtype", lambda m: str(m.dtype)),
+    ):
         found = {name: value(model) for name, model in models.items()}
-        if len(set(found.values())) > 1: raise CodesignError(f"these models cannot be compared: {'; '.join(f'{name} has {what} {v}' for name, v in found.items())}")
+        if len(set(found.values())) > 1:
+            raise CodesignError(
+                f"these models cannot be compared: {'; '.join(f'{name} has {what} {v}' for name, v in found.items())}"
+            )
 
 
 def all_comparisons(
-    times: dict[str, dict[str, np.ndarray]],     # of `side_by_side`
-    against: str,                                # whose time is 1
-    controlled: str | None = None,               # whose second copy ran along; None: that of `against`
-) -> dict[str, dict[str, dict]]:                 # name -> latency_prefill, latency_decode_batch1, ... -> row
+    times: dict[str, dict[str, np.ndarray]],  # of `side_by_side`
+    against: str,  # whose time is 1
+    controlled: str | None = None,  # whose second copy ran along; None: that of `against`
+) -> dict[str, dict[str, dict]]:  # name -> latency_prefill, latency_decode_batch1, ... -> row
     "For every model and kind of latency the ratio to `against`, its interval, its drift and what is found."
     original = controlled or against
-    by_what = {f"latency_{what}": comparisons(by_name, against, NULL.format(original), original) for what, by_name in times.items()}
-    return {name: {what: rows[name] for what, rows in by_what.items() if name in rows} for name in by_what["latency_prefill"]}
+    by_what = {
+        f"latency_{what}": comparisons(by_name, against, NULL.format(original), original)
+        for what, by_name in times.items()
+    }
+    return {
+        name: {what: rows[name] for what, rows in by_what.items() if name in rows}
+        for name in by_what["latency_prefill"]
+    }
 
 
 def conditions(device: torch.device, dtype: torch.dtype, **changes) -> Conditions:
     "Under what this process times now."
-    return Conditions(**dict(kernel=kernel_path(device), device=str(device), machine=machine(device), threads=torch.get_num_threads(), pinning=pinning(),
-                             dtype=str(dtype).removeprefix("torch."), compiled=False, cuda_graph=False, torch=str(torch.__version__)) | changes)
+    return Conditions(
+        **dict(
+            kernel=kernel_path(device),
+            device=str(device),
+            machine=machine(device),
+            threads=torch.get_num_threads(),
+            pinning=pinning(),
+            dtype=str(dtype).removeprefix("torch."),
+            compiled=False,
+            cuda_graph=False,
+            torch=str(torch.__version__),
+        )
+        | changes
+    )
 
 
 def timed_at(device: torch.device, dtype: torch.dtype, settings: ProfileSettings, **more) -> dict:
     "Conditions, shapes and rounds, as a record states them; prefill runs operation by operation, decoding as the model does it."
-    decoding = "CUDA graph" if device.type == "cuda" else f"one compiled call a token up to batch {MAX_BATCH}, above that module by module"
-    return asdict(conditions(device, dtype)) | dict(decoding=decoding, prefill_shape=[settings.batch_size, settings.length], decode_tokens=settings.decode_tokens, iterations=settings.iterations) | more
+    decoding = (
+        "CUDA graph"
+        if device.type == "cuda"
+        else f"one compiled call a token up to batch {MAX_BATCH}, above that module by module"
+    )
+    return (
+        asdict(conditions(device, dtype))
+        | dict(
+            decoding=decoding,
+            prefill_shape=[settings.batch_size, settings.length],
+            decode_tokens=settings.decode_tokens,
+            iterations=settings.iterations,
+        )
+        | more
+    )
 
 # %% ../nbs/05_profiling.ipynb #5dd7499d
 def doubling(first: int = 1) -> Iterator[int]:
@@ -287,14 +419,15 @@ def doubling(first: int = 1) -> Iterator[int]:
         first *= 2
 
 
-IN_HAND = 1.1    # a process was seen to grow by up to 6% more than twice what half the batch took
+IN_HAND = 1.1  # a process was seen to grow by up to 6% more than twice what half the batch took
 
 
 def throughput(
     model: nn.Module,
-    batches: Iterable[int],                   # ascending; may have no end, as `doubling` has not
+    batches: Iterable[int],  # ascending; may have no end, as `doubling` has not
     length: int,
-    memory_budget_bytes: int | None = None,   # batches whose predicted peak is above are left out; None: until the memory is full
+    memory_budget_bytes: int
+    | None = None,  # batches whose predicted peak is above are left out; None: until the memory is full
     repeats: int = 3,
 ) -> dict:
     """Prefill tokens a second at each batch size that fits, the best of `repeats`; the best batch, the knee, and why the sweep ended.
@@ -308,24 +441,41 @@ def throughput(
         if memory_budget_bytes and predicted > memory_budget_bytes:
             ended = f"memory budget: batch {batch} would need {predicted:,} of {memory_budget_bytes:,} bytes"
             break
-        try: rates[batch], per_sequence = _tokens_per_s(model, batch, length, repeats, per_sequence)
+        try:
+            rates[batch], per_sequence = _tokens_per_s(model, batch, length, repeats, per_sequence)
         except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-            if not out_of_memory(error): raise
+            if not out_of_memory(error):
+                raise
             ended = f"out of memory at batch {batch}"
             break
-    if torch.device(model.device).type == "cuda": torch.cuda.empty_cache()
-    if not rates: raise CodesignError(f"not even a batch of {batch} fits: {ended}; use shorter sequences, a smaller model or more memory")
+    if torch.device(model.device).type == "cuda":
+        torch.cuda.empty_cache()
+    if not rates:
+        raise CodesignError(
+            f"not even a batch of {batch} fits: {ended}; use shorter sequences, a smaller model or more memory"
+        )
     best = max(rates, key=rates.get)
-    return dict(throughput_tokens_per_s=rates[best], throughput_batch=best, throughput_knee_batch=next(b for b in rates if rates[b] >= .95 * rates[best]),
-                throughput_last_batch=max(rates), throughput_ended=ended, throughput_by_batch={str(b): r for b, r in rates.items()})
+    return dict(
+        throughput_tokens_per_s=rates[best],
+        throughput_batch=best,
+        throughput_knee_batch=next(b for b in rates if rates[b] >= 0.95 * rates[best]),
+        throughput_last_batch=max(rates),
+        throughput_ended=ended,
+        throughput_by_batch={str(b): r for b, r in rates.items()},
+    )
 
 
 def _tokens_per_s(model, batch, length, repeats, per_sequence):
     run = prefill(model, torch.zeros(batch, length, dtype=torch.long, device=model.device))
-    if per_sequence is None: per_sequence = math.ceil(peak_memory(run, model.device) / batch)
-    grown = resident_peak(run) if model.device.type == "cpu" else None     # what the process needs besides is not in the allocator's count
-    if grown is None: run()
-    else: per_sequence = max(per_sequence, math.ceil(grown / batch))
+    if per_sequence is None:
+        per_sequence = math.ceil(peak_memory(run, model.device) / batch)
+    grown = (
+        resident_peak(run) if model.device.type == "cpu" else None
+    )  # what the process needs besides is not in the allocator's count
+    if grown is None:
+        run()
+    else:
+        per_sequence = max(per_sequence, math.ceil(grown / batch))
     return batch * length / min(seconds_of(run, model.device) for _ in range(repeats)), per_sequence
 
 # %% ../nbs/05_profiling.ipynb #241d051e
@@ -336,21 +486,30 @@ def training_memory(model: nn.Module, batch: int, length: int) -> dict[str, int 
     gradients = sum(p.grad.numel() * p.grad.element_size() for p in model.parameters() if p.grad is not None)
     model.zero_grad(set_to_none=True)
     model.eval()
-    return dict(mem_weights_bytes=split.weights, mem_gradients_at_peak_bytes=split.gradients, mem_gradients_bytes=gradients, mem_optimizer_bytes=split.optimizer,
-                mem_activations_bytes=split.activations, mem_train_peak_bytes=split.total, mem_train_peak_allocator_bytes=split.measured_peak,
-                mem_train_reserved_bytes=split.reserved, mem_train_fragmentation_bytes=split.fragmentation)
+    return dict(
+        mem_weights_bytes=split.weights,
+        mem_gradients_at_peak_bytes=split.gradients,
+        mem_gradients_bytes=gradients,
+        mem_optimizer_bytes=split.optimizer,
+        mem_activations_bytes=split.activations,
+        mem_train_peak_bytes=split.total,
+        mem_train_peak_allocator_bytes=split.measured_peak,
+        mem_train_reserved_bytes=split.reserved,
+        mem_train_fragmentation_bytes=split.fragmentation,
+    )
 
 
 def _training_step(model, batch, length):
     "A step of AdamW that leaves the weights as they are, and its optimizer."
     model.train()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=0., weight_decay=0.)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.0, weight_decay=0.0)
     ids = torch.zeros(batch, length, dtype=torch.long, device=model.device)
 
     def step():
         optimizer.zero_grad(set_to_none=True)
         model(input_ids=ids, labels=ids, use_cache=False).loss.backward()
         optimizer.step()
+
     return step, optimizer
 
 
@@ -360,43 +519,76 @@ def resident_memory(config: dict, batch: int, length: int, training: bool) -> di
     That surplus is fragmentation and other libraries' scratch. None where the system does not tell.
     """
     name, peak = ("train", "mem_train_peak_bytes") if training else ("inference", "mem_peak_bytes")
-    def model(**changes): return LayerwiseMambaForCausalLM(LayerwiseMambaConfig(**{**config, **changes})).eval()
+
+    def model(**changes):
+        return LayerwiseMambaForCausalLM(LayerwiseMambaConfig(**{**config, **changes})).eval()
 
     def work(model, batch, length):
-        run = _training_step(model, batch, length)[0] if training else prefill(model, torch.zeros(batch, length, dtype=torch.long))
-        for _ in range(2): run()
-    work(model(num_hidden_layers=1, d_inner=config["d_inner"][:1], d_state=config["d_state"][:1]), 1, 16)      # loads and compiles what every size needs
+        run = (
+            _training_step(model, batch, length)[0]
+            if training
+            else prefill(model, torch.zeros(batch, length, dtype=torch.long))
+        )
+        for _ in range(2):
+            run()
+
+    work(
+        model(num_hidden_layers=1, d_inner=config["d_inner"][:1], d_state=config["d_state"][:1]), 1, 16
+    )  # loads and compiles what every size needs
     resident = resident_peak(lambda: work(model(), batch, length))
     owned = (training_memory if training else inference_memory)(model(), batch, length)[peak]
-    return {f"mem_resident_{name}_bytes": resident, f"mem_resident_{name}_over_owned_bytes": None if resident is None else resident - owned}
+    return {
+        f"mem_resident_{name}_bytes": resident,
+        f"mem_resident_{name}_over_owned_bytes": None if resident is None else resident - owned,
+    }
 
 
 def inference_memory(model: nn.Module, batch: int, length: int) -> dict[str, int | None]:
     "Bytes of a prefill at its worst moment: weights and what operations hold, beside the allocator's peak."
     ids = torch.zeros(batch, length, dtype=torch.long, device=model.device)
     split = memory_split(prefill(model, ids), model, device=model.device)
-    return dict(mem_peak_bytes=split.total, mem_inference_activations_bytes=split.activations, mem_peak_allocator_bytes=split.measured_peak,
-                mem_reserved_bytes=split.reserved, mem_fragmentation_bytes=split.fragmentation)
+    return dict(
+        mem_peak_bytes=split.total,
+        mem_inference_activations_bytes=split.activations,
+        mem_peak_allocator_bytes=split.measured_peak,
+        mem_reserved_bytes=split.reserved,
+        mem_fragmentation_bytes=split.fragmentation,
+    )
 
 # %% ../nbs/05_profiling.ipynb #19b87b9c
 OPERATIONS = ("embedding", "norm and residual", "in_proj", "conv", "x_proj", "dt_proj", "scan", "out_proj", "head")
 
 
-def operation_costs(config: LayerwiseMambaConfig, batch: int, length: int, itemsize: int = 4) -> dict[str, tuple[int, int]]:
+def operation_costs(
+    config: LayerwiseMambaConfig, batch: int, length: int, itemsize: int = 4
+) -> dict[str, tuple[int, int]]:
     "FLOPs of a forward pass by operation, and the bytes that it must at least move: inputs and weights read, outputs written; all layers together."
     tokens, d, K, R = batch * length, config.hidden_size, config.conv_kernel, int(config.time_step_rank)
 
-    def product(inner, outer): return 2 * tokens * inner * outer, itemsize * (tokens * inner + inner * outer + tokens * outer)
-    layers = [{"in_proj": product(d, 2 * D), "conv": (2 * K * tokens * D, itemsize * (2 * tokens * D + D * (K + 1))), "x_proj": product(D, R + 2 * N), "dt_proj": product(R, D),
-               "scan": (9 * tokens * D * N, itemsize * (4 * tokens * D + 2 * tokens * N + D * (N + 1))), "out_proj": product(D, d), "norm and residual": (0, itemsize * 5 * tokens * d)}
-              for D, N in zip(config.d_inner, config.d_state)]
+    def product(inner, outer):
+        return 2 * tokens * inner * outer, itemsize * (tokens * inner + inner * outer + tokens * outer)
+
+    layers = [
+        {
+            "in_proj": product(d, 2 * D),
+            "conv": (2 * K * tokens * D, itemsize * (2 * tokens * D + D * (K + 1))),
+            "x_proj": product(D, R + 2 * N),
+            "dt_proj": product(R, D),
+            "scan": (9 * tokens * D * N, itemsize * (4 * tokens * D + 2 * tokens * N + D * (N + 1))),
+            "out_proj": product(D, d),
+            "norm and residual": (0, itemsize * 5 * tokens * d),
+        }
+        for D, N in zip(config.d_inner, config.d_state)
+    ]
     costs = {name: tuple(sum(layer[name][i] for layer in layers) for i in (0, 1)) for name in layers[0]}
     costs |= {"head": product(d, config.vocab_size), "embedding": (0, itemsize * 2 * tokens * d)}
-    costs["norm and residual"] = (0, costs["norm and residual"][1] + itemsize * 2 * tokens * d)     # the last norm
+    costs["norm and residual"] = (0, costs["norm and residual"][1] + itemsize * 2 * tokens * d)  # the last norm
     return {name: costs[name] for name in OPERATIONS}
 
 
-def predicted_seconds(config: LayerwiseMambaConfig, batch: int, length: int, ceilings: Ceilings, itemsize: int = 4) -> float:
+def predicted_seconds(
+    config: LayerwiseMambaConfig, batch: int, length: int, ceilings: Ceilings, itemsize: int = 4
+) -> float:
     "The roofline's bound on a forward pass: the sum over operations of what arithmetic or memory takes at least."
     return sum(ceilings.seconds(*cost) for cost in operation_costs(config, batch, length, itemsize).values())
 
@@ -405,18 +597,42 @@ def predicted_peak_bytes(config: LayerwiseMambaConfig, batch: int, length: int, 
     "Weights and activations of a prefill at its worst moment, in a block or at the head, from the shapes alone."
     d, V, R, K = config.hidden_size, config.vocab_size, int(config.time_step_rank), config.conv_kernel
     weights = V * d + d + sum(D * (3 * d + 2 * R + 3 * N + K + 3) + d for D, N in zip(config.d_inner, config.d_state))
-    block = max(3 * d + 5 * D + R + 2 * N for D, N in zip(config.d_inner, config.d_state))      # residual, normed, output; x and z, conv, delta, y; low rank, B, C
+    block = max(
+        3 * d + 5 * D + R + 2 * N for D, N in zip(config.d_inner, config.d_state)
+    )  # residual, normed, output; x and z, conv, delta, y; low rank, B, C
     return itemsize * (weights + batch * length * max(block, d + V))
 
 
-def predicted_ratios(config: LayerwiseMambaConfig, base: LayerwiseMambaConfig, batch: int, length: int, ceilings: Ceilings, itemsize: int = 4) -> dict[str, float]:
+def predicted_ratios(
+    config: LayerwiseMambaConfig,
+    base: LayerwiseMambaConfig,
+    batch: int,
+    length: int,
+    ceilings: Ceilings,
+    itemsize: int = 4,
+) -> dict[str, float]:
     "What FLOPs alone, bytes alone and the roofline say about the prefill time of one shape over another."
     mine, theirs = (operation_costs(c, batch, length, itemsize).values() for c in (config, base))
-    by_part = {name: sum(cost[i] for cost in mine) / sum(cost[i] for cost in theirs) for i, name in enumerate(("flops", "bytes"))}
-    return by_part | dict(roofline=predicted_seconds(config, batch, length, ceilings, itemsize) / predicted_seconds(base, batch, length, ceilings, itemsize))
+    by_part = {
+        name: sum(cost[i] for cost in mine) / sum(cost[i] for cost in theirs)
+        for i, name in enumerate(("flops", "bytes"))
+    }
+    return by_part | dict(
+        roofline=predicted_seconds(config, batch, length, ceilings, itemsize)
+        / predicted_seconds(base, batch, length, ceilings, itemsize)
+    )
 
 # %% ../nbs/05_profiling.ipynb #c2b76c7e
-_REGIONS = {"embeddings": "embedding", "in_proj": "in_proj", "x_proj": "x_proj", "dt_proj": "dt_proj", "out_proj": "out_proj", "lm_head": "head", "norm": "norm and residual", "norm_f": "norm and residual"}
+_REGIONS = {
+    "embeddings": "embedding",
+    "in_proj": "in_proj",
+    "x_proj": "x_proj",
+    "dt_proj": "dt_proj",
+    "out_proj": "out_proj",
+    "lm_head": "head",
+    "norm": "norm and residual",
+    "norm_f": "norm and residual",
+}
 _OPERATORS = {"codesign::selective_scan": "scan", "codesign::causal_conv1d": "conv", "SelectiveScanFn": "scan"}
 
 
@@ -429,13 +645,18 @@ def _regions(model):
         open_regions.append(torch.profiler.record_function(f"codesign/{name}"))
         open_regions[-1].__enter__()
 
-    def leave(module, inputs, output): open_regions.pop().__exit__(None, None, None)
+    def leave(module, inputs, output):
+        open_regions.pop().__exit__(None, None, None)
+
     for path, module in model.named_modules():
         name = _REGIONS.get(path.rpartition(".")[2])
-        if name: hooks += [module.register_forward_pre_hook(partial(enter, name)), module.register_forward_hook(leave)]
-    try: yield
+        if name:
+            hooks += [module.register_forward_pre_hook(partial(enter, name)), module.register_forward_hook(leave)]
+    try:
+        yield
     finally:
-        for hook in hooks: hook.remove()
+        for hook in hooks:
+            hook.remove()
 
 
 def operation_table(
@@ -444,7 +665,7 @@ def operation_table(
     length: int,
     ceilings: Ceilings,
     repeats: int = 10,
-    trace: str | Path | None = None,      # file for the trace, for chrome://tracing or Perfetto
+    trace: str | Path | None = None,  # file for the trace, for chrome://tracing or Perfetto
 ) -> list[dict]:
     """Milliseconds of a prefill by operation beside its FLOPs, bytes, the roofline's least time and what limits it; sorted by time.
 
@@ -453,24 +674,46 @@ def operation_table(
     run = prefill(model, torch.zeros(batch, length, dtype=torch.long, device=model.device))
     on_gpu = torch.device(model.device).type == "cuda"
     activities = [torch.profiler.ProfilerActivity.CPU, *([torch.profiler.ProfilerActivity.CUDA] if on_gpu else [])]
-    for _ in range(3): run()
+    for _ in range(3):
+        run()
     with _regions(model), profiled(activities=activities) as profiler:
         for _ in range(repeats):
-            with torch.profiler.record_function("codesign/whole"): run()
-        if on_gpu: torch.cuda.synchronize()
-    if trace: profiler.export_chrome_trace(str(trace))
+            with torch.profiler.record_function("codesign/whole"):
+                run()
+        if on_gpu:
+            torch.cuda.synchronize()
+    if trace:
+        profiler.export_chrome_trace(str(trace))
     spent = {}
     for event in profiler.key_averages():
         name = event.key.removeprefix("codesign/") if event.key.startswith("codesign/") else _OPERATORS.get(event.key)
-        if name and event.device_type == torch.autograd.DeviceType.CPU: spent[name] = spent.get(name, 0) + 1e-3 * (event.device_time_total if on_gpu else event.cpu_time_total) / repeats
-    spent["norm and residual"] = spent.get("norm and residual", 0) + spent.pop("whole") - sum(spent.values())      # what is in no region: residuals, exponentials of A, Python
-    return sorted((_row(name, spent.get(name, 0), *cost, ceilings) for name, cost in operation_costs(model.config, batch, length, model.dtype.itemsize).items()), key=lambda row: -row["ms"])
+        if name and event.device_type == torch.autograd.DeviceType.CPU:
+            spent[name] = (
+                spent.get(name, 0) + 1e-3 * (event.device_time_total if on_gpu else event.cpu_time_total) / repeats
+            )
+    spent["norm and residual"] = (
+        spent.get("norm and residual", 0) + spent.pop("whole") - sum(spent.values())
+    )  # what is in no region: residuals, exponentials of A, Python
+    return sorted(
+        (
+            _row(name, spent.get(name, 0), *cost, ceilings)
+            for name, cost in operation_costs(model.config, batch, length, model.dtype.itemsize).items()
+        ),
+        key=lambda row: -row["ms"],
+    )
 
 
 def _row(name, ms, flops, moved, ceilings):
     least = 1e3 * ceilings.seconds(flops, moved)
-    return dict(operation=name, ms=ms, flops=flops, bytes=moved, least_ms=least, of_roofline=least / ms if ms > 0 else None,
-                limit="arithmetic" if flops / ceilings.flops_per_s > moved / ceilings.bytes_per_s else "memory")
+    return dict(
+        operation=name,
+        ms=ms,
+        flops=flops,
+        bytes=moved,
+        least_ms=least,
+        of_roofline=least / ms if ms > 0 else None,
+        limit="arithmetic" if flops / ceilings.flops_per_s > moved / ceilings.bytes_per_s else "memory",
+    )
 
 # %% ../nbs/05_profiling.ipynb #96641fb1
 def roofline_figure(table: list[dict], ceilings: Ceilings, title: str = ""):
@@ -479,35 +722,81 @@ def roofline_figure(table: list[dict], ceilings: Ceilings, title: str = ""):
 
     figure, ax = plt.subplots(figsize=(6.4, 3.6))
     shown = [row for row in table if row["flops"] and row["ms"]]
-    x = np.geomspace(.05, 2e3, 200)
+    x = np.geomspace(0.05, 2e3, 200)
     ax.plot(x, np.minimum(x * ceilings.bytes_per_s, ceilings.flops_per_s) / 1e9, color="k", lw=1.2)
     whole = sum(row["ms"] for row in table)
     for row, color in zip(shown, ("#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#56B4E9", "#999999")):
         position = row["flops"] / row["bytes"], row["flops"] / row["ms"] / 1e6
-        ax.scatter(*position, s=20 + 900 * row["ms"] / whole, color=color, alpha=.75, label=f"{row['operation']} {100 * row['ms'] / whole:.0f}%", edgecolor="white")
+        ax.scatter(
+            *position,
+            s=20 + 900 * row["ms"] / whole,
+            color=color,
+            alpha=0.75,
+            label=f"{row['operation']} {100 * row['ms'] / whole:.0f}%",
+            edgecolor="white",
+        )
     rest = 100 * sum(row["ms"] for row in table if not row["flops"]) / whole
-    ax.text(.02, .97, f"copy {ceilings.bytes_per_s / 1e9:,.0f} GB/s, product {ceilings.flops_per_s / 1e9:,.0f} GFLOP/s\nnorms, residuals, embedding: {rest:.0f}% of the time", transform=ax.transAxes, va="top", fontsize=7)
-    ax.set(xscale="log", yscale="log", xlabel="FLOPs a byte that must be moved", ylabel="GFLOP/s reached", title=title, ylim=(1, 3e-9 * ceilings.flops_per_s))
+    ax.text(
+        0.02,
+        0.97,
+        f"copy {ceilings.bytes_per_s / 1e9:,.0f} GB/s, product {ceilings.flops_per_s / 1e9:,.0f} GFLOP/s\nnorms, residuals, embedding: {rest:.0f}% of the time",
+        transform=ax.transAxes,
+        va="top",
+        fontsize=7,
+    )
+    ax.set(
+        xscale="log",
+        yscale="log",
+        xlabel="FLOPs a byte that must be moved",
+        ylabel="GFLOP/s reached",
+        title=title,
+        ylim=(1, 3e-9 * ceilings.flops_per_s),
+    )
     ax.title.set_fontsize(9)
     legend = ax.legend(fontsize=7, loc="lower right", title="share of the time", title_fontsize=7)
-    for handle in legend.legend_handles: handle.set_sizes([30])
+    for handle in legend.legend_handles:
+        handle.set_sizes([30])
     figure.tight_layout()
     return figure
 
 # %% ../nbs/05_profiling.ipynb #516dba64
-def scaling_axes(config: LayerwiseMambaConfig, settings: ProfileSettings, multiple: int = 8) -> dict[str, dict[float, tuple[LayerwiseMambaConfig, int, int]]]:
+def scaling_axes(
+    config: LayerwiseMambaConfig, settings: ProfileSettings, multiple: int = 8
+) -> dict[str, dict[float, tuple[LayerwiseMambaConfig, int, int]]]:
     "axis -> value -> (shape of the model, batch, length); points whose predicted peak is above the memory budget are left out."
-    def with_(**changes): return LayerwiseMambaConfig(**{**config.to_dict(), **changes})
+
+    def with_(**changes):
+        return LayerwiseMambaConfig(**{**config.to_dict(), **changes})
+
     B, L, layers = settings.batch_size, settings.length, config.num_hidden_layers
-    def kept(share): return [max(multiple, round(share * D / multiple) * multiple) for D in config.d_inner]
-    axes = {"length": {n: (config, 1, n) for n in settings.scaling_lengths},
-            "batch": {n: (config, n, L) for n in (1, 2, 4, 8, 16)},
-            "channels kept": {share: (with_(d_inner=kept(share)), B, L) for share in (.25, .5, .625, .75, .875, 1.)},
-            "d_state": {n: (with_(d_state=[n] * layers, state_size=n), B, L) for n in (1, 4, 8, 16, 32, 64)}}
-    return {axis: {value: point for value, point in points.items() if predicted_peak_bytes(*point) <= settings.memory_budget_bytes} for axis, points in axes.items()}
+
+    def kept(share):
+        return [max(multiple, round(share * D / multiple) * multiple) for D in config.d_inner]
+
+    axes = {
+        "length": {n: (config, 1, n) for n in settings.scaling_lengths},
+        "batch": {n: (config, n, L) for n in (1, 2, 4, 8, 16)},
+        "channels kept": {share: (with_(d_inner=kept(share)), B, L) for share in (0.25, 0.5, 0.625, 0.75, 0.875, 1.0)},
+        "d_state": {n: (with_(d_state=[n] * layers, state_size=n), B, L) for n in (1, 4, 8, 16, 32, 64)},
+    }
+    return {
+        axis: {
+            value: point
+            for value, point in points.items()
+            if predicted_peak_bytes(*point) <= settings.memory_budget_bytes
+        }
+        for axis, points in axes.items()
+    }
 
 
-def scaling(config: LayerwiseMambaConfig, settings: ProfileSettings, ceilings: Ceilings, device: torch.device, dtype: torch.dtype = torch.float32, multiple: int = 8) -> dict[str, list[dict]]:
+def scaling(
+    config: LayerwiseMambaConfig,
+    settings: ProfileSettings,
+    ceilings: Ceilings,
+    device: torch.device,
+    dtype: torch.dtype = torch.float32,
+    multiple: int = 8,
+) -> dict[str, list[dict]]:
     "Prefill latency and peak memory along the axes of `scaling_axes`, in turns, beside what FLOPs, roofline and shapes predict; random weights."
     result = {}
     for axis, points in scaling_axes(config, settings, multiple).items():
@@ -515,14 +804,26 @@ def scaling(config: LayerwiseMambaConfig, settings: ProfileSettings, ceilings: C
         for value, (shape, batch, length) in points.items():
             model = LayerwiseMambaForCausalLM(shape).to(device, dtype).eval()
             runs[value] = prefill(model, torch.zeros(batch, length, dtype=torch.long, device=device))
-            peaks[value] = sum(p.numel() * p.element_size() for p in model.parameters()) + peak_memory(runs[value], device)
+            peaks[value] = sum(p.numel() * p.element_size() for p in model.parameters()) + peak_memory(
+                runs[value], device
+            )
         times = {value: [] for value in points}
         for turn in range(settings.scaling_rounds + 1):
             for value in np.random.default_rng(turn).permutation(list(points)):
                 elapsed = 1e3 * seconds_of(runs[value], device)
-                if turn: times[value].append(elapsed)
-        result[axis] = [dict(value=value, ms=statistics.median(times[value]), flops=flops_per_token(shape) * batch * length, roofline_ms=1e3 * predicted_seconds(shape, batch, length, ceilings, dtype.itemsize),
-                             peak_bytes=peaks[value], predicted_peak_bytes=predicted_peak_bytes(shape, batch, length, dtype.itemsize)) for value, (shape, batch, length) in points.items()]
+                if turn:
+                    times[value].append(elapsed)
+        result[axis] = [
+            dict(
+                value=value,
+                ms=statistics.median(times[value]),
+                flops=flops_per_token(shape) * batch * length,
+                roofline_ms=1e3 * predicted_seconds(shape, batch, length, ceilings, dtype.itemsize),
+                peak_bytes=peaks[value],
+                predicted_peak_bytes=predicted_peak_bytes(shape, batch, length, dtype.itemsize),
+            )
+            for value, (shape, batch, length) in points.items()
+        ]
     return result
 
 # %% ../nbs/05_profiling.ipynb #bad7c794
@@ -537,17 +838,29 @@ def scaling_figure(axes: dict[str, list[dict]], title: str = ""):
         above.plot(x, by_flops, color="#999999", lw=1, ls="--", label="by FLOPs")
         above.plot(x, [row["roofline_ms"] for row in rows], color="k", lw=1, ls=":", label="roofline's bound")
         above.plot(x, [row["ms"] for row in rows], "o-", color="#0072B2", ms=4, label="measured")
-        below.plot(x, [row["predicted_peak_bytes"] / 2**20 for row in rows], color="#999999", lw=1, ls="--", label="from the shapes")
+        below.plot(
+            x,
+            [row["predicted_peak_bytes"] / 2**20 for row in rows],
+            color="#999999",
+            lw=1,
+            ls="--",
+            label="from the shapes",
+        )
         below.plot(x, [row["peak_bytes"] / 2**20 for row in rows], "s-", color="#D55E00", ms=4, label="measured")
         for ax in (above, below):
             ax.set_xlabel(axis)
-            if axis in ("length", "batch"): ax.set(xscale="log", yscale="log")
-            else: ax.set_ylim(bottom=0)
-            if axis in ("length", "batch", "d_state"): ax.set_xscale("log", base=2); ax.set_xticks(x, [f"{value:,}" for value in x], fontsize=7)
+            if axis in ("length", "batch"):
+                ax.set(xscale="log", yscale="log")
+            else:
+                ax.set_ylim(bottom=0)
+            if axis in ("length", "batch", "d_state"):
+                ax.set_xscale("log", base=2)
+                ax.set_xticks(x, [f"{value:,}" for value in x], fontsize=7)
             ax.tick_params(which="both", labelsize=7)
     grid[0, 0].set_ylabel("prefill, ms")
     grid[1, 0].set_ylabel("peak memory, MiB")
-    for row in grid: row[0].legend(fontsize=7)
+    for row in grid:
+        row[0].legend(fontsize=7)
     figure.suptitle(title, fontsize=9)
     figure.tight_layout()
     return figure
@@ -560,11 +873,32 @@ def study_shapes(config: LayerwiseMambaConfig, multiple: int, seed: int = 42) ->
     stream = np.random.default_rng(seed).integers(0, config.vocab_size, 2048)
     orders = csp_orders(state_statistics(base, stream, tokens=1024, length=128))
 
-    def other(**changes): return LayerwiseMambaForCausalLM(LayerwiseMambaConfig(**{**config.to_dict(), **changes})).eval()
-    models = {"M_base": base, "M_csp": permute_states(copy.deepcopy(base), orders), "C_permuted": permute_states(copy.deepcopy(base), random_orders(base, seed))}
-    models |= {f"M_csp-N{n}": other(d_state=[n] * config.num_hidden_layers, state_size=n) for n in (8, 4) if n < min(config.d_state)}
-    models |= {name: other(d_inner=even_widths(config, share, multiple)) for name, share in (("M_sdm-15", .15), ("M_sdm", .25), ("M_sdm-40", .40))}
-    return models | ({"M_full-N4": other(d_inner=models["M_sdm"].config.d_inner, d_state=[4] * config.num_hidden_layers, state_size=4)} if 4 < min(config.d_state) else {})
+    def other(**changes):
+        return LayerwiseMambaForCausalLM(LayerwiseMambaConfig(**{**config.to_dict(), **changes})).eval()
+
+    models = {
+        "M_base": base,
+        "M_csp": permute_states(copy.deepcopy(base), orders),
+        "C_permuted": permute_states(copy.deepcopy(base), random_orders(base, seed)),
+    }
+    models |= {
+        f"M_csp-N{n}": other(d_state=[n] * config.num_hidden_layers, state_size=n)
+        for n in (8, 4)
+        if n < min(config.d_state)
+    }
+    models |= {
+        name: other(d_inner=even_widths(config, share, multiple))
+        for name, share in (("M_sdm-15", 0.15), ("M_sdm", 0.25), ("M_sdm-40", 0.40))
+    }
+    return models | (
+        {
+            "M_full-N4": other(
+                d_inner=models["M_sdm"].config.d_inner, d_state=[4] * config.num_hidden_layers, state_size=4
+            )
+        }
+        if 4 < min(config.d_state)
+        else {}
+    )
 
 
 def even_widths(config: LayerwiseMambaConfig, flops_reduction: float, multiple: int) -> list[int]:
@@ -588,8 +922,10 @@ def profile(run: Run) -> dict:
 def _members(run):
     "The groups that a run times, and those that each is compared with."
     group = run.node.group
-    if group == "all": return list(GROUPS), ("M_base", "M_challenge")
-    if BESIDE in group: return group.split(BESIDE), group.split(BESIDE)[1:]
+    if group == "all":
+        return list(GROUPS), ("M_base", "M_challenge")
+    if BESIDE in group:
+        return group.split(BESIDE), group.split(BESIDE)[1:]
     return [key.split("/")[1] for key in run.inputs], ("M_base", "M_challenge")
 
 
@@ -598,43 +934,104 @@ def _profile_groups(run, device, settings):
     against, dtype = "M_base" if "M_base" in others else others[0], _PRECISIONS[settings.precision]
     models = {name: _trained(run, name).to(device, dtype) for name in names}
     times = side_by_side(models, against, settings, title=run.node.name)
-    unmerged = {f"{name}, unmerged": model.to(device, dtype) for name in names if (model := _trained(run, name, merge=False)) is not None}
-    ratios = {f"{name}/{other}": rows for other in others for name, rows in all_comparisons(times, other, against).items() if name in models}
-    unmerged_rows = all_comparisons(side_by_side({against: models[against], **unmerged}, against, settings, decoding=False), against) if unmerged else {}
+    unmerged = {
+        f"{name}, unmerged": model.to(device, dtype)
+        for name in names
+        if (model := _trained(run, name, merge=False)) is not None
+    }
+    ratios = {
+        f"{name}/{other}": rows
+        for other in others
+        for name, rows in all_comparisons(times, other, against).items()
+        if name in models
+    }
+    unmerged_rows = (
+        all_comparisons(
+            side_by_side({against: models[against], **unmerged}, against, settings, decoding=False), against
+        )
+        if unmerged
+        else {}
+    )
     ratios |= {f"{name}/{against}": rows for name, rows in unmerged_rows.items() if name in unmerged}
-    controls = {f"{kind}_unmerged": unmerged_rows[control.format(against)] for kind, control in (("null", NULL), ("plant", PLANTED))} if unmerged else {}
+    controls = (
+        {
+            f"{kind}_unmerged": unmerged_rows[control.format(against)]
+            for kind, control in (("null", NULL), ("plant", PLANTED))
+        }
+        if unmerged
+        else {}
+    )
     adapters = "merged, and unmerged where so named" if unmerged else "merged" if run.node.group == "all" else "none"
-    return _record(run, device, settings, models, times, against, ratios, adapters) | controls | dict(others=list(others), unmerged=list(unmerged))
+    return (
+        _record(run, device, settings, models, times, against, ratios, adapters)
+        | controls
+        | dict(others=list(others), unmerged=list(unmerged))
+    )
 
 
 def _trained(run, name, merge=True):
     "The group's language model, with the adapters of the first task merged if it was fine-tuned; with `merge` off, None for groups without adapters."
     folder, tuned = run.inputs[RECIPES[name].backbone].file("model"), run.inputs.get(f"03_sgh_peft/{name}")
-    if merge: return load_merged(folder, tuned.file(f"tasks/{run.parameters.tasks[0]}")) if tuned else load_model(folder)
+    if merge:
+        return load_merged(folder, tuned.file(f"tasks/{run.parameters.tasks[0]}")) if tuned else load_model(folder)
     adapters = tuned and tuned.file(f"tasks/{run.parameters.tasks[0]}")
-    return load_adapters(load_model(folder), adapters).eval() if adapters and any((adapters / kind).is_dir() for kind in ("lora", "ia3")) else None
-
+    return (
+        load_adapters(load_model(folder), adapters).eval()
+        if adapters and any((adapters / kind).is_dir() for kind in ("lora", "ia3"))
+        else None
+    )
 
 # %% ../nbs/05_profiling.ipynb #2b13040e
 def _record(run, device, settings, models, times, against, ratios, adapters):
     "What a run of a study leaves: `_compared`, metrics of each model, ratios, operations and energy of the model compared with."
-    np.savez(run.file("latencies.npz"), **{f"{what}|{name}": values for what, by_name in times.items() for name, values in by_name.items()})
+    np.savez(
+        run.file("latencies.npz"),
+        **{f"{what}|{name}": values for what, by_name in times.items() for name, values in by_name.items()},
+    )
     compared, base = _compared(models, times, against, device, settings, adapters), models[against]
-    operations = operation_table(base, settings.batch_size, settings.length, Ceilings(**compared["ceilings"]), trace=None if run.node.group == "all" else run.file("trace.json"))
-    return compared | dict(groups={name: _model_metrics(run, name, model, times, settings) for name, model in models.items()}, ratios=ratios, operations=operations, energy=_energy(base, settings))
+    operations = operation_table(
+        base,
+        settings.batch_size,
+        settings.length,
+        Ceilings(**compared["ceilings"]),
+        trace=None if run.node.group == "all" else run.file("trace.json"),
+    )
+    return compared | dict(
+        groups={name: _model_metrics(run, name, model, times, settings) for name, model in models.items()},
+        ratios=ratios,
+        operations=operations,
+        energy=_energy(base, settings),
+    )
 
 
 def _compared(models, times, against, device, settings, adapters):
     "What every comparison states beside its ratios: both controls, ceilings, predictions, conditions."
     base, controls = models[against], all_comparisons(times, against)
     ceilings = measure_ceilings(device, base.dtype)
-    predicted = {f"{name}/{against}": predicted_ratios(model.config, base.config, settings.batch_size, settings.length, ceilings, base.dtype.itemsize) for name, model in models.items() if name != against}
-    return dict(against=against, null=controls[NULL.format(against)], plant=controls[PLANTED.format(against)], planted_work=planted_work(settings), predicted=predicted,
-                ceilings=asdict(ceilings), path=timed_at(device, base.dtype, settings, adapters=adapters))
+    predicted = {
+        f"{name}/{against}": predicted_ratios(
+            model.config, base.config, settings.batch_size, settings.length, ceilings, base.dtype.itemsize
+        )
+        for name, model in models.items()
+        if name != against
+    }
+    return dict(
+        against=against,
+        null=controls[NULL.format(against)],
+        plant=controls[PLANTED.format(against)],
+        planted_work=planted_work(settings),
+        predicted=predicted,
+        ceilings=asdict(ceilings),
+        path=timed_at(device, base.dtype, settings, adapters=adapters),
+    )
 
 
 def _latencies(times, name):
-    return {f"latency_{what}_{key}": value for what, by_name in times.items() for key, value in latency_summary(by_name[name]).items()}
+    return {
+        f"latency_{what}_{key}": value
+        for what, by_name in times.items()
+        for key, value in latency_summary(by_name[name]).items()
+    }
 
 
 def _model_metrics(run, name, model, times, settings):
@@ -642,17 +1039,28 @@ def _model_metrics(run, name, model, times, settings):
     flops = count_flops(model, (1, settings.length))
     backbone = run.inputs.get(RECIPES[name].backbone)
     throughputs = throughput(model, settings.throughput_batches, settings.length, settings.memory_budget_bytes)
-    return metrics | throughputs | training_memory(model, settings.batch_size, settings.length) | inference_memory(model, settings.batch_size, settings.length) | dict(
-        latency_ms_per_token=metrics["latency_prefill_ms_p50"] / (settings.batch_size * settings.length),
-        flops_per_token=flops["total_flops"] // settings.length, flops_per_token_torch=flops["total_flops_torch"] // settings.length, flops_per_token_fvcore=flops["total_flops_fvcore"] // settings.length,
-        params_total=count_parameters(model)["total_parameters"], cache_bytes_per_sequence=cache_bytes_per_sequence(model),
-        **(dict(checkpoint_bytes=checkpoint_bytes(backbone.file("model"))) if backbone else {}))
+    return (
+        metrics
+        | throughputs
+        | training_memory(model, settings.batch_size, settings.length)
+        | inference_memory(model, settings.batch_size, settings.length)
+        | dict(
+            latency_ms_per_token=metrics["latency_prefill_ms_p50"] / (settings.batch_size * settings.length),
+            flops_per_token=flops["total_flops"] // settings.length,
+            flops_per_token_torch=flops["total_flops_torch"] // settings.length,
+            flops_per_token_fvcore=flops["total_flops_fvcore"] // settings.length,
+            params_total=count_parameters(model)["total_parameters"],
+            cache_bytes_per_sequence=cache_bytes_per_sequence(model),
+            **(dict(checkpoint_bytes=checkpoint_bytes(backbone.file("model"))) if backbone else {}),
+        )
+    )
 
 
-def _energy(model, settings, seconds=1.):
+def _energy(model, settings, seconds=1.0):
     "Joules a token of prefill, if the machine tells; else None and why."
     meter = EnergyMeter(model.device)
-    if meter.source.startswith("not available"): return dict(joules_per_token=None, source=meter.source)
+    if meter.source.startswith("not available"):
+        return dict(joules_per_token=None, source=meter.source)
     run = prefill(model, torch.zeros(settings.batch_size, settings.length, dtype=torch.long, device=model.device))
     run()
     began, passes = time.perf_counter(), 0
@@ -660,27 +1068,57 @@ def _energy(model, settings, seconds=1.):
         while time.perf_counter() - began < seconds:
             run()
             passes += 1
-        if torch.device(model.device).type == "cuda": torch.cuda.synchronize(model.device)
+        if torch.device(model.device).type == "cuda":
+            torch.cuda.synchronize(model.device)
     return dict(joules_per_token=meter.joules / (passes * settings.batch_size * settings.length), source=meter.source)
 
 # %% ../nbs/05_profiling.ipynb #8f04cf83
 def _profile_shapes(run, device, settings):
     config, multiple = config_of(run.settings.model), run.settings.sdm.width_multiple
     dtype = _PRECISIONS[settings.precision]
-    models = {name: model.to(device, dtype) for name, model in study_shapes(config, multiple, run.parameters.seed).items()}
+    models = {
+        name: model.to(device, dtype) for name, model in study_shapes(config, multiple, run.parameters.seed).items()
+    }
     times = side_by_side(models, "M_base", settings, title=run.node.name)
     ratios = {f"{name}/M_base": rows for name, rows in all_comparisons(times, "M_base").items() if name in models}
     record = _record(run, device, settings, models, times, "M_base", ratios, "none")
     ceilings = Ceilings(**record["ceilings"])
-    shapes = {name: dict(d_inner=list(model.config.d_inner), d_state=list(model.config.d_state)) for name, model in models.items()}
+    shapes = {
+        name: dict(d_inner=list(model.config.d_inner), d_state=list(model.config.d_state))
+        for name, model in models.items()
+    }
     ids = torch.zeros(settings.batch_size, settings.length, dtype=torch.long, device=device)
     ways, cannot = variants(models["M_base"], ids, settings.decode_tokens)
-    resident = {} if device.type == "cuda" else {k: v for training in (False, True) for k, v in in_fresh_process("codesign.profiling.resident_memory", config.to_dict(), settings.batch_size, settings.length, training).items()}
+    resident = (
+        {}
+        if device.type == "cuda"
+        else {
+            k: v
+            for training in (False, True)
+            for k, v in in_fresh_process(
+                "codesign.profiling.resident_memory", config.to_dict(), settings.batch_size, settings.length, training
+            ).items()
+        }
+    )
     several = paired_latencies(ways, settings.iterations, settings.warmup, device, f"{run.node.name}: variants")
-    per_token = {name: values / (settings.decode_tokens if name.startswith("decode") else 1) for name, values in several.items()}
-    sweep = throughput(models["M_base"], doubling(), settings.length, None if device.type == "cuda" else settings.memory_budget_bytes)
-    return record | dict(weights="random", shapes=shapes, variants={name: latency_summary(values) | dict(significant_figures=measurement(name, values).significant_figures) for name, values in per_token.items()}, variants_not_run=cannot, throughput_sweep=sweep, resident=resident,
-                         scaling=scaling(config, settings, ceilings, device, dtype, multiple))
+    per_token = {
+        name: values / (settings.decode_tokens if name.startswith("decode") else 1) for name, values in several.items()
+    }
+    sweep = throughput(
+        models["M_base"], doubling(), settings.length, None if device.type == "cuda" else settings.memory_budget_bytes
+    )
+    return record | dict(
+        weights="random",
+        shapes=shapes,
+        variants={
+            name: latency_summary(values) | dict(significant_figures=measurement(name, values).significant_figures)
+            for name, values in per_token.items()
+        },
+        variants_not_run=cannot,
+        throughput_sweep=sweep,
+        resident=resident,
+        scaling=scaling(config, settings, ceilings, device, dtype, multiple),
+    )
 
 
 def _profile_trials(run, device, settings):
@@ -688,36 +1126,72 @@ def _profile_trials(run, device, settings):
     torch.manual_seed(run.parameters.seed)
     rows = []
     for trial in range(settings.trials):
-        model = LayerwiseMambaForCausalLM(config_of(run.settings.model)).to(device, _PRECISIONS[settings.precision]).eval()      # new memory each time
+        model = (
+            LayerwiseMambaForCausalLM(config_of(run.settings.model)).to(device, _PRECISIONS[settings.precision]).eval()
+        )  # new memory each time
         found = all_comparisons(side_by_side({"M_base": model}, "M_base", settings, decoding=False), "M_base")
-        rows.append({name: found[control]["latency_prefill"] for name, control in (("null", NULL.format("M_base")), ("plant", PLANTED.format("M_base")))})
+        rows.append(
+            {
+                name: found[control]["latency_prefill"]
+                for name, control in (("null", NULL.format("M_base")), ("plant", PLANTED.format("M_base")))
+            }
+        )
         run.log(trial=trial, **rows[-1])
     work = planted_work(settings)
-    return dict(weights="random", trials=rows, null_holds=sum(row["null"]["low"] <= 1 <= row["null"]["high"] for row in rows), plant_found=sum(row["plant"]["found"].startswith("slower") for row in rows),
-                plant_interval_holds_work=sum(row["plant"]["low"] <= work <= row["plant"]["high"] for row in rows), planted_work=work,
-                null_width_median=statistics.median(row["null"]["high"] - row["null"]["low"] for row in rows), null_width_max=max(row["null"]["high"] - row["null"]["low"] for row in rows),
-                path=timed_at(device, model.dtype, settings))
+    return dict(
+        weights="random",
+        trials=rows,
+        null_holds=sum(row["null"]["low"] <= 1 <= row["null"]["high"] for row in rows),
+        plant_found=sum(row["plant"]["found"].startswith("slower") for row in rows),
+        plant_interval_holds_work=sum(row["plant"]["low"] <= work <= row["plant"]["high"] for row in rows),
+        planted_work=work,
+        null_width_median=statistics.median(row["null"]["high"] - row["null"]["low"] for row in rows),
+        null_width_max=max(row["null"]["high"] - row["null"]["low"] for row in rows),
+        path=timed_at(device, model.dtype, settings),
+    )
 
 # %% ../nbs/05_profiling.ipynb #8fe79a47
 def profile_table(metrics: dict) -> str:
     "What a record of this chapter says, as lines for a terminal."
     if "trials" in metrics:
         n = len(metrics["trials"])
-        return (f"null: its interval holds 1 in {metrics['null_holds']} of {n}, median width {metrics['null_width_median']:.3f}, widest {metrics['null_width_max']:.3f}\n"
-                f"plant, {metrics['planted_work']:.4f} times the work: found in {metrics['plant_found']} of {n}")
+        return (
+            f"null: its interval holds 1 in {metrics['null_holds']} of {n}, median width {metrics['null_width_median']:.3f}, widest {metrics['null_width_max']:.3f}\n"
+            f"plant, {metrics['planted_work']:.4f} times the work: found in {metrics['plant_found']} of {n}"
+        )
     lines, path, against = [], metrics["path"], metrics["against"]
-    lines.append(f"{path['machine']}; {path['device']}, {path['kernel']} kernel, {path['threads']} threads ({path['pinning']}), {path['dtype']}, {path['iterations']} rounds" + ("; weights: random" if metrics.get("weights") else ""))
+    lines.append(
+        f"{path['machine']}; {path['device']}, {path['kernel']} kernel, {path['threads']} threads ({path['pinning']}), {path['dtype']}, {path['iterations']} rounds"
+        + ("; weights: random" if metrics.get("weights") else "")
+    )
     for what, title in _timed(metrics):
         lines += ["", f"{title:<34}{'p50':>9}{'p95':>9}{'p99':>9}   ratio to {against}, 95% interval      FLOPs  found"]
         for name, row in metrics["groups"].items():
             tails = "".join(f"{row[f'{what}_ms_{tail}']:>9.3f}" for tail in ("p50", "p95", "p99"))
-            ratio, flops = metrics["ratios"].get(f"{name}/{against}", {}).get(what), metrics["predicted"].get(f"{name}/{against}", {}).get("flops")
-            lines.append(f"{name:<34}{tails}   " + (f"{_interval(ratio):<32}{flops:>8.3f}  {ratio['found']}" if ratio else ""))
-        lines += [f"{name + ', unmerged':<34}{'':>27}   {_interval(ratio):<42}{ratio['found']}" for name in metrics["groups"] if (ratio := metrics["ratios"].get(f"{name}, unmerged/{against}", {}).get(what))]
+            ratio, flops = (
+                metrics["ratios"].get(f"{name}/{against}", {}).get(what),
+                metrics["predicted"].get(f"{name}/{against}", {}).get("flops"),
+            )
+            lines.append(
+                f"{name:<34}{tails}   " + (f"{_interval(ratio):<32}{flops:>8.3f}  {ratio['found']}" if ratio else "")
+            )
+        lines += [
+            f"{name + ', unmerged':<34}{'':>27}   {_interval(ratio):<42}{ratio['found']}"
+            for name in metrics["groups"]
+            if (ratio := metrics["ratios"].get(f"{name}, unmerged/{against}", {}).get(what))
+        ]
         for other in metrics.get("others", []):
-            lines += [f"{f'{name} / {other}':<34}{'':>27}   {_interval(ratio):<42}{ratio['found']}" for name in metrics["groups"] if other != against and (ratio := metrics["ratios"].get(f"{name}/{other}", {}).get(what))]
-        for name, row in (("null: a second copy", metrics["null"].get(what)), (f"plant: {metrics['planted_work']:.3f} times the work", metrics["plant"].get(what))):
-            if row: lines.append(f"{name:<34}{'':>27}   {_interval(row):<42}{row['found']}")
+            lines += [
+                f"{f'{name} / {other}':<34}{'':>27}   {_interval(ratio):<42}{ratio['found']}"
+                for name in metrics["groups"]
+                if other != against and (ratio := metrics["ratios"].get(f"{name}/{other}", {}).get(what))
+            ]
+        for name, row in (
+            ("null: a second copy", metrics["null"].get(what)),
+            (f"plant: {metrics['planted_work']:.3f} times the work", metrics["plant"].get(what)),
+        ):
+            if row:
+                lines.append(f"{name:<34}{'':>27}   {_interval(row):<42}{row['found']}")
     return "\n".join([*lines, *(f"\nBeware: {problem}" for problem in failed_controls(metrics))])
 
 
@@ -725,23 +1199,46 @@ def failed_controls(metrics: dict) -> list[str]:
     "What the controls of a record say against it: a null that is off or drifts, a plant that was not found."
     timed = [(title, metrics["null"].get(what), metrics["plant"].get(what)) for what, title in _timed(metrics)]
     if "null_unmerged" in metrics:
-        timed += [(f"{title}, adapters unmerged", metrics["null_unmerged"].get(what), metrics["plant_unmerged"].get(what)) for what, title in _timed(metrics)]
+        timed += [
+            (f"{title}, adapters unmerged", metrics["null_unmerged"].get(what), metrics["plant_unmerged"].get(what))
+            for what, title in _timed(metrics)
+        ]
     off = [title for title, null, _ in timed if null and null["found"].startswith("off")]
     drifting = [title for title, null, _ in timed if null and not null["drift"]["steady"]]
     lost = [title for title, _, plant in timed if plant and not plant["found"].startswith("slower")]
-    return [f"the null is off in {title}: two copies of one model differ, by chance or because the machine is busy" for title in off] + [
-        f"the null drifts in {title}: its second half is not its first, so the machine changed meanwhile" for title in drifting] + [
-        f"the plant was not found in {title}: the machine is too busy to see a difference of {100 * (metrics['planted_work'] - 1):.0f}%; time again when nothing else runs" for title in lost]
+    return (
+        [
+            f"the null is off in {title}: two copies of one model differ, by chance or because the machine is busy"
+            for title in off
+        ]
+        + [
+            f"the null drifts in {title}: its second half is not its first, so the machine changed meanwhile"
+            for title in drifting
+        ]
+        + [
+            f"the plant was not found in {title}: the machine is too busy to see a difference of {100 * (metrics['planted_work'] - 1):.0f}%; time again when nothing else runs"
+            for title in lost
+        ]
+    )
 
 
-def _interval(row): return f"{row['ratio']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
+def _interval(row):
+    return f"{row['ratio']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
 
 
 def _timed(metrics):
     "The latencies of a record and their titles."
     first, (batch, length) = next(iter(metrics["groups"].values())), metrics["path"]["prefill_shape"]
     names = [name.removesuffix("_ms_p50") for name in first if name.startswith("latency_") and name.endswith("_ms_p50")]
-    return [(name, f"prefill {batch}x{length}, ms" if name == "latency_prefill" else f"decode, batch {name.rpartition('batch')[2]}, ms a token") for name in names]
+    return [
+        (
+            name,
+            f"prefill {batch}x{length}, ms"
+            if name == "latency_prefill"
+            else f"decode, batch {name.rpartition('batch')[2]}, ms a token",
+        )
+        for name in names
+    ]
 
 # %% ../nbs/05_profiling.ipynb #cab669e2
 def ratio_figure(metrics: dict, title: str = ""):
@@ -752,19 +1249,47 @@ def ratio_figure(metrics: dict, title: str = ""):
 
     against, timed = metrics["against"], _timed(metrics)[:2]
     names = [name for name in metrics["groups"] if name != against]
-    figure, axes = plt.subplots(1, len(timed), figsize=(4.5 * len(timed), .9 + .28 * (len(names) + 2)), sharey=True, squeeze=False)
+    figure, axes = plt.subplots(
+        1, len(timed), figsize=(4.5 * len(timed), 0.9 + 0.28 * (len(names) + 2)), sharey=True, squeeze=False
+    )
     for ax, (what, label) in zip(axes[0], timed):
-        rows = [("null control", metrics["null"].get(what), 1), (f"plant: {metrics['planted_work']:.3f} times the work", metrics["plant"].get(what), metrics["planted_work"])]
-        rows += [(name, metrics["ratios"][f"{name}/{against}"][what], metrics["predicted"][f"{name}/{against}"]["flops"]) for name in names]
+        rows = [
+            ("null control", metrics["null"].get(what), 1),
+            (
+                f"plant: {metrics['planted_work']:.3f} times the work",
+                metrics["plant"].get(what),
+                metrics["planted_work"],
+            ),
+        ]
+        rows += [
+            (name, metrics["ratios"][f"{name}/{against}"][what], metrics["predicted"][f"{name}/{against}"]["flops"])
+            for name in names
+        ]
         for position, (name, row, predicted) in enumerate(rows):
-            if not row: continue
+            if not row:
+                continue
             color = "#999999" if position < 2 else look(name)["color"]
             ax.plot([row["low"], row["high"]], [position] * 2, color=color, lw=2)
-            ax.plot(row["ratio"], position, **(dict(marker="o", color=color) if position < 2 else look(name)), ms=5, ls="")
-            if position == 0: ax.text(row["high"], position, f"  {row['found'].removeprefix('nothing').removeprefix(', ')}", fontsize=7, va="center", color="#D55E00")      # off, drifting
-            if what == "latency_prefill": ax.plot(predicted, position, "x", color="k", ms=6, label="by FLOPs" if position == 2 else None)
-        ax.axvline(1, color="k", lw=.8)
-        ax.set(yticks=range(len(rows)), yticklabels=[name for name, *_ in rows], xlabel=f"{label.partition(',')[0] if what == 'latency_prefill' else label.removesuffix(', ms a token')}: latency over that of {against}")
+            ax.plot(
+                row["ratio"], position, **(dict(marker="o", color=color) if position < 2 else look(name)), ms=5, ls=""
+            )
+            if position == 0:
+                ax.text(
+                    row["high"],
+                    position,
+                    f"  {row['found'].removeprefix('nothing').removeprefix(', ')}",
+                    fontsize=7,
+                    va="center",
+                    color="#D55E00",
+                )  # off, drifting
+            if what == "latency_prefill":
+                ax.plot(predicted, position, "x", color="k", ms=6, label="by FLOPs" if position == 2 else None)
+        ax.axvline(1, color="k", lw=0.8)
+        ax.set(
+            yticks=range(len(rows)),
+            yticklabels=[name for name, *_ in rows],
+            xlabel=f"{label.partition(',')[0] if what == 'latency_prefill' else label.removesuffix(', ms a token')}: latency over that of {against}",
+        )
         ax.invert_yaxis() if ax is axes[0][0] else None
     axes[0][0].legend(fontsize=7)
     axes[0][0].set_title(title, fontsize=9, loc="left")
@@ -778,18 +1303,45 @@ def profile_folders(folders: Sequence[str | Path], settings: ProfileSettings, de
     Raises CodesignError for a folder without a model, for models with different tokenizers or vocabularies, or a device that is not here.
     """
     device = checked_device(device)
-    keep_freed_memory()                  # as runs of a study do
+    keep_freed_memory()  # as runs of a study do
     folders = check_models(folders)
     names = _short_names(folders)
     models = {name: load_model(folder).to(device) for name, folder in zip(names, folders)}
     against, others = names[1], names[1:]
     times = side_by_side(models, against, settings, title="profile")
-    ratios = {f"{name}/{other}": rows for other in others for name, rows in all_comparisons(times, other, against).items() if name in models}
-    groups = {name: _latencies(times, name) | dict(params_total=count_parameters(model)["total_parameters"], flops_per_token=flops_per_token(model.config), checkpoint_bytes=checkpoint_bytes(folder), cache_bytes_per_sequence=cache_bytes_per_sequence(model))
-              | inference_memory(model, settings.batch_size, settings.length) for (name, model), folder in zip(models.items(), folders)}
-    metrics = _compared(models, times, against, device, settings, "none") | dict(groups=groups, others=others, ratios=ratios)
-    weights = {name: {path.name: file_sha256(path) for path in sorted(folder.glob("*.safetensors"))} for name, folder in zip(names, folders)}
-    return plain(dict(run="profile", models=weights, settings=asdict(settings), environment=environment() | dict(device=str(device), kernel=kernel_path(device)), metrics=metrics))
+    ratios = {
+        f"{name}/{other}": rows
+        for other in others
+        for name, rows in all_comparisons(times, other, against).items()
+        if name in models
+    }
+    groups = {
+        name: _latencies(times, name)
+        | dict(
+            params_total=count_parameters(model)["total_parameters"],
+            flops_per_token=flops_per_token(model.config),
+            checkpoint_bytes=checkpoint_bytes(folder),
+            cache_bytes_per_sequence=cache_bytes_per_sequence(model),
+        )
+        | inference_memory(model, settings.batch_size, settings.length)
+        for (name, model), folder in zip(models.items(), folders)
+    }
+    metrics = _compared(models, times, against, device, settings, "none") | dict(
+        groups=groups, others=others, ratios=ratios
+    )
+    weights = {
+        name: {path.name: file_sha256(path) for path in sorted(folder.glob("*.safetensors"))}
+        for name, folder in zip(names, folders)
+    }
+    return plain(
+        dict(
+            run="profile",
+            models=weights,
+            settings=asdict(settings),
+            environment=environment() | dict(device=str(device), kernel=kernel_path(device)),
+            metrics=metrics,
+        )
+    )
 
 
 def _short_names(folders):
@@ -798,7 +1350,14 @@ def _short_names(folders):
     return ["/".join(folder.resolve().parts[-depth:]) for folder in folders]
 
 # %% ../nbs/05_profiling.ipynb #17a62bec
-def compare_training_step(layers: int = 2, d_model: int = 128, vocabulary: int = 4096, batch: int = 4, length: int = 256, rounds: dict | None = None) -> dict[str, float]:
+def compare_training_step(
+    layers: int = 2,
+    d_model: int = 128,
+    vocabulary: int = 4096,
+    batch: int = 4,
+    length: int = 256,
+    rounds: dict | None = None,
+) -> dict[str, float]:
     "Shortest time in ms of a training step (forward, backward, AdamW): ours, transformers' default CPU path, and transformers with mambapy."
     from transformers import MambaConfig, MambaForCausalLM
 
@@ -806,8 +1365,11 @@ def compare_training_step(layers: int = 2, d_model: int = 128, vocabulary: int =
     rounds = rounds or {"codesign": 8, "transformers, mambapy": 4, "transformers": 1}
     shape = dict(hidden_size=d_model, num_hidden_layers=layers, vocab_size=vocabulary)
     torch.manual_seed(0)
-    models = {"codesign": LayerwiseMambaForCausalLM(LayerwiseMambaConfig(**shape)),
-              "transformers, mambapy": MambaForCausalLM(MambaConfig(**shape, use_mambapy=True)), "transformers": MambaForCausalLM(MambaConfig(**shape))}
+    models = {
+        "codesign": LayerwiseMambaForCausalLM(LayerwiseMambaConfig(**shape)),
+        "transformers, mambapy": MambaForCausalLM(MambaConfig(**shape, use_mambapy=True)),
+        "transformers": MambaForCausalLM(MambaConfig(**shape)),
+    }
     ids, best = torch.randint(vocabulary, (batch, length)), {}
     for name, model in models.items():
         model.load_state_dict(models["codesign"].state_dict())
@@ -820,6 +1382,7 @@ def compare_training_step(layers: int = 2, d_model: int = 128, vocabulary: int =
             optimizer.step()
 
         with quietly():
-            if rounds[name] > 1: step()
+            if rounds[name] > 1:
+                step()
             best[name] = min(1e3 * seconds_of(step) for _ in range(rounds[name]))
     return best

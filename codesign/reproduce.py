@@ -28,27 +28,75 @@ from pathlib import Path
 
 import typer
 
-from .engine.making import (
-    COMMANDS, FIXED, StoppedRun, execute, fixed_by, passed_on, read_study, refuse_another, remember_study, why_not_done)
-from .engine.runs import (
-    BESIDE, CONTROLS_TABLE, DATA, EMBEDDED_TASKS, GRAPH, GROUPS_TABLE, PACKAGE, RECIPES_TABLE, SIZES, TASKS, CodesignError, DataError, MissingRun,
-    Node, ParameterError, Parameters, Record, closest, known_data, listed_needs, load_settings, locked, needs, plain, read_record,
-    readable_record, read_sealed, read_yaml, repository, rule, run_folder, studies_folder, study_folder, typed, usable_cores, user_path, write_atomic, write_json, write_sealed)
+from codesign.engine.making import (
+    COMMANDS,
+    FIXED,
+    StoppedRun,
+    execute,
+    fixed_by,
+    passed_on,
+    read_study,
+    refuse_another,
+    remember_study,
+    why_not_done,
+)
+from codesign.engine.runs import (
+    BESIDE,
+    CONTROLS_TABLE,
+    DATA,
+    EMBEDDED_TASKS,
+    GRAPH,
+    GROUPS_TABLE,
+    PACKAGE,
+    RECIPES_TABLE,
+    SIZES,
+    TASKS,
+    CodesignError,
+    DataError,
+    MissingRun,
+    Node,
+    ParameterError,
+    Parameters,
+    Record,
+    closest,
+    known_data,
+    listed_needs,
+    load_settings,
+    locked,
+    needs,
+    plain,
+    read_record,
+    read_sealed,
+    read_yaml,
+    readable_record,
+    repository,
+    rule,
+    run_folder,
+    studies_folder,
+    study_folder,
+    typed,
+    usable_cores,
+    user_path,
+    write_atomic,
+    write_json,
+    write_sealed,
+)
 
 # %% ../nbs/08_reproduce.ipynb #7b4f1fc0
 @dataclass(frozen=True)
 class Grid:
     "The runs of a study, as data."
+
     study: str
     size: str
     seeds: tuple[int, ...]
     groups: tuple[str, ...] = field(default_factory=lambda: tuple(GROUPS_TABLE))
     data: str = "embedded"
     tasks: tuple[str, ...] = EMBEDDED_TASKS
-    steps: int | None = None                  # of pre-training; None: the size's
-    examples: int | None = None               # of a task, for fine-tuning; None: the size's
-    epochs: int | None = None                 # of fine-tuning; None: the size's
-    threads: int = 1                          # CPU threads of one run
+    steps: int | None = None  # of pre-training; None: the size's
+    examples: int | None = None  # of a task, for fine-tuning; None: the size's
+    epochs: int | None = None  # of fine-tuning; None: the size's
+    threads: int = 1  # CPU threads of one run
 
     def nodes(self) -> list[Node]:
         "All runs, each after those it needs."
@@ -68,7 +116,11 @@ class Grid:
 
     def readers(self) -> list[Node]:
         "The runs that read every record of the study."
-        found = [Node(notebook, self.size, self.seeds[0], group) for notebook, entry in GRAPH.items() for group in entry["groups"]]
+        found = [
+            Node(notebook, self.size, self.seeds[0], group)
+            for notebook, entry in GRAPH.items()
+            for group in entry["groups"]
+        ]
         return [node for node in found if reads_all(node)]
 
     def below(self, node: Node) -> list[Node]:
@@ -79,8 +131,19 @@ class Grid:
 
     def parameters(self, node: Node) -> Parameters:
         "The checked parameters of a run of this grid."
-        return Parameters.checked(node.notebook, size=node.size, seed=node.seed, group=node.group, data=self.data, tasks=self.tasks,
-                                  study=self.study, steps=self.steps, examples=self.examples, epochs=self.epochs, threads=self.threads)
+        return Parameters.checked(
+            node.notebook,
+            size=node.size,
+            seed=node.seed,
+            group=node.group,
+            data=self.data,
+            tasks=self.tasks,
+            study=self.study,
+            steps=self.steps,
+            examples=self.examples,
+            epochs=self.epochs,
+            threads=self.threads,
+        )
 
     def _wants(self, notebook, group):
         "A recipe if it was asked for; what takes several together if all of them were."
@@ -88,7 +151,11 @@ class Grid:
         together = set(GROUPS_TABLE) if isinstance(listed, str) else {key.split("/")[1] for key in listed}
         if GRAPH[notebook].get("with_controls"):
             together |= set(CONTROLS_TABLE)
-        return group in self.groups if group in RECIPES_TABLE else group not in GRAPH[notebook].get("on_demand", ()) and together <= set(self.groups)
+        return (
+            group in self.groups
+            if group in RECIPES_TABLE
+            else group not in GRAPH[notebook].get("on_demand", ()) and together <= set(self.groups)
+        )
 
 
 def reads_all(node: Node) -> bool:
@@ -104,38 +171,55 @@ def runs_alone(node: Node) -> bool:
 def grid_file(size: str) -> dict:
     "What papermill_runs/grids says about a size: seeds, data, tasks, and the seconds of one run of each notebook."
     path = repository() / "papermill_runs" / "grids" / f"{size}.yaml"
-    return _check_grid_file(read_yaml(path), f"grids/{path.name}") if path.is_file() else {"seeds": [42, 43, 44, 45, 46]}
+    return (
+        _check_grid_file(read_yaml(path), f"grids/{path.name}") if path.is_file() else {"seeds": [42, 43, 44, 45, 46]}
+    )
 
 
 @dataclass(frozen=True)
 class _GridFile:
     "What a file in papermill_runs/grids may say."
+
     seeds: tuple[int, ...]
     data: str = "embedded"
     tasks: tuple[str, ...] = TASKS
-    seconds: dict[str, float] = rule("above 0 each", None)     # of one run, by notebook
+    seconds: dict[str, float] = rule("above 0 each", None)  # of one run, by notebook
 
 
 def _check_grid_file(content, where):
     "Returns the content. Raises ParameterError, naming the file and the key, for anything that `load_grid` would misread."
     for key in ("seeds", "tasks"):
         if key in content and (not isinstance(content[key], list) or not content[key]):
-            raise ParameterError(f"{where}: {key}={content[key]!r} is not a list of at least one; valid: such as {'[42, 43]' if key == 'seeds' else '[cola, rte]'}")
+            raise ParameterError(
+                f"{where}: {key}={content[key]!r} is not a list of at least one; valid: such as {'[42, 43]' if key == 'seeds' else '[cola, rte]'}"
+            )
     asked = typed(_GridFile, content, where)
     for seed in asked.seeds:
         typed(Parameters, {"seed": seed}, where)
     for key, values, valid in (("data", [asked.data], DATA), ("tasks", asked.tasks, TASKS)):
         for value in values:
             if value not in valid and not (key == "data" and value.startswith("text:")):
-                raise ParameterError(f"{where}: {key}={value!r} is unknown{closest(value, valid) or ';'} valid: {', '.join(valid)}{', text:PATH' if key == 'data' else ''}")
+                raise ParameterError(
+                    f"{where}: {key}={value!r} is unknown{closest(value, valid) or ';'} valid: {', '.join(valid)}{', text:PATH' if key == 'data' else ''}"
+                )
     for key, values in (("seeds", asked.seeds), ("tasks", asked.tasks)):
         if len(set(values)) < len(values):
             raise ParameterError(f"{where}: {key} must name each once, not {', '.join(map(str, values))}")
     return content
 
 
-def load_grid(size: str = "tiny", study: str | None = None, seeds=None, groups=None, data=None, tasks=None, steps=None, controls: bool = False,
-              examples=None, epochs=None) -> Grid:
+def load_grid(
+    size: str = "tiny",
+    study: str | None = None,
+    seeds=None,
+    groups=None,
+    data=None,
+    tasks=None,
+    steps=None,
+    controls: bool = False,
+    examples=None,
+    epochs=None,
+) -> Grid:
     "The grid of a size, with whatever is given replacing the grid file's. Raises ParameterError before anything is written."
     if size not in SIZES:
         raise ParameterError(f"size={size!r} is unknown{closest(size, SIZES) or ';'} valid: {', '.join(SIZES)}")
@@ -147,16 +231,32 @@ def load_grid(size: str = "tiny", study: str | None = None, seeds=None, groups=N
     listed = tuple(dict.fromkeys((*(_listed(groups) or GROUPS_TABLE), *(CONTROLS_TABLE if controls else ()))))
     for group in listed:
         if group not in RECIPES_TABLE:
-            raise ParameterError(f"group={group!r} is unknown{closest(group, RECIPES_TABLE) or ';'} valid: {', '.join(RECIPES_TABLE)}")
+            raise ParameterError(
+                f"group={group!r} is unknown{closest(group, RECIPES_TABLE) or ';'} valid: {', '.join(RECIPES_TABLE)}"
+            )
     tasks = _listed(tasks) or (EMBEDDED_TASKS if data == "embedded" else tuple(file.get("tasks", TASKS)))
     seeds = [typed(Parameters, {"seed": seed}, "seeds").seed for seed in _listed(seeds) or file["seeds"]]
     if len(set(seeds)) < len(seeds):
         raise ParameterError(f"seeds={','.join(map(str, seeds))} must name each seed once")
-    grid = Grid(study=size if study is None else study, size=size, seeds=tuple(seeds), groups=listed, data=data, tasks=tasks, steps=steps, examples=examples, epochs=epochs)
+    grid = Grid(
+        study=size if study is None else study,
+        size=size,
+        seeds=tuple(seeds),
+        groups=listed,
+        data=data,
+        tasks=tasks,
+        steps=steps,
+        examples=examples,
+        epochs=epochs,
+    )
     checked = [grid.parameters(node) for node in grid.nodes()]
     if not checked:
-        raise ParameterError(f"no run is made for groups={','.join(listed)} in the graph of {', '.join(GRAPH)}; ask for groups that graph.yaml lists")
-    return replace(grid, data=checked[0].data, **{name: getattr(checked[0], name) for name in ("steps", "examples", "epochs")})
+        raise ParameterError(
+            f"no run is made for groups={','.join(listed)} in the graph of {', '.join(GRAPH)}; ask for groups that graph.yaml lists"
+        )
+    return replace(
+        grid, data=checked[0].data, **{name: getattr(checked[0], name) for name in ("steps", "examples", "epochs")}
+    )
 
 
 def _listed(values):
@@ -180,9 +280,21 @@ def draw_grid(grid: Grid, ax, state=lambda node: "made"):
             if below in place and (not reads_all(node) or runs_alone(below)):
                 ax.plot(*zip(place[below], place[node]), color="0.75", linewidth=0.8, zorder=1)
         color = "#0072b2" if state(node) == "made" else "#e69f00"
-        label = f"{node.notebook.split('_')[0]} {node.group}" if node.group in RECIPES_TABLE else node.notebook.replace("_", " ", 1)
-        ax.text(*place[node], label, ha="center", va="center", fontsize=7.5, color="white", zorder=2,
-                bbox={"boxstyle": "round,pad=0.35", "facecolor": color, "edgecolor": "none"})
+        label = (
+            f"{node.notebook.split('_')[0]} {node.group}"
+            if node.group in RECIPES_TABLE
+            else node.notebook.replace("_", " ", 1)
+        )
+        ax.text(
+            *place[node],
+            label,
+            ha="center",
+            va="center",
+            fontsize=7.5,
+            color="white",
+            zorder=2,
+            bbox={"boxstyle": "round,pad=0.35", "facecolor": color, "edgecolor": "none"},
+        )
     ax.set(xlim=(-0.5, max(column.values()) + 0.5), ylim=(-3.7, 3.7))
     ax.axis("off")
 
@@ -237,7 +349,7 @@ def expected_seconds(grid: Grid, nodes, jobs: int) -> float | None:
     return alone + max(beside / jobs, *seconds.values(), 0)
 
 
-START_UP = 12.0     # seconds of a run before its job begins: mostly imports
+START_UP = 12.0  # seconds of a run before its job begins: mostly imports
 
 
 def known_seconds(grid: Grid) -> dict[tuple[str, str], float]:
@@ -248,7 +360,9 @@ def known_seconds(grid: Grid) -> dict[tuple[str, str], float]:
         for path in sorted(folder.glob("runs/*/*/record.json")):
             record = readable_record(path.parent)
             asked = record["parameters"] if record else {}
-            if asked.get("size") == grid.size and all(plain(getattr(grid, name)) == asked.get(name) for name in FIXED if name in _shaping(record["run"])):
+            if asked.get("size") == grid.size and all(
+                plain(getattr(grid, name)) == asked.get(name) for name in FIXED if name in _shaping(record["run"])
+            ):
                 taken.setdefault((record["run"].split("/")[0], asked["group"]), []).append(record["wall_s"] + START_UP)
         found = {key: sum(values) / len(values) for key, values in taken.items()} | found
     return found
@@ -257,7 +371,9 @@ def known_seconds(grid: Grid) -> dict[tuple[str, str], float]:
 def _shaping(run):
     "The parameters that a run of this name depends on."
     entry = GRAPH.get(run.split("/")[0], {})
-    return () if entry.get("alone") else entry.get("parameters", ())      # profiling takes as long whatever the models were trained on
+    return (
+        () if entry.get("alone") else entry.get("parameters", ())
+    )  # profiling takes as long whatever the models were trained on
 
 
 def _seconds_of(node, known, grid):
@@ -266,29 +382,42 @@ def _seconds_of(node, known, grid):
         return known[node.notebook, node.group]
     same = [seconds for (notebook, _), seconds in known.items() if notebook == node.notebook]
     file = grid_file(grid.size)
-    as_usual = reads_all(node) or grid.data == file.get("data", "embedded") and (grid.steps, grid.examples, grid.epochs) == (None,) * 3
+    as_usual = (
+        reads_all(node)
+        or grid.data == file.get("data", "embedded")
+        and (grid.steps, grid.examples, grid.epochs) == (None,) * 3
+    )
     return max(same, default=file.get("seconds", {}).get(node.notebook) if as_usual else None)
 
 # %% ../nbs/08_reproduce.ipynb #22270a8e
 def write_plan(grid: Grid, nodes, jobs: int, gpus: int) -> Path:
     "Writes the plan of one round into the study's folder and returns its path."
+
     def record(node):
         return f"runs/{node.notebook}/{node.name}/record.json"
 
-    entries = [{"run": str(node), **asdict(node), "record": record(node),
-                "needs": [record(below) for below in grid.below(node) if below in nodes],
-                "threads": min(jobs, usable_cores()) if runs_alone(node) else min(grid.threads, jobs), "machine": jobs if runs_alone(node) else 1,
-                "gpu": min(1, gpus)} for node in nodes]
+    entries = [
+        {
+            "run": str(node),
+            **asdict(node),
+            "record": record(node),
+            "needs": [record(below) for below in grid.below(node) if below in nodes],
+            "threads": min(jobs, usable_cores()) if runs_alone(node) else min(grid.threads, jobs),
+            "machine": jobs if runs_alone(node) else 1,
+            "gpu": min(1, gpus),
+        }
+        for node in nodes
+    ]
     path = study_folder(grid.study) / "plan.json"
     write_json(path, {"grid": plain(asdict(grid)), "jobs": entries})
     return path
 
 # %% ../nbs/08_reproduce.ipynb #9e4bb78b
-STOPPED = 143      # exit code of what was ended by SIGTERM, as shells have it
+STOPPED = 143  # exit code of what was ended by SIGTERM, as shells have it
 COMMAND = [sys.executable, "-c", "from codesign.reproduce import main; main()"]
 
 
-TIME_TO_STOP = 10.0    # seconds that a training gets for a last checkpoint
+TIME_TO_STOP = 10.0  # seconds that a training gets for a last checkpoint
 
 
 def die_with_parent(time_to_stop: float = 0.0):
@@ -338,16 +467,22 @@ def _planned(plan, run):
     try:
         content = json.loads(Path(plan).read_text(encoding="utf-8"))
         (job,) = [job for job in content["jobs"] if job["run"] == run]
-        grid = Grid(**{name: tuple(value) if isinstance(value, list) else value for name, value in content["grid"].items()})
+        grid = Grid(
+            **{name: tuple(value) if isinstance(value, list) else value for name, value in content["grid"].items()}
+        )
         node = Node(job["notebook"], job["size"], job["seed"], job["group"])
         if str(node) != run or node.notebook not in GRAPH:
             raise ValueError(f"{run} stands for {node}")
         if type(job["threads"]) is not int or job["threads"] < 1:
             raise ValueError(f"threads={job['threads']!r} is not a whole number from 1")
-        return node, replace(grid.parameters(node), threads=min(job["threads"], usable_cores()))     # where the plan was made there may be more cores
+        return node, replace(
+            grid.parameters(node), threads=min(job["threads"], usable_cores())
+        )  # where the plan was made there may be more cores
     except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError, ParameterError) as error:
         why = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-        raise CodesignError(f"{plan} does not plan {run} as codesign reproduce does ({why}); give the command of the study again, which writes it anew") from None
+        raise CodesignError(
+            f"{plan} does not plan {run} as codesign reproduce does ({why}); give the command of the study again, which writes it anew"
+        ) from None
 
 
 def run_job(plan: Path, run: str):
@@ -366,13 +501,16 @@ def run_job(plan: Path, run: str):
         raise typer.Exit(1) from None
     except Exception as error:
         _say(f"failed {node}: {' '.join(f'{type(error).__name__}: {error}'.split())}")
-        raise                                            # with its traceback, into snakemake.log
+        raise  # with its traceback, into snakemake.log
 
 # %% ../nbs/08_reproduce.ipynb #6b1f6edb
 def run_plan(grid: Grid, nodes, jobs: int, gpus: int = 0, snakemake_arguments: tuple = ()) -> set[str]:
     "Makes the given runs; returns the names of those that failed."
     plan = write_plan(grid, nodes, jobs, gpus)
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(PACKAGE.parent), os.environ.get("PYTHONPATH")]))}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(PACKAGE.parent), os.environ.get("PYTHONPATH")])),
+    }
     if importlib.util.find_spec("snakemake"):
         commands = [_snakemake(plan, jobs, gpus, snakemake_arguments)]
     else:
@@ -382,28 +520,59 @@ def run_plan(grid: Grid, nodes, jobs: int, gpus: int = 0, snakemake_arguments: t
     with open(plan.with_name("snakemake.log"), "w", encoding="utf-8") as log:
         for command in commands:
             _relay(command, environment, log, len(nodes), started, done, failed, stopped)
-    for run in sorted(started - done - failed - stopped):          # it had no time for a line
+    for run in sorted(started - done - failed - stopped):  # it had no time for a line
         failed.add(run)
-        print(f"[{len(done) + len(failed):3}/{len(nodes)}] failed {run}: its process ended without a word: it was killed, as the system does when memory runs out "
-              f"(then ask for fewer jobs, or free memory), or it was stopped; what it wrote is in {plan.with_name('snakemake.log')}", flush=True)
+        print(
+            f"[{len(done) + len(failed):3}/{len(nodes)}] failed {run}: its process ended without a word: it was killed, as the system does when memory runs out "
+            f"(then ask for fewer jobs, or free memory), or it was stopped; what it wrote is in {plan.with_name('snakemake.log')}",
+            flush=True,
+        )
     failed |= stopped - done
     missing = {str(node) for node in nodes} - done - failed
     if missing and not failed:
         last = [line for line in plan.with_name("snakemake.log").read_text().splitlines() if line.strip()][-1:]
-        raise CodesignError(f"{len(missing)} runs were not made: {''.join(last)} (all of it: {plan.with_name('snakemake.log')})")
+        raise CodesignError(
+            f"{len(missing)} runs were not made: {''.join(last)} (all of it: {plan.with_name('snakemake.log')})"
+        )
     return failed
 
 
 def _snakemake(plan, jobs, gpus, more):
-    return [sys.executable, "-m", "snakemake", "--snakefile", str(repository() / "papermill_runs" / "Snakefile"), "--directory", str(plan.parent),
-            "--cores", str(jobs), "--resources", f"machine={jobs}", f"gpu={max(gpus, 0)}", "--scheduler", "greedy", "--keep-going",
-            "--nolock", "--ignore-incomplete", "--keep-incomplete", "--rerun-triggers", "mtime", "--nocolor", "--quiet", "all",
-            *more, "--config", "plan=plan.json"]
+    return [
+        sys.executable,
+        "-m",
+        "snakemake",
+        "--snakefile",
+        str(repository() / "papermill_runs" / "Snakefile"),
+        "--directory",
+        str(plan.parent),
+        "--cores",
+        str(jobs),
+        "--resources",
+        f"machine={jobs}",
+        f"gpu={max(gpus, 0)}",
+        "--scheduler",
+        "greedy",
+        "--keep-going",
+        "--nolock",
+        "--ignore-incomplete",
+        "--keep-incomplete",
+        "--rerun-triggers",
+        "mtime",
+        "--nocolor",
+        "--quiet",
+        "all",
+        *more,
+        "--config",
+        "plan=plan.json",
+    ]
 
 
 def _relay(command, environment, log, total, started, done, failed, stopped):
     "Runs a command; shows the lines of jobs as they come, counted, and logs everything. If it is stopped, its trainings leave a checkpoint first."
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
+    process = subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+    )
 
     def relay():
         for line in process.stdout:
@@ -435,7 +604,7 @@ def _ask_to_stop(process):
     for child in below:
         try:
             child.terminate() if child.cmdline()[-3:-2] == ["node"] else None
-        except psutil.Error:                             # it has just ended
+        except psutil.Error:  # it has just ended
             pass
 
     def kill():
@@ -460,15 +629,22 @@ def reproduce(grid: Grid, jobs: int = 2, gpus: int = 0, snakemake_arguments: tup
     refuse_another_study(grid)
     _require_data(grid.data, grid.tasks, grid.size)
     with locked(folder, f"study {grid.study}"):
-        remember_study(grid.study, _fixed_by(grid) | {"corpus": _corpus(grid.data, grid.size)}, seeds=list(grid.seeds), groups=list(grid.groups))
+        remember_study(
+            grid.study,
+            _fixed_by(grid) | {"corpus": _corpus(grid.data, grid.size)},
+            seeds=list(grid.seeds),
+            groups=list(grid.groups),
+        )
         failed, work = set(), pending(grid)
         _announce(grid, work, jobs)
         while work and not failed:
             _clear(grid, work)
             failed |= run_plan(grid, work, jobs, gpus, snakemake_arguments)
             work = pending(grid)
-        if failed:                                     # the table then shows the gaps
-            readers = {node: why for node in grid.readers() if (why := why_not_done(grid.study, node, grid.parameters(node)))}
+        if failed:  # the table then shows the gaps
+            readers = {
+                node: why for node in grid.readers() if (why := why_not_done(grid.study, node, grid.parameters(node)))
+            }
             _clear(grid, readers)
             run_plan(grid, readers, jobs, gpus) if readers else None
             print(f"{len(failed)} failed: {', '.join(sorted(failed))}; the same command tries again what is missing")
@@ -502,17 +678,23 @@ def refuse_other_published(grid: Grid, source: Path | None = None) -> None:
         known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
         refuse_another(grid.study, {name: known[name] for name in FIXED if name in known}, _fixed_by(grid))
     except (OSError, ValueError, TypeError, RecursionError) as error:
-        raise DataError(f"{path} cannot be read ({' '.join(str(error).split())[:120]}); put the published file back") from None
+        raise DataError(
+            f"{path} cannot be read ({' '.join(str(error).split())[:120]}); put the published file back"
+        ) from None
 
 
 def take_published(study: str, source: Path | None = None) -> int:
     "Copies the records in figures/STUDY (or below `source`) that the study's folder lacks into it, and returns how many: they count as done as long as they fit, though their files lie on another machine."
     source, taken = source or repository() / "figures" / study, 0
     if not source.is_dir():
-        raise ParameterError(f"{source} holds no published study; publish one with codesign publish --study NAME, or leave --published out")
+        raise ParameterError(
+            f"{source} holds no published study; publish one with codesign publish --study NAME, or leave --published out"
+        )
     if (source / "study.json").is_file() and not (study_folder(study) / "study.json").exists():
         study_folder(study).mkdir(parents=True, exist_ok=True)
-        write_atomic(study_folder(study) / "study.json", (source / "study.json").read_text(encoding="utf-8"))      # what the study fixes: other options are refused
+        write_atomic(
+            study_folder(study) / "study.json", (source / "study.json").read_text(encoding="utf-8")
+        )  # what the study fixes: other options are refused
     for path in sorted(source.glob("runs/*/*/record.json")):
         copy = study_folder(study) / path.relative_to(source)
         if not copy.exists():
@@ -525,7 +707,10 @@ def take_published(study: str, source: Path | None = None) -> int:
 def _announce(grid, work, jobs):
     total, seconds = len(grid.nodes()), expected_seconds(grid, work, jobs) if work else 0
     about = "time not known for this size" if seconds is None else f"about {_minutes(seconds)} on {jobs} cores"
-    print(f"study {grid.study}: {total} runs, {total - len(work)} done{f', {len(work)} to make, {about}' if work else ''}", flush=True)
+    print(
+        f"study {grid.study}: {total} runs, {total - len(work)} done{f', {len(work)} to make, {about}' if work else ''}",
+        flush=True,
+    )
 
 
 def _minutes(seconds):
@@ -565,26 +750,35 @@ def _shown(path):
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 # %% ../nbs/08_reproduce.ipynb #c49a7b4c
-app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True,
-                  help="Smaller, faster, cheaper-to-adapt Mamba language models: make the runs of a study, and look at them.")
+app = typer.Typer(
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    no_args_is_help=True,
+    help="Smaller, faster, cheaper-to-adapt Mamba language models: make the runs of a study, and look at them.",
+)
 
 
 def make_run(notebook: str, again: bool = False, predict: str | None = None, **values) -> Record:
     "Makes one run, and first the missing ones it needs; what a study's folder already fixes need not be given."
     given = {name: value for name, value in values.items() if value is not None}
     if "data" in given:
-        known_data(given["data"])                        # also where nothing of it is read
+        known_data(given["data"])  # also where nothing of it is read
     known = read_study(given.get("study", "scratch"))
     fixed = {name: known[name] for name in FIXED if known.get(name) is not None}
     asked = Parameters.checked(notebook, **{**fixed, **given})
     refuse_another(asked.study, known, {name: getattr(asked, name) for name in FIXED if name in given})
-    parameters = Parameters.checked(notebook, **{**fixed, **({"seed": known["seeds"][0]} if known.get("seeds") else {}), **given})
+    parameters = Parameters.checked(
+        notebook, **{**fixed, **({"seed": known["seeds"][0]} if known.get("seeds") else {}), **given}
+    )
     node = Node(notebook, parameters.size, parameters.seed, parameters.group)
     set_threads(parameters.threads) if parameters.threads else None
     if predict or _reads_text(node, parameters.study):
         _require_data(parameters.data, parameters.tasks if notebook == "03_sgh_peft" else (), parameters.size, predict)
         if "corpus" in known:
-            refuse_another(parameters.study, known, {"data": parameters.data, "corpus": _corpus(parameters.data, parameters.size)})
+            refuse_another(
+                parameters.study, known, {"data": parameters.data, "corpus": _corpus(parameters.data, parameters.size)}
+            )
     _make_below(node, parameters)
     with _set_aside(node, parameters.study) if again else nullcontext():
         run_node(node, parameters)
@@ -625,7 +819,13 @@ def _make_below(node, parameters):
         lower = replace(passed_on(node.notebook, parameters), size=below.size, seed=below.seed, group=below.group)
         _make_below(below, lower)
         record, kept = _record(parameters.study, below), run_folder(parameters.study, below) / "record.json"
-        why = _why_unusable(record, node) if record else why_not_done(parameters.study, below, lower) if kept.is_file() else "no record"
+        why = (
+            _why_unusable(record, node)
+            if record
+            else why_not_done(parameters.study, below, lower)
+            if kept.is_file()
+            else "no record"
+        )
         if why:
             print(f"again  {below}: {why}", flush=True) if kept.is_file() else None
             kept.unlink(missing_ok=True)
@@ -656,44 +856,127 @@ def _make_and_show(notebook, **values):
 
 
 def _command(notebook):
-    def command(size: str = None, seed: str = None, group: str = None, data: str = None, tasks: str = None, study: str = None,
-                lr: str = None, steps: str = None, threads: str = None):
-        _make_and_show(notebook, size=size, seed=seed, group=group, data=data, tasks=tasks, study=study, lr=lr, steps=steps, threads=threads)
+    def command(
+        size: str = None,
+        seed: str = None,
+        group: str = None,
+        data: str = None,
+        tasks: str = None,
+        study: str = None,
+        lr: str = None,
+        steps: str = None,
+        threads: str = None,
+    ):
+        _make_and_show(
+            notebook,
+            size=size,
+            seed=seed,
+            group=group,
+            data=data,
+            tasks=tasks,
+            study=study,
+            lr=lr,
+            steps=steps,
+            threads=threads,
+        )
+
     return command
 
 
-def _finetune(size: str = None, seed: str = None, group: str = None, data: str = None, tasks: str = None, study: str = None,
-              lr: str = None, steps: str = None, examples: str = None, epochs: str = None, threads: str = None, predict: str = typer.Option(None, help="test: write its predictions in GLUE's submission format")):
+def _finetune(
+    size: str = None,
+    seed: str = None,
+    group: str = None,
+    data: str = None,
+    tasks: str = None,
+    study: str = None,
+    lr: str = None,
+    steps: str = None,
+    examples: str = None,
+    epochs: str = None,
+    threads: str = None,
+    predict: str = typer.Option(None, help="test: write its predictions in GLUE's submission format"),
+):
     if predict not in (None, "test", "validation"):
-        raise ParameterError(f"predict={predict!r} is not a split to predict{closest(predict, ('test', 'validation')) or ';'} valid: test, validation")
-    record = _make_and_show("03_sgh_peft", predict=predict, size=size, seed=seed, group=group, data=data, tasks=tasks, study=study, lr=lr, steps=steps, examples=examples, epochs=epochs, threads=threads)
+        raise ParameterError(
+            f"predict={predict!r} is not a split to predict{closest(predict, ('test', 'validation')) or ';'} valid: test, validation"
+        )
+    record = _make_and_show(
+        "03_sgh_peft",
+        predict=predict,
+        size=size,
+        seed=seed,
+        group=group,
+        data=data,
+        tasks=tasks,
+        study=study,
+        lr=lr,
+        steps=steps,
+        examples=examples,
+        epochs=epochs,
+        threads=threads,
+    )
     if predict:
         from codesign.sgh_peft import predict_split
+
         for path in predict_split(record, predict):
             print(f"predictions {_shown(path)}")
 
 
-def _profile(size: str = None, seed: str = None, group: str = typer.Option(None, help="all, controls, shapes, trials, a recipe, or the folder of a saved model"),
-             against: str = typer.Option(None, help="recipes, or folders of saved models, that it is compared with; of a recipe M_base and M_challenge unless given"),
-             data: str = None, tasks: str = None, study: str = None, threads: str = None,
-             device: str = typer.Option(None, help="for saved models: cpu, cuda"), out: str = typer.Option(None, help="for saved models: the record's file, profile.json unless given")):
+def _profile(
+    size: str = None,
+    seed: str = None,
+    group: str = typer.Option(None, help="all, controls, shapes, trials, a recipe, or the folder of a saved model"),
+    against: str = typer.Option(
+        None,
+        help="recipes, or folders of saved models, that it is compared with; of a recipe M_base and M_challenge unless given",
+    ),
+    data: str = None,
+    tasks: str = None,
+    study: str = None,
+    threads: str = None,
+    device: str = typer.Option(None, help="for saved models: cpu, cuda"),
+    out: str = typer.Option(None, help="for saved models: the record's file, profile.json unless given"),
+):
     first, others = _listed(group), _listed(against)
     if others and not first:
-        raise ParameterError(f"against={against!r} needs group=, which is compared with it: a recipe, or the folder of a saved model")
+        raise ParameterError(
+            f"against={against!r} needs group=, which is compared with it: a recipe, or the folder of a saved model"
+        )
     known = {*RECIPES_TABLE, *GRAPH.get("05_profiling", {"groups": ()})["groups"]}
-    folders = [name for name in (*first, *others) if name not in known and ("/" in name or user_path("group", name).is_dir())]
-    given = {name: value for name, value in dict(seed=seed, data=data, tasks=tasks, study=study, device=device, out=out).items() if value is not None}
+    folders = [
+        name for name in (*first, *others) if name not in known and ("/" in name or user_path("group", name).is_dir())
+    ]
+    given = {
+        name: value
+        for name, value in dict(seed=seed, data=data, tasks=tasks, study=study, device=device, out=out).items()
+        if value is not None
+    }
     if folders:
         for name in (*first, *others):
             if name not in folders:
-                raise ParameterError(f"{name!r} is no folder of a saved model, {folders[0]!r} is; give folders only, or recipes of one study only")
-        _refuse(given, ("seed", "data", "tasks", "study"), "belongs to a study; saved models take group, against, size (whose shapes are timed), threads, device, out")
-        return _profile_folders(folders, size or "small", threads, device or "cpu", user_path("out", out or "profile.json"))
-    _refuse(given, ("device", "out"), "is for saved models; a study's runs take the GPU if there is one, and leave their record in the study")
+                raise ParameterError(
+                    f"{name!r} is no folder of a saved model, {folders[0]!r} is; give folders only, or recipes of one study only"
+                )
+        _refuse(
+            given,
+            ("seed", "data", "tasks", "study"),
+            "belongs to a study; saved models take group, against, size (whose shapes are timed), threads, device, out",
+        )
+        return _profile_folders(
+            folders, size or "small", threads, device or "cpu", user_path("out", out or "profile.json")
+        )
+    _refuse(
+        given,
+        ("device", "out"),
+        "is for saved models; a study's runs take the GPU if there is one, and leave their record in the study",
+    )
     if len(first) == 1 and first[0] in RECIPES_TABLE:
         group = BESIDE.join((*first, *(others or [name for name in ("M_base", "M_challenge") if name != first[0]])))
     elif others:
-        raise ParameterError(f"group={group!r} has its own comparisons; against= goes with one recipe: {', '.join(RECIPES_TABLE)}")
+        raise ParameterError(
+            f"group={group!r} has its own comparisons; against= goes with one recipe: {', '.join(RECIPES_TABLE)}"
+        )
     record = _timed_here(size=size, seed=seed, group=group, data=data, tasks=tasks, study=study, threads=threads)
     from codesign.profiling import profile_table
 
@@ -715,7 +998,13 @@ def _timed_here(threads=None, **values):
 
     path, here = record.metrics["path"], machine("cuda" if torch.cuda.is_available() else "cpu")
     other_threads = threads and path["threads"] != int(threads)
-    before = f"on {path['machine']}" if path["machine"] != here else f"with {path['threads']} threads" if other_threads else None
+    before = (
+        f"on {path['machine']}"
+        if path["machine"] != here
+        else f"with {path['threads']} threads"
+        if other_threads
+        else None
+    )
     if before:
         print(f"again  {record['run']}: it was timed {before}")
     return make_run("05_profiling", again=True, threads=threads, **values) if before else record
@@ -726,17 +1015,20 @@ def _profile_folders(folders, size, threads, device, out):
     if size not in SIZES:
         raise ParameterError(f"size={size!r} is unknown{closest(size, SIZES) or ';'} valid: {', '.join(SIZES)}")
     if out.exists() or not out.resolve().parent.is_dir():
-        raise ParameterError(f"{out} {'exists; give another file with --out, so that no record is lost' if out.exists() else 'is in a folder that does not exist'}")
+        raise ParameterError(
+            f"{out} {'exists; give another file with --out, so that no record is lost' if out.exists() else 'is in a folder that does not exist'}"
+        )
     from codesign.engine.requests import check_device, check_models
 
     threads = _threads("profile", threads)
     check_device(device)
     check_models(folders)
-    set_threads(threads) if threads else None      # before torch and numba load
+    set_threads(threads) if threads else None  # before torch and numba load
     from codesign.profiling import profile_folders, profile_table
 
     if threads:
         import torch
+
         torch.set_num_threads(threads)
     content = profile_folders(folders, load_settings(size).profile, device)
     write_sealed(out, content)
@@ -748,7 +1040,10 @@ def _threads(where, threads):
     return typed(Parameters, {} if threads is None else {"threads": threads}, where).threads
 
 
-@app.command("compare", help="Set the medians of two profiling records side by side, if they were timed alike; else say what differs.")
+@app.command(
+    "compare",
+    help="Set the medians of two profiling records side by side, if they were timed alike; else say what differs.",
+)
 def _compare(first: str, second: str):
     from codesign.engine.conditions import compare_records
 
@@ -763,12 +1058,27 @@ def _compare(first: str, second: str):
         print(f"{name:<44}{row['first']:>12.3f}{row['second']:>12.3f}{row['ratio']:>9.3f}")
 
 
-def _results(size: str = None, seed: str = None, data: str = None, tasks: str = None, study: str = None, threads: str = None,
-             trace: str = typer.Option(None, metavar="NAME", help="where a number comes from: ppl_word.M_full, ppl_word.M_full/M_base, either with .s42, or H2")):
+def _results(
+    size: str = None,
+    seed: str = None,
+    data: str = None,
+    tasks: str = None,
+    study: str = None,
+    threads: str = None,
+    trace: str = typer.Option(
+        None,
+        metavar="NAME",
+        help="where a number comes from: ppl_word.M_full, ppl_word.M_full/M_base, either with .s42, or H2",
+    ),
+):
     if trace is None:
         if study is not None and not any((study_folder(study) / "runs").glob("*/*/record.json")):
-            here = sorted(folder.name for folder in studies_folder().glob("*") if any(folder.glob("runs/*/*/record.json")))
-            raise ParameterError(f"study={study!r} has no record{closest(study, here) or ';'} here: {', '.join(here) or 'none'}; make some with codesign reproduce --study {study}")
+            here = sorted(
+                folder.name for folder in studies_folder().glob("*") if any(folder.glob("runs/*/*/record.json"))
+            )
+            raise ParameterError(
+                f"study={study!r} has no record{closest(study, here) or ';'} here: {', '.join(here) or 'none'}; make some with codesign reproduce --study {study}"
+            )
         _make_and_show("06_results", size=size, seed=seed, data=data, tasks=tasks, study=study, threads=threads)
     else:
         print(_traced(trace, study, size))
@@ -779,16 +1089,33 @@ def _traced(value_id, study, size=None):
     from codesign.engine.measures import read_records
     from codesign.results import analyse_study, command_of, command_of_study, trace
 
-    places = {folder.name: folder for root in (studies_folder(), repository() / "figures") for folder in sorted(root.glob("*")) if any(folder.glob("runs/*/*/record.json"))}
+    places = {
+        folder.name: folder
+        for root in (studies_folder(), repository() / "figures")
+        for folder in sorted(root.glob("*"))
+        if any(folder.glob("runs/*/*/record.json"))
+    }
     if study not in places:
-        raise ParameterError(f"{f'study={study!r} has no record' if study else 'trace= needs study='}{closest(study or '', places) or ';'} here: {', '.join(places) or 'none'}")
+        raise ParameterError(
+            f"{f'study={study!r} has no record' if study else 'trace= needs study='}{closest(study or '', places) or ';'} here: {', '.join(places) or 'none'}"
+        )
     found = trace(analyse_study(read_records(places[study]))[0], f"{size}:{value_id}" if size else value_id)
-    lines = [found.meaning, f"study {_shown(places[study])}, made by: {command_of_study(places[study]) or 'its study.json is not here'}", *(f"  {step}" for step in found.steps)]
+    lines = [
+        found.meaning,
+        f"study {_shown(places[study])}, made by: {command_of_study(places[study]) or 'its study.json is not here'}",
+        *(f"  {step}" for step in found.steps),
+    ]
     for record in found.records:
         made = record["environment"]
-        lines += [f"{_shown(record.folder / 'record.json')}", f"  sealed   {record.get('sha256') or 'no seal: of the first schema'}", f"  command  {command_of(record)}", f"  commit   {made.get('commit')}", f"  text     {_text_said(record)}",
-                  f"  machine  {made.get('processor') or 'processor not recorded'}; {made.get('platform')}; device {made.get('device')}, kernel {made.get('kernel')}, {made.get('threads')} threads; "
-                  f"python {made.get('python')}, torch {made.get('torch')}, transformers {made.get('transformers')}"]
+        lines += [
+            f"{_shown(record.folder / 'record.json')}",
+            f"  sealed   {record.get('sha256') or 'no seal: of the first schema'}",
+            f"  command  {command_of(record)}",
+            f"  commit   {made.get('commit')}",
+            f"  text     {_text_said(record)}",
+            f"  machine  {made.get('processor') or 'processor not recorded'}; {made.get('platform')}; device {made.get('device')}, kernel {made.get('kernel')}, {made.get('threads')} threads; "
+            f"python {made.get('python')}, torch {made.get('torch')}, transformers {made.get('transformers')}",
+        ]
     return "\n".join(lines)
 
 
@@ -801,20 +1128,41 @@ def _text_said(record):
 
 
 for _notebook, _name in COMMANDS.items():
-    app.command(_name, help=HELP[_notebook])({"03_sgh_peft": _finetune, "05_profiling": _profile, "06_results": _results}.get(_notebook) or _command(_notebook))
+    app.command(_name, help=HELP[_notebook])(
+        {"03_sgh_peft": _finetune, "05_profiling": _profile, "06_results": _results}.get(_notebook)
+        or _command(_notebook)
+    )
 
 
 @app.command("reproduce", help="Make every run of a study that is not done, by Snakemake and papermill.")
-def _reproduce(size: str = "tiny", study: str = None, seeds: str = None, groups: str = None, data: str = None, tasks: str = None,
-               steps: str = None, examples: str = None, epochs: str = None, controls: bool = False, jobs: str = "2", gpus: str = "0", snakemake: str = "", dry_run: bool = False,
-               published: bool = typer.Option(False, help="count the records in figures/STUDY as done, and make only what is missing"),
-               budget: str = typer.Option(None, help="minutes; if the forecast is above, nothing is started")):
+def _reproduce(
+    size: str = "tiny",
+    study: str = None,
+    seeds: str = None,
+    groups: str = None,
+    data: str = None,
+    tasks: str = None,
+    steps: str = None,
+    examples: str = None,
+    epochs: str = None,
+    controls: bool = False,
+    jobs: str = "2",
+    gpus: str = "0",
+    snakemake: str = "",
+    dry_run: bool = False,
+    published: bool = typer.Option(
+        False, help="count the records in figures/STUDY as done, and make only what is missing"
+    ),
+    budget: str = typer.Option(None, help="minutes; if the forecast is above, nothing is started"),
+):
     grid = load_grid(size, study, seeds, groups, data, tasks, steps, controls, examples, epochs)
     jobs, gpus = _jobs(jobs, elsewhere=bool(snakemake.split())), _count("gpus", gpus, 0)
     refuse_another_study(grid)
     if published:
         if dry_run:
-            raise ParameterError("published= takes records into the study's folder, which dry_run= leaves as it is; give one of them")
+            raise ParameterError(
+                "published= takes records into the study's folder, which dry_run= leaves as it is; give one of them"
+            )
         refuse_other_published(grid)
         print(f"took {take_published(grid.study)} published records")
     _keep_budget(grid, jobs, _count("budget", budget, 1)) if budget is not None else None
@@ -832,47 +1180,94 @@ def _keep_budget(grid, jobs, minutes):
     work = pending(grid)
     seconds = expected_seconds(grid, work, jobs) if work else 0
     if seconds is None:
-        raise ParameterError(f"nothing of size {grid.size} on {grid.data} with these steps was timed yet, so a budget of {minutes} minutes cannot be kept; make one seed without it first")
+        raise ParameterError(
+            f"nothing of size {grid.size} on {grid.data} with these steps was timed yet, so a budget of {minutes} minutes cannot be kept; make one seed without it first"
+        )
     if seconds > 60 * minutes:
-        raise ParameterError(f"{len(work)} runs to make, about {_minutes(seconds)} on {jobs} cores, above the budget of {minutes} minutes; ask for fewer seeds or groups, or a larger budget")
+        raise ParameterError(
+            f"{len(work)} runs to make, about {_minutes(seconds)} on {jobs} cores, above the budget of {minutes} minutes; ask for fewer seeds or groups, or a larger budget"
+        )
 
 
 def _count(name, text, least, most=10**6, why=""):
     if not re.fullmatch(r"[0-9]{1,9}", text) or not least <= int(text) <= most:
-        raise ParameterError(f"{name}={text[:40]!r} is not a whole number in its range; valid: {least} to {most:,}{why}")
+        raise ParameterError(
+            f"{name}={text[:40]!r} is not a whole number in its range; valid: {least} to {most:,}{why}"
+        )
     return int(text)
 
 
 def _jobs(text, elsewhere=False):
     "How many runs are made at a time: `elsewhere`, on a cluster, any number; here no more than eight for each core, which would only wait for each other."
-    return _count("jobs", text, 1) if elsewhere else _count("jobs", text, 1, 8 * usable_cores(), ", eight for each core that this process may use; more would only wait for each other")
+    return (
+        _count("jobs", text, 1)
+        if elsewhere
+        else _count(
+            "jobs",
+            text,
+            1,
+            8 * usable_cores(),
+            ", eight for each core that this process may use; more would only wait for each other",
+        )
+    )
 
 
-@app.command("convert", help="A checkpoint in mamba_ssm's layout (pytorch_model.bin or safetensors) as a folder that transformers and codesign open.")
-def _convert(path: str, out: str = typer.Option(..., help="folder to write; must not exist"), tokenizer: str = typer.Option(None, help="folder whose tokenizer goes with the model")):
+@app.command(
+    "convert",
+    help="A checkpoint in mamba_ssm's layout (pytorch_model.bin or safetensors) as a folder that transformers and codesign open.",
+)
+def _convert(
+    path: str,
+    out: str = typer.Option(..., help="folder to write; must not exist"),
+    tokenizer: str = typer.Option(None, help="folder whose tokenizer goes with the model"),
+):
     from codesign.engine.requests import check_convert
 
-    check_convert(path, out, tokenizer)      # before torch loads
+    check_convert(path, out, tokenizer)  # before torch loads
     from codesign.compress import convert
 
     model = convert(path, out, tokenizer)
-    print(f"{sum(p.numel() for p in model.parameters()):,} parameters, written to {_shown(Path(out).expanduser().resolve())}")
+    print(
+        f"{sum(p.numel() for p in model.parameters()):,} parameters, written to {_shown(Path(out).expanduser().resolve())}"
+    )
 
 
-@app.command("compress", help="Make a checkpoint of yours smaller: remove channels, fold states, heal, measure before and after.")
-def _compress(path: str, out: str = typer.Option(..., help="folder to write; must not exist"),
-              flops: str = typer.Option("0.75", help="share of the FLOPs that may stay"), states: str = typer.Option(None, help="states a layer keeps; all unless given"),
-              data: str = typer.Option("embedded", help="text to calibrate, heal and measure on"), tokenizer: str = typer.Option(None, help="its folder, if it is not the model's"),
-              mask_steps: str = typer.Option("0", help="of mask learning with the weights frozen; 0: activation-weighted magnitude"), heal_steps: str = "0", heal_lr: str = "3e-4",
-              uniform: bool = typer.Option(False, help="one width for all layers: plain transformers opens it"), multiple: str = typer.Option("8", help="widths are multiples of this"),
-              calibration_tokens: str = "65536", length: str = "256", batch_size: str = "8", profile_length: str = "512", iterations: str = "100", seed: str = "42", threads: str = None):
+@app.command(
+    "compress", help="Make a checkpoint of yours smaller: remove channels, fold states, heal, measure before and after."
+)
+def _compress(
+    path: str,
+    out: str = typer.Option(..., help="folder to write; must not exist"),
+    flops: str = typer.Option("0.75", help="share of the FLOPs that may stay"),
+    states: str = typer.Option(None, help="states a layer keeps; all unless given"),
+    data: str = typer.Option("embedded", help="text to calibrate, heal and measure on"),
+    tokenizer: str = typer.Option(None, help="its folder, if it is not the model's"),
+    mask_steps: str = typer.Option(
+        "0", help="of mask learning with the weights frozen; 0: activation-weighted magnitude"
+    ),
+    heal_steps: str = "0",
+    heal_lr: str = "3e-4",
+    uniform: bool = typer.Option(False, help="one width for all layers: plain transformers opens it"),
+    multiple: str = typer.Option("8", help="widths are multiples of this"),
+    calibration_tokens: str = "65536",
+    length: str = "256",
+    batch_size: str = "8",
+    profile_length: str = "512",
+    iterations: str = "100",
+    seed: str = "42",
+    threads: str = None,
+):
     given = {name: value for name, value in locals().items() if value is not None}
     from codesign.engine.requests import CompressSettings, check_compress
 
-    asked = typed(CompressSettings, {name: value for name, value in given.items() if name in CompressSettings.__dataclass_fields__}, "compress")
+    asked = typed(
+        CompressSettings,
+        {name: value for name, value in given.items() if name in CompressSettings.__dataclass_fields__},
+        "compress",
+    )
     _require_data(known_data(asked.data), (), "nano")
     check_compress(path, out, tokenizer)
-    set_threads(asked.threads) if asked.threads else None      # before torch loads
+    set_threads(asked.threads) if asked.threads else None  # before torch loads
     from codesign.compress import comparison, compress
 
     print(comparison(compress(path, out, asked, tokenizer)))
@@ -888,7 +1283,10 @@ def main(arguments: list[str] | None = None):
     "The command `codesign`. Any error is one line on stderr and exit code 2; failed runs or checks give 1."
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     as_options = [f"--{word}" if re.match(r"[A-Za-z][A-Za-z_-]*=", word) else word for word in arguments]
-    as_options = [re.sub(r"^--([A-Za-z_-]+)(?==|$)", lambda name: "--" + name[1].lower().replace("_", "-"), word) for word in as_options]
+    as_options = [
+        re.sub(r"^--([A-Za-z_-]+)(?==|$)", lambda name: "--" + name[1].lower().replace("_", "-"), word)
+        for word in as_options
+    ]
     try:
         _refuse_empty(as_options)
         _refuse_twice(as_options)
@@ -912,6 +1310,7 @@ def main(arguments: list[str] | None = None):
 @contextmanager
 def _stoppable():
     "Turns SIGTERM into StoppedRun, so that what was begun is put away; a notebook's process is asked first (`execute`)."
+
     def stop(*_):
         raise StoppedRun("stopped as asked")
 
@@ -969,14 +1368,20 @@ def validate(study: str, size: str | None = None, groups=None) -> list[tuple[str
     groups = tuple(RECIPES_TABLE) if groups is None else groups
     records, damaged = _readable_records(study, size, groups)
     if not records and not damaged:
-        raise MissingRun(f"study {study!r} has no records{f' of size {size}' if size else ''}; make some with `codesign reproduce --study {study}`")
-    rows = [(str(node), "record", "there is none") for node in _expected(study) if _is_of(node.group, groups) and str(node) not in records and str(node) not in damaged]
+        raise MissingRun(
+            f"study {study!r} has no records{f' of size {size}' if size else ''}; make some with `codesign reproduce --study {study}`"
+        )
+    rows = [
+        (str(node), "record", "there is none")
+        for node in _expected(study)
+        if _is_of(node.group, groups) and str(node) not in records and str(node) not in damaged
+    ]
     rows += [(name, "record", why) for name, why in damaged.items()]
     for name, record in records.items():
         for check, function in CHECKS.items():
             try:
                 problem = function(record, records)
-            except CodesignError as error:               # such as a model that cannot be opened
+            except CodesignError as error:  # such as a model that cannot be opened
                 problem = str(error)
             if problem is not NotImplemented:
                 rows.append((name, check, problem))
@@ -1006,7 +1411,11 @@ def _is_of(group, groups):
 def _expected(study):
     "The runs of the study as its study.json has it; nothing for a folder that no `reproduce` has made."
     known = read_study(study)
-    return Grid(study, known["size"], tuple(known["seeds"]), tuple(known["groups"])).nodes() if known.get("groups") and known.get("seeds") and known.get("size") else []
+    return (
+        Grid(study, known["size"], tuple(known["seeds"]), tuple(known["groups"])).nodes()
+        if known.get("groups") and known.get("seeds") and known.get("size")
+        else []
+    )
 
 
 def check_files(record: Record, records: dict) -> str | None:
@@ -1037,7 +1446,11 @@ def check_reload(record: Record, records: dict) -> str | None:
     from codesign.baseline import count_parameters, load_model
 
     found = count_parameters(load_model(record.file("model")))["total_parameters"]
-    return None if found == record.metrics["params_total"] else f"{found:,} parameters load, {record.metrics['params_total']:,} recorded"
+    return (
+        None
+        if found == record.metrics["params_total"]
+        else f"{found:,} parameters load, {record.metrics['params_total']:,} recorded"
+    )
 
 
 def check_adapters(record: Record, records: dict) -> str | None:
@@ -1049,17 +1462,29 @@ def check_adapters(record: Record, records: dict) -> str | None:
     return None if (trainable == total if full else 0 < trainable < total) else f"{trainable:,} of {total:,} trainable"
 
 
-CHECKS = {"files": check_files, "certificate": check_certificate, "iso-sparsity": check_iso_sparsity, "reload": check_reload,
-          "trainable": check_adapters}
+CHECKS = {
+    "files": check_files,
+    "certificate": check_certificate,
+    "iso-sparsity": check_iso_sparsity,
+    "reload": check_reload,
+    "trainable": check_adapters,
+}
 
 
 @app.command("validate", help="Check a study's records: files, certificates, iso-sparsity, models reload, counts.")
 def _validate(study: str = "tiny", size: str = None, group: str = None, all: bool = False):
     if group is not None and group not in RECIPES_TABLE:
-        raise ParameterError(f"group={group!r} is unknown{closest(group, RECIPES_TABLE) or ';'} valid: {', '.join(RECIPES_TABLE)}")
+        raise ParameterError(
+            f"group={group!r} is unknown{closest(group, RECIPES_TABLE) or ';'} valid: {', '.join(RECIPES_TABLE)}"
+        )
     if size is not None and size not in SIZES:
         raise ParameterError(f"size={size!r} is unknown{closest(size, SIZES) or ';'} valid: {', '.join(SIZES)}")
-    _show_checks([(f"{check:<13} {run}", problem) for run, check, problem in validate(study, size, (group,) if group and not all else tuple(RECIPES_TABLE))])
+    _show_checks(
+        [
+            (f"{check:<13} {run}", problem)
+            for run, check, problem in validate(study, size, (group,) if group and not all else tuple(RECIPES_TABLE))
+        ]
+    )
 
 
 def _show_checks(rows):
@@ -1072,18 +1497,39 @@ def _show_checks(rows):
 
 # %% ../nbs/08_reproduce.ipynb #f4242c45
 PUBLISHED = {
-    "pretrain": {"lr": 2e-4, "beta1": 0.9, "beta2": 0.98, "eps": 1e-6, "weight_decay": 0.1, "batch_size": 128, "epochs": 20, "warmup_fraction": 0.1,
-                 "clip_norm": 1.0, "length": 1024, "precision": "bf16"},
-    "finetune": {"lr": 1e-4, "batch_size": 32, "weight_decay": 0.01, "warmup_fraction": 0.1, "patience": 3,
-                 "epochs": {"sst2": 5, "mnli": 10, "qnli": 5, "mrpc": 8, "cola": 10, "stsb": 6, "qqp": 3, "rte": 10}},
+    "pretrain": {
+        "lr": 2e-4,
+        "beta1": 0.9,
+        "beta2": 0.98,
+        "eps": 1e-6,
+        "weight_decay": 0.1,
+        "batch_size": 128,
+        "epochs": 20,
+        "warmup_fraction": 0.1,
+        "clip_norm": 1.0,
+        "length": 1024,
+        "precision": "bf16",
+    },
+    "finetune": {
+        "lr": 1e-4,
+        "batch_size": 32,
+        "weight_decay": 0.01,
+        "warmup_fraction": 0.1,
+        "patience": 3,
+        "epochs": {"sst2": 5, "mnli": 10, "qnli": 5, "mrpc": 8, "cola": 10, "stsb": 6, "qqp": 3, "rte": 10},
+    },
 }
 
 
 def check_hyperparameters() -> str | None:
     "The published recipe, value by value, against the settings of 130m; a problem, or None."
     settings = asdict(load_settings("130m"))
-    wrong = [f"{section}.{name} is {settings[section][name]}, published {value}" for section, values in PUBLISHED.items()
-             for name, value in values.items() if settings[section][name] != value]
+    wrong = [
+        f"{section}.{name} is {settings[section][name]}, published {value}"
+        for section, values in PUBLISHED.items()
+        for name, value in values.items()
+        if settings[section][name] != value
+    ]
     return "; ".join(wrong) or None
 
 # %% ../nbs/08_reproduce.ipynb #39a19d4e
@@ -1099,11 +1545,21 @@ def check_groups() -> str | None:
     from codesign.baseline import RECIPES, BuildContext, LayerwiseMambaForCausalLM, build, config_of
 
     settings, rng = load_settings("nano"), np.random.default_rng(0)
-    logits = list(torch.randn(settings.model.n_layer, settings.model.d_inner, generator=torch.Generator().manual_seed(0)))
+    logits = list(
+        torch.randn(settings.model.n_layer, settings.model.d_inner, generator=torch.Generator().manual_seed(0))
+    )
     for group in RECIPES:
-        context = BuildContext(stream=rng.integers(0, settings.model.vocab_size, 8192), mask_logits=logits, channels_removed=64, widths=[96] * settings.model.n_layer,
-                               width_multiple=settings.sdm.width_multiple, settings=settings)
-        logits_out = build(group, LayerwiseMambaForCausalLM(config_of(settings.model)), context)(input_ids=torch.zeros(1, 8, dtype=torch.long)).logits
+        context = BuildContext(
+            stream=rng.integers(0, settings.model.vocab_size, 8192),
+            mask_logits=logits,
+            channels_removed=64,
+            widths=[96] * settings.model.n_layer,
+            width_multiple=settings.sdm.width_multiple,
+            settings=settings,
+        )
+        logits_out = build(group, LayerwiseMambaForCausalLM(config_of(settings.model)), context)(
+            input_ids=torch.zeros(1, 8, dtype=torch.long)
+        ).logits
         if not torch.isfinite(logits_out).all():
             return f"{group} gives logits that are not finite"
     return None
@@ -1115,7 +1571,12 @@ def check_data(data: str = "embedded", tasks=EMBEDDED_TASKS) -> str | None:
 
     corpus = load_corpus(data)
     empty = [split for split in ("train", "validation") if not corpus.documents[split]]
-    empty += [f"{task}/{split}" for task in tasks for split in ("train", "validation") if not load_task(task, data).splits[split]]
+    empty += [
+        f"{task}/{split}"
+        for task in tasks
+        for split in ("train", "validation")
+        if not load_task(task, data).splits[split]
+    ]
     return f"empty: {', '.join(empty)}" if empty else None
 
 
@@ -1129,12 +1590,25 @@ def check_profiling() -> str | None:
     return None if flops > 0 and latency > 0 else f"{flops} FLOPs, {latency} ms"
 
 
-@app.command("check-setup", help="Check before a study: published hyperparameters, every group builds, data loads, profiling works.")
+@app.command(
+    "check-setup",
+    help="Check before a study: published hyperparameters, every group builds, data loads, profiling works.",
+)
 def _check_setup(data: str = "embedded", tasks: str = None):
-    chosen = Parameters.checked("03_sgh_peft", data=data, **({"tasks": tasks} if tasks else {} if data == "embedded" else {"tasks": ["sst2"]}))
-    _show_checks([(name, _problem(function)) for name, function in (
-        ("hyperparameters equal the published table", check_hyperparameters), ("every group can be built at nano", check_groups),
-        (f"data {chosen.data} with {', '.join(chosen.tasks)}", lambda: check_data(chosen.data, chosen.tasks)), ("profiling works", check_profiling))])
+    chosen = Parameters.checked(
+        "03_sgh_peft", data=data, **({"tasks": tasks} if tasks else {} if data == "embedded" else {"tasks": ["sst2"]})
+    )
+    _show_checks(
+        [
+            (name, _problem(function))
+            for name, function in (
+                ("hyperparameters equal the published table", check_hyperparameters),
+                ("every group can be built at nano", check_groups),
+                (f"data {chosen.data} with {', '.join(chosen.tasks)}", lambda: check_data(chosen.data, chosen.tasks)),
+                ("profiling works", check_profiling),
+            )
+        ]
+    )
 
 
 def _problem(function):
@@ -1144,16 +1618,26 @@ def _problem(function):
         return " ".join(f"{type(error).__name__}: {error}".split())
 
 # %% ../nbs/08_reproduce.ipynb #3c8bb285
-@app.command("publish", help="Copy a study's records to figures/STUDY, make its tables, figures and report there, and put its verdicts into the README.")
-def _publish(study: str = typer.Option(..., help="its name"), again: bool = typer.Option(False, help="make them again from the records that lie in figures/STUDY"),
-             replace: bool = typer.Option(False, help="let records go that lie in figures/STUDY and not in the study")):
+@app.command(
+    "publish",
+    help="Copy a study's records to figures/STUDY, make its tables, figures and report there, and put its verdicts into the README.",
+)
+def _publish(
+    study: str = typer.Option(..., help="its name"),
+    again: bool = typer.Option(False, help="make them again from the records that lie in figures/STUDY"),
+    replace: bool = typer.Option(False, help="let records go that lie in figures/STUDY and not in the study"),
+):
     from codesign.results import README_MARKS, publish, put_into_readme
 
     target = repository() / "figures" / study_folder(study).name
     publish(None if again else study_folder(study), target, replace)
     print(f"published {_shown(target)}")
     shown = put_into_readme(target, repository() / "README.md")
-    print("README.md shows its verdicts" if shown else f"README.md does not show it: it has no lines {' and '.join(mark.format(target.name) for mark in README_MARKS)}")
+    print(
+        "README.md shows its verdicts"
+        if shown
+        else f"README.md does not show it: it has no lines {' and '.join(mark.format(target.name) for mark in README_MARKS)}"
+    )
 
 # %% ../nbs/08_reproduce.ipynb #92f879f4
 @app.command("doctor", help="Show what this machine has: versions, device, kernels, data, cache.")
@@ -1169,9 +1653,13 @@ def doctor():
     print(f"python      {platform.python_version()}\ntorch       {torch.__version__}, {device}, {os.cpu_count()} cores")
     for name, reason in available_backends().items():
         print(f"kernel      {name:<12} {'ready' if reason is None else reason}")
-    print(f"data        {data if data else 'embedded works now; set CODESIGN_DATA to a folder with wikitext or GLUE files'}\n            `codesign data list` shows what is found, `codesign data get NAME` fetches")
+    print(
+        f"data        {data if data else 'embedded works now; set CODESIGN_DATA to a folder with wikitext or GLUE files'}\n            `codesign data list` shows what is found, `codesign data get NAME` fetches"
+    )
     print(f"cache       {cache_folder()}")
-    print(f"snakemake   {'ready' if importlib.util.find_spec('snakemake') else 'missing: pip install codesign[grid]; runs are made one by one until then'}")
+    print(
+        f"snakemake   {'ready' if importlib.util.find_spec('snakemake') else 'missing: pip install codesign[grid]; runs are made one by one until then'}"
+    )
     print(f"disk        {shutil.disk_usage(Path.cwd()).free / 1e9:.0f} GB free")
 
 # %% ../nbs/08_reproduce.ipynb #ef83afd0
@@ -1189,10 +1677,17 @@ def _data_list(names: list[str] = typer.Argument(None, help="some of them; none:
             raise ParameterError(f"data {name!r} is unknown{closest(name, valid) or ';'} valid: {', '.join(valid)}")
     for row in available_data(names or ()):
         splits = ", ".join(f"{split} {rows:,}" for split, rows in row["splits"].items())
-        print(f"{row['name']:<13} {row['kind']:<9} {splits}  {row['hash'][:12]}  {row['source']}" if row["found"] else f"{row['name']:<13} {row['kind']:<9} not here: {row['source']}")
+        print(
+            f"{row['name']:<13} {row['kind']:<9} {splits}  {row['hash'][:12]}  {row['source']}"
+            if row["found"]
+            else f"{row['name']:<13} {row['kind']:<9} not here: {row['source']}"
+        )
 
 
-@data_app.command("get", help="Fetch corpora, tasks and tokenizers by name from the Hugging Face hub; glue stands for all eight tasks.")
+@data_app.command(
+    "get",
+    help="Fetch corpora, tasks and tokenizers by name from the Hugging Face hub; glue stands for all eight tasks.",
+)
 def _data_get(names: list[str]):
     from codesign.engine.data import get_data
 

@@ -28,14 +28,69 @@ import pandas as pd
 from matplotlib.figure import Figure
 from scipy import stats
 
-from .engine.measures import (
-    BESIDE_BASE, MEASURES, PEERS, TASK_NOTEBOOKS, TIMED, UNMERGED, cell, effect, interval_text, label_of, measure_of, missing_runs, notebook_of, paired, plural, read_records, short_label, sort_out, study_cells, study_table, table_of)
-from .engine.pages import Markup, html_figure, html_page, html_table
-from .engine.pictures import (
-    ABLATION, ablation_figure, contrasts_figure, hypotheses_figure, kept_shares, latency_figure, layers_figure, learning_figure, pareto_figure, pdf, png, scaling_figure)
 from .engine.making import COMMANDS
-from .engine.runs import CONFIGS, GROUPS_TABLE, SIZES, TASKS, CodesignError, DataError, Record, Run, data_name, read_yaml, write_atomic, write_json
-from .engine.statistics import effect_size, holm, no_spread, one_sided_p, p_text, seeds_to_decide, t_interval, wilcoxon_p
+from codesign.engine.measures import (
+    BESIDE_BASE,
+    MEASURES,
+    PEERS,
+    TASK_NOTEBOOKS,
+    TIMED,
+    UNMERGED,
+    cell,
+    effect,
+    interval_text,
+    label_of,
+    measure_of,
+    missing_runs,
+    notebook_of,
+    paired,
+    plural,
+    read_records,
+    short_label,
+    sort_out,
+    study_cells,
+    study_table,
+    table_of,
+)
+from .engine.pages import Markup, html_figure, html_page, html_table
+from codesign.engine.pictures import (
+    ABLATION,
+    ablation_figure,
+    contrasts_figure,
+    hypotheses_figure,
+    kept_shares,
+    latency_figure,
+    layers_figure,
+    learning_figure,
+    pareto_figure,
+    pdf,
+    png,
+    scaling_figure,
+)
+from codesign.engine.runs import (
+    CONFIGS,
+    GROUPS_TABLE,
+    SIZES,
+    TASKS,
+    CodesignError,
+    DataError,
+    Record,
+    Run,
+    data_name,
+    read_yaml,
+    write_atomic,
+    write_json,
+)
+from codesign.engine.statistics import (
+    effect_size,
+    holm,
+    no_spread,
+    one_sided_p,
+    p_text,
+    seeds_to_decide,
+    t_interval,
+    wilcoxon_p,
+)
 
 # %% ../nbs/06_results.ipynb #ea80f538
 ALPHA = 0.025  # one-sided, on either side
@@ -44,12 +99,13 @@ ALPHA = 0.025  # one-sided, on either side
 @dataclass(frozen=True)
 class Component:
     "One comparison of a hypothesis."
+
     measure: str
     group: str
     against: str
-    bound: float           # ratio (score: points) that must be reached
-    strict: bool = False   # whether reaching it exactly is not enough
-    judged: bool = True    # False: shown beside, never part of the verdict
+    bound: float  # ratio (score: points) that must be reached
+    strict: bool = False  # whether reaching it exactly is not enough
+    judged: bool = True  # False: shown beside, never part of the verdict
     note: str = ""
 
 
@@ -60,30 +116,70 @@ class Hypothesis:
     better_than: tuple[str, ...] = ()  # groups against which, besides, some measure must be clearly better
 
 
-DOMINANCE = {"latency_prefill_ms": 1.02, "mem_peak_bytes": 1.02, "flops_per_token": 1.0, "params_trainable": 1.0, "score_points": -1.0}
+DOMINANCE = {
+    "latency_prefill_ms": 1.02,
+    "mem_peak_bytes": 1.02,
+    "flops_per_token": 1.0,
+    "params_trainable": 1.0,
+    "score_points": -1.0,
+}
 
 
 def _faster_at_equal_perplexity(group, judged=True):
-    return (Component("latency_prefill_ms", group, "M_base", 0.90, True, judged), Component("ppl_word", group, "M_base", 1.01, False, judged))
+    return (
+        Component("latency_prefill_ms", group, "M_base", 0.90, True, judged),
+        Component("ppl_word", group, "M_base", 1.01, False, judged),
+    )
 
 
 HYPOTHESES = {
-    "H1a": Hypothesis("CSP alone: prefill latency down by more than 10%, perplexity within 1%", _faster_at_equal_perplexity("M_csp")),
-    "H1b": Hypothesis("States reduced to 4: prefill latency down by more than 10%, perplexity within 1%",
-                      _faster_at_equal_perplexity("M_csp-N4") + _faster_at_equal_perplexity("M_csp-N8", judged=False)),
-    "H2": Hypothesis("SDM: FLOPs down by at least 25%, perplexity within 2%", (
-        Component("flops_per_token", "M_sdm", "M_base", 0.75, note="holds by construction: the cut is the training's target"),
-        Component("ppl_word", "M_sdm", "M_base", 1.02),
-        Component("latency_prefill_ms", "M_sdm", "M_base", 1.0, True, False))),
-    "H3": Hypothesis("SGH-PEFT: over 30% fewer trainable parameters than uniform LoRA, score not worse by more than 1 point", (
-        Component("params_trainable", "M_full", "M_challenge", 0.70, True, note="holds by construction of the quantile tiers"),
-        Component("score_points", "M_full", "M_challenge", -1.0),
-        Component("params_trainable", "M_sgh", "M_challenge", 0.70, True, False),
-        Component("score_points", "M_sgh", "M_challenge", -1.0, False, False))),
-    "H4": Hypothesis("M_full dominates M_base and M_challenge: latency and memory at most +2%, FLOPs and trainable parameters at most +0, "
-                     "score at least −1 point, and one of them clearly better",
-                     tuple(Component(measure, "M_full", against, bound) for against in ("M_base", "M_challenge") for measure, bound in DOMINANCE.items()),
-                     better_than=("M_base", "M_challenge")),
+    "H1a": Hypothesis(
+        "CSP alone: prefill latency down by more than 10%, perplexity within 1%", _faster_at_equal_perplexity("M_csp")
+    ),
+    "H1b": Hypothesis(
+        "States reduced to 4: prefill latency down by more than 10%, perplexity within 1%",
+        _faster_at_equal_perplexity("M_csp-N4") + _faster_at_equal_perplexity("M_csp-N8", judged=False),
+    ),
+    "H2": Hypothesis(
+        "SDM: FLOPs down by at least 25%, perplexity within 2%",
+        (
+            Component(
+                "flops_per_token",
+                "M_sdm",
+                "M_base",
+                0.75,
+                note="holds by construction: the cut is the training's target",
+            ),
+            Component("ppl_word", "M_sdm", "M_base", 1.02),
+            Component("latency_prefill_ms", "M_sdm", "M_base", 1.0, True, False),
+        ),
+    ),
+    "H3": Hypothesis(
+        "SGH-PEFT: over 30% fewer trainable parameters than uniform LoRA, score not worse by more than 1 point",
+        (
+            Component(
+                "params_trainable",
+                "M_full",
+                "M_challenge",
+                0.70,
+                True,
+                note="holds by construction of the quantile tiers",
+            ),
+            Component("score_points", "M_full", "M_challenge", -1.0),
+            Component("params_trainable", "M_sgh", "M_challenge", 0.70, True, False),
+            Component("score_points", "M_sgh", "M_challenge", -1.0, False, False),
+        ),
+    ),
+    "H4": Hypothesis(
+        "M_full dominates M_base and M_challenge: latency and memory at most +2%, FLOPs and trainable parameters at most +0, "
+        "score at least −1 point, and one of them clearly better",
+        tuple(
+            Component(measure, "M_full", against, bound)
+            for against in ("M_base", "M_challenge")
+            for measure, bound in DOMINANCE.items()
+        ),
+        better_than=("M_base", "M_challenge"),
+    ),
 }
 
 # %% ../nbs/06_results.ipynb #ab6c54af
@@ -99,39 +195,82 @@ def compare(table: pd.DataFrame, component: Component) -> dict:
     shown = (lambda value: value) if measure.points else np.exp
     estimate, low, high = (float(shown(value)) for value in t_interval(values))
     holds = margins > 1e-9 if component.strict else margins >= -1e-9
-    exact = len(values) > 0 and holds.nunique() == 1 and (measure.counted or len(values) > 1 and no_spread(values, scale=1.0))
-    p, p_wrong = (0.0 if holds.all() else 1.0, 1.0 if holds.all() else 0.0) if exact else (one_sided_p(margins), one_sided_p(-margins))
-    return dict(measure=component.measure, group=component.group, against=component.against, seeds=len(values), estimate=estimate, low=low, high=high,
-                bound=component.bound, strict=component.strict, p=p, p_wrong=p_wrong, wilcoxon=wilcoxon_p(margins), hedges_g=effect_size(values), exact=bool(exact), judged=component.judged,
-                note=component.note, margins=margins.tolist())
+    exact = (
+        len(values) > 0
+        and holds.nunique() == 1
+        and (measure.counted or len(values) > 1 and no_spread(values, scale=1.0))
+    )
+    p, p_wrong = (
+        (0.0 if holds.all() else 1.0, 1.0 if holds.all() else 0.0)
+        if exact
+        else (one_sided_p(margins), one_sided_p(-margins))
+    )
+    return dict(
+        measure=component.measure,
+        group=component.group,
+        against=component.against,
+        seeds=len(values),
+        estimate=estimate,
+        low=low,
+        high=high,
+        bound=component.bound,
+        strict=component.strict,
+        p=p,
+        p_wrong=p_wrong,
+        wilcoxon=wilcoxon_p(margins),
+        hedges_g=effect_size(values),
+        exact=bool(exact),
+        judged=component.judged,
+        note=component.note,
+        margins=margins.tolist(),
+    )
 
 # %% ../nbs/06_results.ipynb #aa71e6f7
 def clearly_better(table: pd.DataFrame, group: str, against: str) -> dict:
     "The component 'one measure of `DOMINANCE` is clearly better than in `against`', with the measure that shows it best."
-    parity = [compare(table, Component(measure, group, against, 0.0 if measure_of(measure).points else 1.0, True)) for measure in DOMINANCE]
+    parity = [
+        compare(table, Component(measure, group, against, 0.0 if measure_of(measure).points else 1.0, True))
+        for measure in DOMINANCE
+    ]
     parity = [row for row in parity if row["seeds"]]
     if not parity:
-        return dict(compare(table, Component("score_points", group, against, 0.0)), measure="one of them", note="clearly better in one of them")
+        return dict(
+            compare(table, Component("score_points", group, against, 0.0)),
+            measure="one of them",
+            note="clearly better in one of them",
+        )
     tested = max(1, sum(not row["exact"] for row in parity))
     corrected = [row["p"] if row["exact"] else min(1.0, tested * row["p"]) for row in parity]
     best = parity[int(np.argmin([1.0 if math.isnan(p) else p for p in corrected]))]
     p = 1.0 if all(math.isnan(p) for p in corrected) else float(np.nanmin(corrected))
     wrong = [row["p_wrong"] for row in parity]
-    return dict(best, p=p, p_wrong=math.nan if np.isnan(wrong).any() else max(wrong), exact=all(row["exact"] for row in parity), wilcoxon=math.nan, tested=tested,
-                note=f"clearly better in one of them: {measure_of(best['measure']).label} shows it best")
+    return dict(
+        best,
+        p=p,
+        p_wrong=math.nan if np.isnan(wrong).any() else max(wrong),
+        exact=all(row["exact"] for row in parity),
+        wilcoxon=math.nan,
+        tested=tested,
+        note=f"clearly better in one of them: {measure_of(best['measure']).label} shows it best",
+    )
 
 # %% ../nbs/06_results.ipynb #421c64f0
 def decide(
-    components: dict[str, list[dict]],   # by hypothesis: p, p_wrong and exact of each judged component (see `compare`)
+    components: dict[str, list[dict]],  # by hypothesis: p, p_wrong and exact of each judged component (see `compare`)
     alpha: float = ALPHA,
-    not_run: int = 0,                    # hypotheses besides, which count as tested: leaving one out must not help the others
+    not_run: int = 0,  # hypotheses besides, which count as tested: leaving one out must not help the others
 ) -> dict[str, dict]:
     "For each hypothesis p (the largest of its components'), both p-values adjusted over the hypotheses, and the word."
     p = {name: _largest(row["p"] for row in rows) for name, rows in components.items()}
     supporting = dict(zip(p, holm([*p.values(), *[1.0] * not_run])))
     refuting = dict(zip(p, holm([*(_smallest_corrected(rows) for rows in components.values()), *[1.0] * not_run])))
-    word = lambda name: "Supported" if supporting[name] < alpha else "Refuted" if refuting[name] < alpha else "Undecided"
-    return {name: dict(p=p[name], p_adjusted=supporting[name], p_refute_adjusted=refuting[name], verdict=word(name)) for name in p}
+    word = lambda name: (
+        "Supported" if supporting[name] < alpha else "Refuted" if refuting[name] < alpha else "Undecided"
+    )
+    return {
+        name: dict(p=p[name], p_adjusted=supporting[name], p_refute_adjusted=refuting[name], verdict=word(name))
+        for name in p
+    }
 
 
 def judge(table: pd.DataFrame, hypotheses: dict[str, Hypothesis] = HYPOTHESES) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -149,8 +288,20 @@ def judge(table: pd.DataFrame, hypotheses: dict[str, Hypothesis] = HYPOTHESES) -
         found = decided.get(name, dict(p=math.nan, p_adjusted=math.nan, p_refute_adjusted=math.nan, verdict="Not run"))
         seeds = min((row["seeds"] for row in parts[name] if row["judged"]), default=0)
         needed = _seeds_needed(ran[name], len(hypotheses)) if found["verdict"] == "Undecided" else None
-        verdicts.append(dict(hypothesis=name, claim=hypothesis.claim, verdict=found["verdict"], p=found["p"], p_adjusted=found["p_adjusted"], p_refute_adjusted=found["p_refute_adjusted"],
-                             seeds=seeds, seeds_in_study=total, seeds_to_decide=needed, because=_because(found["verdict"], parts[name], seeds, total, needed)))
+        verdicts.append(
+            dict(
+                hypothesis=name,
+                claim=hypothesis.claim,
+                verdict=found["verdict"],
+                p=found["p"],
+                p_adjusted=found["p_adjusted"],
+                p_refute_adjusted=found["p_refute_adjusted"],
+                seeds=seeds,
+                seeds_in_study=total,
+                seeds_to_decide=needed,
+                because=_because(found["verdict"], parts[name], seeds, total, needed),
+            )
+        )
     components = [dict(hypothesis=name, **row) for name, rows in parts.items() for row in rows]
     return pd.DataFrame(verdicts), pd.DataFrame(components)
 
@@ -166,7 +317,10 @@ def _largest(p_values):
 
 def _smallest_corrected(rows):
     tested = max(1, sum(not row["exact"] for row in rows))
-    return min(row["p_wrong"] if row["exact"] else min(1.0, tested * row["p_wrong"]) if not math.isnan(row["p_wrong"]) else 1.0 for row in rows)
+    return min(
+        row["p_wrong"] if row["exact"] else min(1.0, tested * row["p_wrong"]) if not math.isnan(row["p_wrong"]) else 1.0
+        for row in rows
+    )
 
 # %% ../nbs/06_results.ipynb #28fe89a9
 def _seeds_needed(rows, hypotheses):
@@ -176,12 +330,22 @@ def _seeds_needed(rows, hypotheses):
         return "at least 2 seeds are needed to see any spread"
     wrong = [row for row in tested if np.mean(row["margins"]) < 0 and "tested" not in row]
     if wrong:
-        needed = [seeds_to_decide(-np.array(row["margins"]), ALPHA / hypotheses / len(tested)) for row in wrong]        # the first to be refuted refutes
+        needed = [
+            seeds_to_decide(-np.array(row["margins"]), ALPHA / hypotheses / len(tested)) for row in wrong
+        ]  # the first to be refuted refutes
         needed = min((n for n in needed if n), default=None)
     else:
-        needed = [seeds_to_decide(row["margins"], ALPHA / hypotheses / row.get("tested", 1)) for row in tested if row["p"] * hypotheses >= ALPHA]      # of several chances to be clearly better, the best counts
+        needed = [
+            seeds_to_decide(row["margins"], ALPHA / hypotheses / row.get("tested", 1))
+            for row in tested
+            if row["p"] * hypotheses >= ALPHA
+        ]  # of several chances to be clearly better, the best counts
         needed = None if None in needed or not needed else max(needed)
-    return f"about {needed} seeds would decide, were the observed means and spreads the truth" if needed else "more than 100 seeds would be needed"
+    return (
+        f"about {needed} seeds would decide, were the observed means and spreads the truth"
+        if needed
+        else "more than 100 seeds would be needed"
+    )
 
 
 def in_words(row: dict) -> str:
@@ -191,7 +355,11 @@ def in_words(row: dict) -> str:
     measure = measure_of(row["measure"])
     number = (lambda value: f"{value:+.2f}".replace("-", "−")) if measure.points else (lambda value: f"{value:.3f}")
     interval = f" [{number(row['low'])}, {number(row['high'])}]" if row["high"] > row["low"] else ""
-    side = ("below" if row["strict"] else "at most") if measure.lower_is_better else ("above" if row["strict"] else "at least")
+    side = (
+        ("below" if row["strict"] else "at most")
+        if measure.lower_is_better
+        else ("above" if row["strict"] else "at least")
+    )
     unit = " points" if measure.points else ""
     return f"{measure.label} of {row['group']} {'minus' if measure.points else 'over'} {row['against']} is {number(row['estimate'])}{interval}{unit}, to be {side} {number(row['bound'])}"
 
@@ -203,12 +371,22 @@ def _because(verdict, rows, seeds, total, needed):
         lacking = {}
         for row in judged:
             if not row["seeds"] and row["measure"] in MEASURES:
-                lacking.setdefault(f"of {row['group']} against {row['against']}", []).append(measure_of(row["measure"]).label)
-        return f"No seed has a record of: {'; '.join(', '.join(labels) + ' ' + pair for pair, labels in lacking.items())}."
+                lacking.setdefault(f"of {row['group']} against {row['against']}", []).append(
+                    measure_of(row["measure"]).label
+                )
+        return (
+            f"No seed has a record of: {'; '.join(', '.join(labels) + ' ' + pair for pair, labels in lacking.items())}."
+        )
     if verdict == "Supported":
-        return f"Every component holds at {seeds} seeds; the most doubtful: {in_words(max(judged, key=lambda row: row['p']))}." + fewer
+        return (
+            f"Every component holds at {seeds} seeds; the most doubtful: {in_words(max(judged, key=lambda row: row['p']))}."
+            + fewer
+        )
     if verdict == "Refuted":
-        return f"Beyond its bound at {seeds} seeds: {in_words(min(judged, key=lambda row: 1.0 if math.isnan(row['p_wrong']) else row['p_wrong']))}." + fewer
+        return (
+            f"Beyond its bound at {seeds} seeds: {in_words(min(judged, key=lambda row: 1.0 if math.isnan(row['p_wrong']) else row['p_wrong']))}."
+            + fewer
+        )
     doubtful = max(judged, key=lambda row: 2.0 if math.isnan(row["p"]) else row["p"])
     return f"Most in doubt: {in_words(doubtful)}; {needed}." + fewer
 
@@ -216,17 +394,18 @@ def _because(verdict, rows, seeds, total, needed):
 @dataclass(frozen=True)
 class Analysis:
     "Everything that tables, figures and report show."
+
     records: list[Record]
     size: str
-    data: str                 # as it is to be named everywhere
+    data: str  # as it is to be named everywhere
     tasks: list[str]
     seeds: list[int]
-    cells: dict               # study_cells
-    table: pd.DataFrame       # study_table
+    cells: dict  # study_cells
+    table: pd.DataFrame  # study_table
     verdicts: pd.DataFrame
     components: pd.DataFrame
-    missing: list[str]        # missing_runs
-    aside: dict[str, str]     # records of this size that do not belong, with the reason
+    missing: list[str]  # missing_runs
+    aside: dict[str, str]  # records of this size that do not belong, with the reason
 
     @property
     def where(self) -> str:
@@ -240,7 +419,11 @@ class Analysis:
     @property
     def timed(self) -> list[Record]:
         "The profiling records that belong to the study, not those made on demand."
-        return [r for r in self.records if notebook_of(r) == "05_profiling" and r["parameters"]["group"] in ("all", "controls")]
+        return [
+            r
+            for r in self.records
+            if notebook_of(r) == "05_profiling" and r["parameters"]["group"] in ("all", "controls")
+        ]
 
 
 def _timed_on(record):
@@ -254,22 +437,44 @@ def data_label(data: str) -> str:
     return "embedded data: not GLUE" if data == "embedded" else data
 
 
-def analyse(records: list[Record], size: str | None = None, data: str | None = None, tasks: list | None = None, seeds=()) -> Analysis:
+def analyse(
+    records: list[Record], size: str | None = None, data: str | None = None, tasks: list | None = None, seeds=()
+) -> Analysis:
     "Sorts out the records of one study and computes table and verdicts; `seeds` are expected even if nothing ran for them."
     chosen, aside = sort_out(records, size, data, tasks)
     cells = study_cells(chosen)
     table = table_of(cells)
     verdicts, components = judge(table)
-    parameters = chosen[0]["parameters"] if chosen else dict(size=size or "unknown", data=data or "unknown", tasks=tasks or [])
+    parameters = (
+        chosen[0]["parameters"] if chosen else dict(size=size or "unknown", data=data or "unknown", tasks=tasks or [])
+    )
     with_tasks = [r["parameters"]["tasks"] for r in chosen if notebook_of(r) in TASK_NOTEBOOKS]
-    return Analysis(chosen, parameters["size"], data_label(parameters["data"]), list(with_tasks[0] if with_tasks else tasks or []),
-                    sorted({r["parameters"]["seed"] for r in chosen}), cells, table, verdicts, components, missing_runs(chosen, seeds), aside)
+    return Analysis(
+        chosen,
+        parameters["size"],
+        data_label(parameters["data"]),
+        list(with_tasks[0] if with_tasks else tasks or []),
+        sorted({r["parameters"]["seed"] for r in chosen}),
+        cells,
+        table,
+        verdicts,
+        components,
+        missing_runs(chosen, seeds),
+        aside,
+    )
 
 
-def analyse_study(records: list[Record], size: str | None = None, data: str | None = None, tasks: list | None = None, seeds=()) -> tuple[list[Analysis], Analysis]:
+def analyse_study(
+    records: list[Record], size: str | None = None, data: str | None = None, tasks: list | None = None, seeds=()
+) -> tuple[list[Analysis], Analysis]:
     "Analyses of all sizes of a study, smallest first, and that of the size asked for, or else of the one with most records."
-    sizes = sorted({r["parameters"]["size"] for r in records} | ({size} if size else set()), key=lambda name: SIZES.index(name) if name in SIZES else len(SIZES))
-    analyses = [analyse(records, name, data, tasks, seeds if name == size else ()) for name in sizes] or [analyse(records, size, data, tasks, seeds)]
+    sizes = sorted(
+        {r["parameters"]["size"] for r in records} | ({size} if size else set()),
+        key=lambda name: SIZES.index(name) if name in SIZES else len(SIZES),
+    )
+    analyses = [analyse(records, name, data, tasks, seeds if name == size else ()) for name in sizes] or [
+        analyse(records, size, data, tasks, seeds)
+    ]
     chosen = next((a for a in analyses if a.size == size), None) or max(analyses, key=lambda a: len(a.records))
     return analyses, chosen
 
@@ -278,8 +483,13 @@ def main_table(analysis: Analysis, groups: Iterable[str] = GROUPS_TABLE) -> pd.D
     "Measures by groups, each cell as `cell` writes it."
     table, apart = analysis.table, len(analysis.machines) > 1
     columns = [column for column in table.columns if "/" not in column]
-    shown = lambda column, group: ("not run" if group not in table.index else f"{len(analysis.machines)} machines: see ratios" if apart and column in TIMED and table.loc[group, column].notna().any()
-                                   else cell(table.loc[group, column], measure_of(column)))
+    shown = lambda column, group: (
+        "not run"
+        if group not in table.index
+        else f"{len(analysis.machines)} machines: see ratios"
+        if apart and column in TIMED and table.loc[group, column].notna().any()
+        else cell(table.loc[group, column], measure_of(column))
+    )
     rows = {label_of(column): {group: shown(column, group) for group in groups} for column in columns}
     return pd.DataFrame.from_dict(rows, orient="index", columns=list(groups)).rename_axis("measure")
 
@@ -303,15 +513,30 @@ CONTRASTS = (
 
 def ablation_table(analysis: Analysis) -> pd.DataFrame:
     "A row for each group and control that ran, each measure as ratio to M_base (score: difference in points) with its 95% t interval."
-    rows = [group for group in dict.fromkeys(analysis.table.index.get_level_values(0)) if group != "M_base" and group not in PEERS]
+    rows = [
+        group
+        for group in dict.fromkeys(analysis.table.index.get_level_values(0))
+        if group != "M_base" and group not in PEERS
+    ]
     columns = {name: f"{short_label(name)}{', points' if measure_of(name).points else ''}" for name in ABLATION}
-    return pd.DataFrame([{"group": group} | {label: interval_text(effect(analysis.table, name, group, "M_base"), len(analysis.seeds)) for name, label in columns.items()} for group in rows])
+    return pd.DataFrame(
+        [
+            {"group": group}
+            | {
+                label: interval_text(effect(analysis.table, name, group, "M_base"), len(analysis.seeds))
+                for name, label in columns.items()
+            }
+            for group in rows
+        ]
+    )
 
 
 def _apart(found):
     "Whether an effect's interval leaves out no difference, by more than rounding; never with fewer than two seeds."
     nothing = 0.0 if measure_of(found["measure"]).points else 1.0
-    return (found["low"] > nothing or found["high"] < nothing) and not any(no_spread((edge, nothing), scale=1.0) for edge in (found["low"], found["high"]))
+    return (found["low"] > nothing or found["high"] < nothing) and not any(
+        no_spread((edge, nothing), scale=1.0) for edge in (found["low"], found["high"])
+    )
 
 
 def contrasts_table(analysis: Analysis) -> pd.DataFrame:
@@ -319,34 +544,69 @@ def contrasts_table(analysis: Analysis) -> pd.DataFrame:
     rows = []
     for question, group, against, name in CONTRASTS:
         found, points = effect(analysis.table, name, group, against), measure_of(name).points
-        better = "not run" if not found["seeds"] else "one seed" if found["seeds"] < 2 else "not told apart" if not _apart(found) else \
-            group if (found["estimate"] < (0 if points else 1)) == measure_of(name).lower_is_better else against
-        rows.append(dict(question=question, measure=measure_of(name).label, comparison=f"{group} {'minus' if points else 'over'} {against}", estimate=interval_text(found, len(analysis.seeds)),
-                         hedges_g=found["hedges_g"], better=better, seeds=found["seeds"]))
+        better = (
+            "not run"
+            if not found["seeds"]
+            else "one seed"
+            if found["seeds"] < 2
+            else "not told apart"
+            if not _apart(found)
+            else group
+            if (found["estimate"] < (0 if points else 1)) == measure_of(name).lower_is_better
+            else against
+        )
+        rows.append(
+            dict(
+                question=question,
+                measure=measure_of(name).label,
+                comparison=f"{group} {'minus' if points else 'over'} {against}",
+                estimate=interval_text(found, len(analysis.seeds)),
+                hedges_g=found["hedges_g"],
+                better=better,
+                seeds=found["seeds"],
+            )
+        )
     return pd.DataFrame(rows)
 
 # %% ../nbs/06_results.ipynb #5d42d266
 def learning_table(analysis: Analysis) -> pd.DataFrame:
     "M_base beside n-gram models and peers (ratios of perplexity), and every fine-tuned group beside the majority class (points), with 95% t intervals over seeds."
     there = set(analysis.table.index.get_level_values(0))
-    pairs = [("ppl_token", "M_base", peer) for peer in ("unigram", "bigram")] + [("ppl_word", "M_base", peer) for peer in ("transformer", "lstm") if peer in there]
+    pairs = [("ppl_token", "M_base", peer) for peer in ("unigram", "bigram")] + [
+        ("ppl_word", "M_base", peer) for peer in ("transformer", "lstm") if peer in there
+    ]
     pairs += [("ppl_token", peer, "bigram") for peer in ("transformer", "lstm") if peer in there]
     pairs += [(f"{task}_accuracy", group, "majority") for task in analysis.tasks for group in GROUPS_TABLE]
     rows = []
     for name, group, peer in pairs:
         found, measure = effect(analysis.table, name, group, peer), measure_of(name)
-        seeds = paired(analysis.table, name, group, peer).index          # both are averaged over the seeds that have both
+        seeds = paired(analysis.table, name, group, peer).index  # both are averaged over the seeds that have both
         mean = lambda row: analysis.table.loc[row, name].loc[seeds].mean() * measure.scale if len(seeds) else math.nan
-        rows.append(dict(what=f"{measure.label}, {group}", value=mean(group), reference_value=mean(peer), reference=PEERS[peer], comparison="difference, points" if measure.points else "ratio",
-                         estimate=found["estimate"], low=found["low"], high=found["high"], seeds=found["seeds"], note=_chosen_rates(analysis, peer)))
+        rows.append(
+            dict(
+                what=f"{measure.label}, {group}",
+                value=mean(group),
+                reference_value=mean(peer),
+                reference=PEERS[peer],
+                comparison="difference, points" if measure.points else "ratio",
+                estimate=found["estimate"],
+                low=found["low"],
+                high=found["high"],
+                seeds=found["seeds"],
+                note=_chosen_rates(analysis, peer),
+            )
+        )
     return pd.DataFrame(rows)
 
 
 def _chosen_rates(analysis, peer):
     "Of which learning rates a peer got the best, and whether a better one may lie beyond."
     runs = [r.metrics for r in analysis.records if notebook_of(r) == "11_peers" and r["parameters"]["group"] == peer]
-    if not runs: return ""
-    edge = any(m["lr"] in (rates[0], rates[-1]) for m in runs if len(rates := sorted(map(float, m["ppl_word_by_lr"]))) > 1)
+    if not runs:
+        return ""
+    edge = any(
+        m["lr"] in (rates[0], rates[-1]) for m in runs if len(rates := sorted(map(float, m["ppl_word_by_lr"]))) > 1
+    )
     best = ", ".join(f"{m['lr']:g}" for m in runs)
     return f"learning rates tried: {', '.join(runs[0]['ppl_word_by_lr'])}; best, by seed: {best}{'; at the edge of what was tried' if edge else ''}"
 
@@ -359,11 +619,28 @@ def scaling_table(analyses: list[Analysis]) -> pd.DataFrame:
     rows = []
     for analysis in analyses:
         for group in dict.fromkeys(analysis.table.index.get_level_values(0)):
-            if group in PEERS or group in BESIDE_BASE or group.endswith(UNMERGED): continue
-            counted = {label_of(name): cell(analysis.table.loc[group, name], measure_of(name)) for name in ("params_total", "flops_per_token", "tokens_trained", "ppl_word")}
-            against = {f"{measure_of(name).label.removeprefix('median ')} to M_base": "–" if group == "M_base" else interval_text(effect(analysis.table, name, group, "M_base"), len(analysis.seeds)) for name in SCALED}
-            rows.append({"size": analysis.size, "group": group, **counted, **against, "seeds": len(analysis.seeds),
-                         "timed on": "; ".join(analysis.machines) or "not timed"})
+            if group in PEERS or group in BESIDE_BASE or group.endswith(UNMERGED):
+                continue
+            counted = {
+                label_of(name): cell(analysis.table.loc[group, name], measure_of(name))
+                for name in ("params_total", "flops_per_token", "tokens_trained", "ppl_word")
+            }
+            against = {
+                f"{measure_of(name).label.removeprefix('median ')} to M_base": "–"
+                if group == "M_base"
+                else interval_text(effect(analysis.table, name, group, "M_base"), len(analysis.seeds))
+                for name in SCALED
+            }
+            rows.append(
+                {
+                    "size": analysis.size,
+                    "group": group,
+                    **counted,
+                    **against,
+                    "seeds": len(analysis.seeds),
+                    "timed on": "; ".join(analysis.machines) or "not timed",
+                }
+            )
     return pd.DataFrame(rows)
 
 # %% ../nbs/06_results.ipynb #134f4dc0
@@ -374,8 +651,17 @@ def load_claims() -> list[dict]:
     for table in content["tables"]:
         for row, values in table["rows"].items():
             for (column, unit, kind, *how), value in zip(table["columns"], values, strict=True):
-                claim = dict(source=table["source"], scope=table["scope"], claim=f"{column} of {row}", value=value, unit=unit, kind=kind)
-                claims.append(claim | (dict(group=row, measure=how[0], scale=how[1]) if how else dict(why=table["why"])))
+                claim = dict(
+                    source=table["source"],
+                    scope=table["scope"],
+                    claim=f"{column} of {row}",
+                    value=value,
+                    unit=unit,
+                    kind=kind,
+                )
+                claims.append(
+                    claim | (dict(group=row, measure=how[0], scale=how[1]) if how else dict(why=table["why"]))
+                )
     for claim in claims:
         claim["scope"] = content["scopes"][claim["scope"]]
     return sorted(claims, key=lambda claim: claim["source"])
@@ -388,7 +674,11 @@ RELATIVE = ("ratio", "reduction", "reduction_interval", "rise", "share", "trend"
 def comparable(claim: dict, analysis: Analysis) -> str:
     "Whether the claim's number and ours may be held against each other, and if not, why."
     if claim["kind"] in ("absent", "fact"):
-        return "no: not measured here" if claim["kind"] == "absent" else claim.get("comparable", "yes: it follows from the definition")
+        return (
+            "no: not measured here"
+            if claim["kind"] == "absent"
+            else claim.get("comparable", "yes: it follows from the definition")
+        )
     scope, devices = claim["scope"], {str(r["environment"].get("device")) for r in analysis.records}
     differences = [f"size {analysis.size}, not {scope['size']}"] if scope["size"] != analysis.size else []
     embedded = analysis.data == data_label("embedded")
@@ -412,23 +702,32 @@ def measured(claim: dict, analysis: Analysis) -> str:
         return claim["answer"]
     verdicts = analysis.verdicts.set_index("hypothesis")
     if kind == "supported":
-        ran = verdicts[(verdicts.verdict != "Not run") & (verdicts.index != "H1b")]      # which no seed claimed
+        ran = verdicts[(verdicts.verdict != "Not run") & (verdicts.index != "H1b")]  # which no seed claimed
         return f"{(ran.verdict == 'Supported').sum()} of {len(ran)} that ran" if len(ran) else "not run here"
     if kind in ("p", "largest_p"):
         chosen = verdicts.loc[[claim["hypothesis"]]] if kind == "p" else verdicts.drop(index="H1b")
         return f"{chosen.p_adjusted.max():.3g} (adjusted)" if chosen.p_adjusted.notna().any() else "not run here"
     if kind == "trend":
         return _trend(analysis)
-    if kind in ("mean", "interval") and claim["measure"] in TIMED and len(analysis.machines) > 1: return f"{len(analysis.machines)} machines: no mean"
+    if kind in ("mean", "interval") and claim["measure"] in TIMED and len(analysis.machines) > 1:
+        return f"{len(analysis.machines)} machines: no mean"
     values, shown = _per_seed(claim, analysis)
     if not len(values):
         task = claim["measure"].split("_")[0]
-        return f"not run here: {task} is not among this study's tasks" if task in TASKS and task not in analysis.tasks else "not run here"
+        return (
+            f"not run here: {task} is not among this study's tasks"
+            if task in TASKS and task not in analysis.tasks
+            else "not run here"
+        )
     mean, low, high = (shown(value) for value in t_interval(values))
     number = lambda value: (f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}").replace("-", "−")
-    interval = "no interval from one seed" if len(values) == 1 else f"[{number(min(low, high))}, {number(max(low, high))}]"
+    interval = (
+        "no interval from one seed" if len(values) == 1 else f"[{number(min(low, high))}, {number(max(low, high))}]"
+    )
     if not kind.endswith("interval"):
-        interval = number(mean) if len(values) == 1 or no_spread((low, high), scale=1.0) else f"{number(mean)} {interval}"
+        interval = (
+            number(mean) if len(values) == 1 or no_spread((low, high), scale=1.0) else f"{number(mean)} {interval}"
+        )
     fewer = f" ({len(values)} of {len(analysis.seeds)} seeds)" if len(values) < len(analysis.seeds) else ""
     return f"{interval} {claim.get('unit', '')}".strip() + fewer
 
@@ -437,7 +736,11 @@ def _per_seed(claim, analysis):
     "Values over seeds on the scale where they are averaged, and the function that turns a value into what the claim states."
     kind, name, group = claim["kind"], claim["measure"], claim["group"]
     if kind == "record":
-        return [r["metrics"][name] for r in analysis.records if notebook_of(r) == claim["notebook"] and r["parameters"]["group"] == group and name in r["metrics"]], float
+        return [
+            r["metrics"][name]
+            for r in analysis.records
+            if notebook_of(r) == claim["notebook"] and r["parameters"]["group"] == group and name in r["metrics"]
+        ], float
     if kind in ("mean", "interval"):
         there = name in analysis.table.columns and group in analysis.table.index
         return (analysis.table.loc[group, name].dropna() * claim["scale"] if there else []), float
@@ -454,8 +757,13 @@ def _trend(analysis):
     shares = kept_shares(analysis)
     if not shares:
         return "not run here"
-    trends = [0.0 if no_spread(share) else stats.spearmanr(np.arange(len(share)), share).statistic for share in shares.values()]
-    return f"rank correlation of kept share with depth, by seed: {', '.join(f'{t:+.2f}' for t in trends)}".replace("-", "−")
+    trends = [
+        0.0 if no_spread(share) else stats.spearmanr(np.arange(len(share)), share).statistic
+        for share in shares.values()
+    ]
+    return f"rank correlation of kept share with depth, by seed: {', '.join(f'{t:+.2f}' for t in trends)}".replace(
+        "-", "−"
+    )
 
 
 def claims_table(analysis: Analysis) -> pd.DataFrame:
@@ -463,8 +771,16 @@ def claims_table(analysis: Analysis) -> pd.DataFrame:
     rows = []
     for claim in load_claims():
         ours = measured(claim, analysis)
-        rows.append(dict(source=claim["source"], claim=claim["claim"], claimed=f"{claim['value']} {claim.get('unit', '')}".strip(), measured=ours,
-                         comparable="no: not measured here" if ours.startswith("not run") else comparable(claim, analysis), note=claim.get("note", "")))
+        rows.append(
+            dict(
+                source=claim["source"],
+                claim=claim["claim"],
+                claimed=f"{claim['value']} {claim.get('unit', '')}".strip(),
+                measured=ours,
+                comparable="no: not measured here" if ours.startswith("not run") else comparable(claim, analysis),
+                note=claim.get("note", ""),
+            )
+        )
     return pd.DataFrame(rows)
 
 
@@ -472,52 +788,90 @@ def hypotheses_table(analysis: Analysis) -> pd.DataFrame:
     "Each hypothesis with what the seeds' documents claimed for it, what was measured here, and the verdict."
     claimed = {}
     for claim in load_claims():
-        if claim["source"].startswith("seed 003, H"): claimed.setdefault(claim["source"].removeprefix("seed 003, "), []).append(f"{claim['claim']}: {claim['value']} {claim.get('unit', '')}".strip())
+        if claim["source"].startswith("seed 003, H"):
+            claimed.setdefault(claim["source"].removeprefix("seed 003, "), []).append(
+                f"{claim['claim']}: {claim['value']} {claim.get('unit', '')}".strip()
+            )
     rows = []
     for verdict in analysis.verdicts.to_dict("records"):
-        judged = analysis.components[(analysis.components.hypothesis == verdict["hypothesis"]) & analysis.components.judged].to_dict("records")
+        judged = analysis.components[
+            (analysis.components.hypothesis == verdict["hypothesis"]) & analysis.components.judged
+        ].to_dict("records")
         of_seeds = claimed.get(verdict["hypothesis"].removesuffix("a"), ["nothing: it is our own extension"])
-        rows.append(dict(hypothesis=verdict["hypothesis"], claim=verdict["claim"], claimed="; ".join(of_seeds), measured="; ".join(in_words(row) for row in judged), verdict=verdict["verdict"], seeds=verdict["seeds"]))
+        rows.append(
+            dict(
+                hypothesis=verdict["hypothesis"],
+                claim=verdict["claim"],
+                claimed="; ".join(of_seeds),
+                measured="; ".join(in_words(row) for row in judged),
+                verdict=verdict["verdict"],
+                seeds=verdict["seeds"],
+            )
+        )
     return pd.DataFrame(rows)
 
 # %% ../nbs/06_results.ipynb #f98defe9
 @dataclass(frozen=True)
 class Traced:
     "A number, how it came from records, and these."
+
     value_id: str
-    meaning: str                                  # one line, with the value
-    steps: list[str]                              # how it was computed, seed by seed
+    meaning: str  # one line, with the value
+    steps: list[str]  # how it was computed, seed by seed
     records: list[Record]
 
 
-VALUE_ID = re.compile(r"(?:(?P<size>[\w-]+):)?(?P<column>\w+)\.(?P<group>[\w+-]+)(?:/(?P<against>[\w+-]+))?(?:\.s(?P<seed>\d+))?")
+VALUE_ID = re.compile(
+    r"(?:(?P<size>[\w-]+):)?(?P<column>\w+)\.(?P<group>[\w+-]+)(?:/(?P<against>[\w+-]+))?(?:\.s(?P<seed>\d+))?"
+)
 
 
 def trace(
-    analyses: list[Analysis],    # of all sizes, from `analyse_study`
-    value_id: str,               # as in the first column of tables/values.csv, or a hypothesis
+    analyses: list[Analysis],  # of all sizes, from `analyse_study`
+    value_id: str,  # as in the first column of tables/values.csv, or a hypothesis
 ) -> Traced:
     "Where a number comes from. Raises CodesignError, with the nearest names, for one that is not there."
     hypothesis = re.fullmatch(r"(?:([\w-]+):)?(H\w+)", value_id)
     found = hypothesis or VALUE_ID.fullmatch(value_id)
-    if not found: raise CodesignError(f"value {value_id!r} has no such form; valid: COLUMN.GROUP, COLUMN.GROUP/AGAINST, either with .sSEED, or a hypothesis, as in ppl_word.M_full, ppl_word.M_full/M_base.s42, H2")
+    if not found:
+        raise CodesignError(
+            f"value {value_id!r} has no such form; valid: COLUMN.GROUP, COLUMN.GROUP/AGAINST, either with .sSEED, or a hypothesis, as in ppl_word.M_full, ppl_word.M_full/M_base.s42, H2"
+        )
     size = found[1] or (max(analyses, key=lambda a: len(a.records)).size if analyses else "none")
     analysis = next((a for a in analyses if a.size == size), None)
-    if analysis is None: raise CodesignError(f"value {value_id!r}: no record of size {size}; here: {', '.join(a.size for a in analyses) or 'no record at all'}")
-    return _trace_hypothesis(analysis, found[2], value_id) if hypothesis else _trace_value(analysis, value_id, found["column"], found["group"], found["against"], found["seed"] and int(found["seed"]))
+    if analysis is None:
+        raise CodesignError(
+            f"value {value_id!r}: no record of size {size}; here: {', '.join(a.size for a in analyses) or 'no record at all'}"
+        )
+    return (
+        _trace_hypothesis(analysis, found[2], value_id)
+        if hypothesis
+        else _trace_value(
+            analysis, value_id, found["column"], found["group"], found["against"], found["seed"] and int(found["seed"])
+        )
+    )
 
 
 def _trace_hypothesis(analysis, name, value_id):
     chosen = analysis.verdicts[analysis.verdicts.hypothesis == name]
-    if not len(chosen): raise CodesignError(f"hypothesis {name!r} is unknown; valid: {', '.join(analysis.verdicts.hypothesis)}")
+    if not len(chosen):
+        raise CodesignError(f"hypothesis {name!r} is unknown; valid: {', '.join(analysis.verdicts.hypothesis)}")
     verdict, steps, records = chosen.iloc[0], [], {}
     for row in analysis.components[analysis.components.hypothesis == name].to_dict("records"):
-        steps.append(f"{'judged' if row['judged'] else 'beside'}: {in_words(row)}; p {'exact' if row['exact'] else p_text(row['p'])}")
-        if row["measure"] not in MEASURES or not row["seeds"]: continue
+        steps.append(
+            f"{'judged' if row['judged'] else 'beside'}: {in_words(row)}; p {'exact' if row['exact'] else p_text(row['p'])}"
+        )
+        if row["measure"] not in MEASURES or not row["seeds"]:
+            continue
         of = _trace_value(analysis, value_id, row["measure"], row["group"], row["against"], None)
         steps += [f"    {step}" for step in of.steps]
         records |= {record["run"]: record for record in of.records}
-    return Traced(value_id, f"{name}: {verdict['verdict']} ({verdict['claim']}). {verdict['because']}", steps, [records[name] for name in sorted(records)])
+    return Traced(
+        value_id,
+        f"{name}: {verdict['verdict']} ({verdict['claim']}). {verdict['because']}",
+        steps,
+        [records[name] for name in sorted(records)],
+    )
 
 
 def _trace_value(analysis, value_id, column, group, against, seed):
@@ -525,50 +879,105 @@ def _trace_value(analysis, value_id, column, group, against, seed):
     for of in analysis.seeds if seed is None else [seed]:
         mine, theirs = (analysis.cells.get((name, of), {}) for name in (group, against))
         if against and (source := mine.get(f"{column}/{against}")):
-            how = f"{source.value:.6g}, of one record's metrics.{'.'.join(source.over)}" if source.over else f"{source.value:.6g}, measured as a ratio"
+            how = (
+                f"{source.value:.6g}, of one record's metrics.{'.'.join(source.over)}"
+                if source.over
+                else f"{source.value:.6g}, measured as a ratio"
+            )
             rows[of] = (source.value, how, [source])
         elif against and column in TIMED:
             a, b = (cells.get(f"{column}/M_base") for cells in (mine, theirs))
-            if a and b: rows[of] = (a.value / b.value, f"{a.value / b.value:.6g} = {a.value:.8g} / {b.value:.8g}, each relative to M_base in its own process", [a, b])
+            if a and b:
+                rows[of] = (
+                    a.value / b.value,
+                    f"{a.value / b.value:.6g} = {a.value:.8g} / {b.value:.8g}, each relative to M_base in its own process",
+                    [a, b],
+                )
         elif against and column in mine and column in theirs:
             a, b = mine[column], theirs[column]
             value = measure.scale * (a.value - b.value) if measure.points else a.value / b.value
             rows[of] = (value, f"{value:.6g} = {a.value:.8g} {'−' if measure.points else '/'} {b.value:.8g}", [a, b])
-        elif not against and column in mine: rows[of] = (mine[column].value, f"{mine[column].value:.8g}", [mine[column]])
+        elif not against and column in mine:
+            rows[of] = (mine[column].value, f"{mine[column].value:.8g}", [mine[column]])
     if not rows:
         near = difflib.get_close_matches(value_id, value_ids(analysis), n=3, cutoff=0.3)
-        raise CodesignError(f"value {value_id!r} is not in this study; nearest: {', '.join(near) or 'none'}; all of them stand in tables/values.csv")
-    if against and seed is None: text = interval_text(effect(analysis.table, column, group, against), len(analysis.seeds))
-    elif against: text = f"{next(iter(rows.values()))[0]:.6g}"
-    elif seed is None and column in TIMED and len(analysis.machines) > 1: text = f"no mean of times of {len(analysis.machines)} machines"
-    else: text = f"{cell([row[0] for row in rows.values()], measure)} {measure.unit}".strip()
+        raise CodesignError(
+            f"value {value_id!r} is not in this study; nearest: {', '.join(near) or 'none'}; all of them stand in tables/values.csv"
+        )
+    if against and seed is None:
+        text = interval_text(effect(analysis.table, column, group, against), len(analysis.seeds))
+    elif against:
+        text = f"{next(iter(rows.values()))[0]:.6g}"
+    elif seed is None and column in TIMED and len(analysis.machines) > 1:
+        text = f"no mean of times of {len(analysis.machines)} machines"
+    else:
+        text = f"{cell([row[0] for row in rows.values()], measure)} {measure.unit}".strip()
     kind = f"{'difference' if measure.points else 'ratio'} of {group} to {against}" if against else f"of {group}"
-    over = f"seed {seed}" if seed is not None else f"mean{' of logarithms' if against and not measure.points else ''} over {plural(len(rows), 'seed')}, 95% t interval"
+    over = (
+        f"seed {seed}"
+        if seed is not None
+        else f"mean{' of logarithms' if against and not measure.points else ''} over {plural(len(rows), 'seed')}, 95% t interval"
+    )
     steps = []
     for of, (_, how, sources) in rows.items():
         steps.append(f"seed {of}: {how}")
-        steps += [f"    {source.value:.10g}  in {source.record['run']}  at metrics.{'.'.join(source.keys)}" for source in sources]
+        steps += [
+            f"    {source.value:.10g}  in {source.record['run']}  at metrics.{'.'.join(source.keys)}"
+            for source in sources
+        ]
     records = {source.record["run"]: source.record for _, _, sources in rows.values() for source in sources}
-    return Traced(value_id, f"{measure.label}, {kind}: {text} ({over}; {analysis.where})", steps, [records[name] for name in sorted(records)])
+    return Traced(
+        value_id,
+        f"{measure.label}, {kind}: {text} ({over}; {analysis.where})",
+        steps,
+        [records[name] for name in sorted(records)],
+    )
 
 
 def value_ids(analysis: Analysis) -> list[str]:
     "The names of all numbers of single seeds."
-    return [f"{column.split('/')[0]}.{group}{'/' + column.split('/')[1] if '/' in column else ''}.s{seed}" for (group, seed), cells in analysis.cells.items() for column in cells]
+    return [
+        f"{column.split('/')[0]}.{group}{'/' + column.split('/')[1] if '/' in column else ''}.s{seed}"
+        for (group, seed), cells in analysis.cells.items()
+        for column in cells
+    ]
 
 
 def values_table(analysis: Analysis) -> pd.DataFrame:
     "Every number of every seed with its name, its record, its place in it and the record's digest."
     sources = [source for cells in analysis.cells.values() for source in cells.values()]
-    return pd.DataFrame([dict(id=name, value=source.value, run=source.record["run"], key=f"metrics.{'.'.join(source.keys)}", record_sha256=source.record.get("sha256"))
-                         for name, source in zip(value_ids(analysis), sources, strict=True)], columns=["id", "value", "run", "key", "record_sha256"])
+    return pd.DataFrame(
+        [
+            dict(
+                id=name,
+                value=source.value,
+                run=source.record["run"],
+                key=f"metrics.{'.'.join(source.keys)}",
+                record_sha256=source.record.get("sha256"),
+            )
+            for name, source in zip(value_ids(analysis), sources, strict=True)
+        ],
+        columns=["id", "value", "run", "key", "record_sha256"],
+    )
 
 # %% ../nbs/06_results.ipynb #5f295eae
 def all_tables(analyses: list[Analysis], analysis: Analysis) -> dict[str, pd.DataFrame]:
     "Name -> table, in the order of the report; `analysis` is the one of `analyses` that all but the table of sizes show."
-    return {"verdicts": analysis.verdicts, "hypotheses": hypotheses_table(analysis), "components": analysis.components.drop(columns=["margins", "tested"], errors="ignore"), "main": main_table(analysis).reset_index(),
-            "clock": clock_table(analysis), "ablation": ablation_table(analysis), "contrasts": contrasts_table(analysis), "scaling": scaling_table(analyses), "learning": learning_table(analysis), "claims": claims_table(analysis),
-            "measures": analysis.table.reset_index(), "values": values_table(analysis), "runs": runs_table(analysis)}
+    return {
+        "verdicts": analysis.verdicts,
+        "hypotheses": hypotheses_table(analysis),
+        "components": analysis.components.drop(columns=["margins", "tested"], errors="ignore"),
+        "main": main_table(analysis).reset_index(),
+        "clock": clock_table(analysis),
+        "ablation": ablation_table(analysis),
+        "contrasts": contrasts_table(analysis),
+        "scaling": scaling_table(analyses),
+        "learning": learning_table(analysis),
+        "claims": claims_table(analysis),
+        "measures": analysis.table.reset_index(),
+        "values": values_table(analysis),
+        "runs": runs_table(analysis),
+    }
 
 
 def clock_table(analysis: Analysis) -> pd.DataFrame:
@@ -577,8 +986,24 @@ def clock_table(analysis: Analysis) -> pd.DataFrame:
     for record in analysis.timed:
         for control in ("null", "plant"):
             for what, ratio in record.metrics.get(control, {}).items():
-                found = "holds 1" if control == "null" and ratio["low"] <= 1 <= ratio["high"] else "off" if control == "null" else "found" if ratio["low"] > 1 else "not found"
-                rows.append(dict(run=record["run"], timed=what, control=BESIDE_BASE[control], ratio=f"{ratio['ratio']:.3f} [{ratio['low']:.3f}, {ratio['high']:.3f}]", is_what_it_must_be=found))
+                found = (
+                    "holds 1"
+                    if control == "null" and ratio["low"] <= 1 <= ratio["high"]
+                    else "off"
+                    if control == "null"
+                    else "found"
+                    if ratio["low"] > 1
+                    else "not found"
+                )
+                rows.append(
+                    dict(
+                        run=record["run"],
+                        timed=what,
+                        control=BESIDE_BASE[control],
+                        ratio=f"{ratio['ratio']:.3f} [{ratio['low']:.3f}, {ratio['high']:.3f}]",
+                        is_what_it_must_be=found,
+                    )
+                )
     return pd.DataFrame(rows, columns=["run", "timed", "control", "ratio", "is_what_it_must_be"])
 
 
@@ -586,32 +1011,79 @@ def _of_the_clock(analysis):
     "Which controls of the clock failed, and in how many profiling runs, as a sentence."
     table = clock_table(analysis)
     failed = table[table.is_what_it_must_be.isin(("off", "not found"))]
-    kinds = [f"in {what.removeprefix('latency_').replace('_', ' ')}, {control} in {len(rows)} of {len(table[(table.timed == what) & (table.control == control)])} profiling runs (ratios {', '.join(ratio.split(' ')[0] for ratio in rows.ratio)})"
-             for (what, control), rows in failed.groupby(["timed", "control"], sort=False)]
-    return f" Where a control of the clock failed, so that differences of its size mean nothing: {'; '.join(kinds)}." if kinds else ""
+    kinds = [
+        f"in {what.removeprefix('latency_').replace('_', ' ')}, {control} in {len(rows)} of {len(table[(table.timed == what) & (table.control == control)])} profiling runs (ratios {', '.join(ratio.split(' ')[0] for ratio in rows.ratio)})"
+        for (what, control), rows in failed.groupby(["timed", "control"], sort=False)
+    ]
+    return (
+        f" Where a control of the clock failed, so that differences of its size mean nothing: {'; '.join(kinds)}."
+        if kinds
+        else ""
+    )
 
 
 def _no_better_than_counting(analysis):
     "Which models that are there for comparison are no better than counting pairs of tokens, as a sentence."
     found = {name: effect(analysis.table, "ppl_token", name, "bigram") for name in ("M_base", "transformer", "lstm")}
-    behind = [f"{name if name == 'M_base' else PEERS[name]}, {interval_text(row, len(analysis.seeds))} times its perplexity per token" for name, row in found.items() if row["seeds"] and row["estimate"] >= 1]
+    behind = [
+        f"{name if name == 'M_base' else PEERS[name]}, {interval_text(row, len(analysis.seeds))} times its perplexity per token"
+        for name, row in found.items()
+        if row["seeds"] and row["estimate"] >= 1
+    ]
     return f" No better than a model that counts pairs of tokens: {'; '.join(behind)}." if behind else ""
 
 
 def _at_chance(analysis):
     "On which tasks no group is told apart from the majority class, as a sentence."
-    found = {task: [effect(analysis.table, f"{task}_accuracy", group, "majority") for group in GROUPS_TABLE] for task in analysis.tasks}
+    found = {
+        task: [effect(analysis.table, f"{task}_accuracy", group, "majority") for group in GROUPS_TABLE]
+        for task in analysis.tasks
+    }
     told = {task: any(row["estimate"] > 0 and _apart(row) for row in rows) for task, rows in found.items()}
     alike = [task for task, apart in told.items() if not apart]
-    return f" On {', '.join(alike)} no group is told apart from always answering the majority class, so scores there say little about adapters." if alike else ""
+    return (
+        f" On {', '.join(alike)} no group is told apart from always answering the majority class, so scores there say little about adapters."
+        if alike
+        else ""
+    )
 
 
 def runs_table(analysis: Analysis) -> pd.DataFrame:
     "One row per run: where its record is, how long it took, on what."
-    rows = [dict(run=r["run"], seed=r["parameters"]["seed"], group=r["parameters"]["group"], wall_s=r["wall_s"], device=r["environment"].get("device"), processor=r["environment"].get("processor"),
-                 kernel=r["environment"].get("kernel"), threads=r["environment"].get("threads"), mem_peak_rss_bytes=r["environment"].get("mem_peak_rss_bytes"), commit=r["environment"].get("commit"),
-                 hash=r["hash"], sha256=r.get("sha256")) for r in analysis.records]
-    return pd.DataFrame(rows, columns=["run", "seed", "group", "wall_s", "device", "processor", "kernel", "threads", "mem_peak_rss_bytes", "commit", "hash", "sha256"])
+    rows = [
+        dict(
+            run=r["run"],
+            seed=r["parameters"]["seed"],
+            group=r["parameters"]["group"],
+            wall_s=r["wall_s"],
+            device=r["environment"].get("device"),
+            processor=r["environment"].get("processor"),
+            kernel=r["environment"].get("kernel"),
+            threads=r["environment"].get("threads"),
+            mem_peak_rss_bytes=r["environment"].get("mem_peak_rss_bytes"),
+            commit=r["environment"].get("commit"),
+            hash=r["hash"],
+            sha256=r.get("sha256"),
+        )
+        for r in analysis.records
+    ]
+    return pd.DataFrame(
+        rows,
+        columns=[
+            "run",
+            "seed",
+            "group",
+            "wall_s",
+            "device",
+            "processor",
+            "kernel",
+            "threads",
+            "mem_peak_rss_bytes",
+            "commit",
+            "hash",
+            "sha256",
+        ],
+    )
 
 
 def write_tables(analyses: list[Analysis], analysis: Analysis, folder: Path) -> list[Path]:
@@ -623,7 +1095,10 @@ def write_tables(analyses: list[Analysis], analysis: Analysis, folder: Path) -> 
         texts = {"csv": table.assign(study=analysis.where).to_csv(index=False)}
         if name != "values":
             shown = _printed(table)
-            texts |= {"md": f"{analysis.where}\n\n{shown.to_markdown(index=False, disable_numparse=True)}\n", "tex": _latex(shown, analysis.where)}
+            texts |= {
+                "md": f"{analysis.where}\n\n{shown.to_markdown(index=False, disable_numparse=True)}\n",
+                "tex": _latex(shown, analysis.where),
+            }
         for suffix, text in texts.items():
             paths.append(folder / f"{name}.{suffix}")
             write_atomic(paths[-1], text)
@@ -632,37 +1107,95 @@ def write_tables(analyses: list[Analysis], analysis: Analysis, folder: Path) -> 
 
 def _printed(table):
     "A table as people read it: numbers of four digits, p-values as they are quoted, measures by their labels, nothing where there is nothing."
-    def text(value): return "" if value is None or isinstance(value, float) and not math.isfinite(value) else f"{value:.4g}" if isinstance(value, float) else str(value)
-    p_values = [column for column in table.columns if column in ("p", "p_wrong", "p_adjusted", "p_refute_adjusted", "wilcoxon")]
-    shown = table.assign(**{column: table[column].map(lambda p: "" if math.isnan(p) else p_text(p)) for column in p_values})
-    if "measure" in shown.columns: shown = shown.assign(measure=shown["measure"].map(lambda name: measure_of(name).label if name in MEASURES else name))
-    return shown.map(text).rename(columns=lambda column: column if column in MEASURES or column in GROUPS_TABLE else str(column).replace("_", " "))
+
+    def text(value):
+        return (
+            ""
+            if value is None or isinstance(value, float) and not math.isfinite(value)
+            else f"{value:.4g}"
+            if isinstance(value, float)
+            else str(value)
+        )
+
+    p_values = [
+        column for column in table.columns if column in ("p", "p_wrong", "p_adjusted", "p_refute_adjusted", "wilcoxon")
+    ]
+    shown = table.assign(
+        **{column: table[column].map(lambda p: "" if math.isnan(p) else p_text(p)) for column in p_values}
+    )
+    if "measure" in shown.columns:
+        shown = shown.assign(
+            measure=shown["measure"].map(lambda name: measure_of(name).label if name in MEASURES else name)
+        )
+    return shown.map(text).rename(
+        columns=lambda column: column if column in MEASURES or column in GROUPS_TABLE else str(column).replace("_", " ")
+    )
 
 
-SIGNS = {"±": r"$\pm$", "−": "$-$", "–": "--", "µ": r"$\mu$", "×": r"$\times$", "→": r"$\to$", "…": r"\dots{}", "’": "'", "≥": r"$\geq$", "≤": r"$\leq$", "·": r"$\cdot$"}
-WIDE, LONG = 28, 40      # letters from which a column's lines are broken, rows from which a table may break over pages
+SIGNS = {
+    "±": r"$\pm$",
+    "−": "$-$",
+    "–": "--",
+    "µ": r"$\mu$",
+    "×": r"$\times$",
+    "→": r"$\to$",
+    "…": r"\dots{}",
+    "’": "'",
+    "≥": r"$\geq$",
+    "≤": r"$\leq$",
+    "·": r"$\cdot$",
+}
+WIDE, LONG = 28, 40  # letters from which a column's lines are broken, rows from which a table may break over pages
 
 
 def _latex(table, where):
     "A table of text for LaTeX, with lines that break where they are long."
     longest = {column: max([len(str(column)), *map(len, table[column])]) for column in table.columns}
     wide = {column: min(length, 120) for column, length in longest.items() if length > WIDE}
-    columns = "".join(f"p{{{0.75 * wide[column] / sum(wide.values()):.2f}\\linewidth}}" if column in wide else "l" for column in table.columns)
+    columns = "".join(
+        f"p{{{0.75 * wide[column] / sum(wide.values()):.2f}\\linewidth}}" if column in wide else "l"
+        for column in table.columns
+    )
     text = table.to_latex(index=False, escape=True, column_format=columns, longtable=len(table) > LONG)
-    for sign, code in SIGNS.items(): text = text.replace(sign, code)
+    for sign, code in SIGNS.items():
+        text = text.replace(sign, code)
     packages = "booktabs and longtable" if len(table) > LONG else "booktabs"
     return f"% {where.translate(str.maketrans({sign: '-' for sign in SIGNS}))}; needs {packages}\n{text}"
 
 # %% ../nbs/06_results.ipynb #e3579bcc
 FIGURES = {
-    "hypotheses": (hypotheses_figure, "Where the hypotheses stand. Every component of every hypothesis: estimate over seeds, 95% t interval, and the side that the claim allows."),
-    "pareto": (pareto_figure, "What a point of score costs. Mean score against prefill latency, FLOPs and trainable parameters relative to M_base, 95% t intervals over seeds both ways, and the front of the means."),
-    "ablation": (ablation_figure, "What each part changes. Every group relative to M_base, ratios taken within seeds, every seed a small mark, 95% t intervals."),
-    "contrasts": (lambda analysis: contrasts_figure(analysis, CONTRASTS), "What the controls say. Each group beside the control that has everything but its idea, 95% t intervals over seeds."),
-    "latency": (latency_figure, "Whether the clock is honest. Paired latency ratios with bootstrap 95% intervals, and the null control: a model against itself."),
-    "layers": (layers_figure, "Where SDM cut, and what each layer was given. Share of channels kept, keep probability and adapters by layer."),
-    "learning": (learning_figure, "How everything learned. Training loss against tokens read, M_base beside what is compared with it."),
-    "scaling": (scaling_figure, "Whether it holds over sizes. Perplexity, latency and score relative to M_base of the same size, 95% t intervals over seeds."),
+    "hypotheses": (
+        hypotheses_figure,
+        "Where the hypotheses stand. Every component of every hypothesis: estimate over seeds, 95% t interval, and the side that the claim allows.",
+    ),
+    "pareto": (
+        pareto_figure,
+        "What a point of score costs. Mean score against prefill latency, FLOPs and trainable parameters relative to M_base, 95% t intervals over seeds both ways, and the front of the means.",
+    ),
+    "ablation": (
+        ablation_figure,
+        "What each part changes. Every group relative to M_base, ratios taken within seeds, every seed a small mark, 95% t intervals.",
+    ),
+    "contrasts": (
+        lambda analysis: contrasts_figure(analysis, CONTRASTS),
+        "What the controls say. Each group beside the control that has everything but its idea, 95% t intervals over seeds.",
+    ),
+    "latency": (
+        latency_figure,
+        "Whether the clock is honest. Paired latency ratios with bootstrap 95% intervals, and the null control: a model against itself.",
+    ),
+    "layers": (
+        layers_figure,
+        "Where SDM cut, and what each layer was given. Share of channels kept, keep probability and adapters by layer.",
+    ),
+    "learning": (
+        learning_figure,
+        "How everything learned. Training loss against tokens read, M_base beside what is compared with it.",
+    ),
+    "scaling": (
+        scaling_figure,
+        "Whether it holds over sizes. Perplexity, latency and score relative to M_base of the same size, 95% t intervals over seeds.",
+    ),
 }
 
 
@@ -692,12 +1225,16 @@ def write_figures(analyses: list[Analysis], analysis: Analysis, folder: Path) ->
     return sorted(folder.iterdir())
 
 # %% ../nbs/06_results.ipynb #ff436daa
-QUESTION = ("Can a Mamba language model be made smaller, faster and cheaper to adapt along three axes at once: fewer and ordered states (CSP), channels that pre-training learned to do without (SDM), "
-            "and adapters only where the learned sparsity says (SGH-PEFT)? Seven groups, paired by seed, and five hypotheses fixed before the runs.")
-METHOD = ("The unit of replication is the seed: a new training, with its own initial weights and order of text. Groups of one seed share both, so effects are taken within seeds: logarithms of ratios, for scores differences in points. "
-          f"Intervals are 95% t intervals over seeds. Each hypothesis is a set of one-sided t tests against bounds fixed before the runs; its p is the largest of its components', adjusted by Holm over all five hypotheses, run or not; "
-          f"it is supported, or one of its components refuted, below {ALPHA}. Not worse by a margin is the same test with the margin as its bound. Counts (parameters, FLOPs) compare exactly. "
-          "Latencies are measured in turns in one process, and a model against a copy of itself stands beside them. Perplexity is per word of the validation text; latency is the prefill of 8 sequences of 512 tokens.")
+QUESTION = (
+    "Can a Mamba language model be made smaller, faster and cheaper to adapt along three axes at once: fewer and ordered states (CSP), channels that pre-training learned to do without (SDM), "
+    "and adapters only where the learned sparsity says (SGH-PEFT)? Seven groups, paired by seed, and five hypotheses fixed before the runs."
+)
+METHOD = (
+    "The unit of replication is the seed: a new training, with its own initial weights and order of text. Groups of one seed share both, so effects are taken within seeds: logarithms of ratios, for scores differences in points. "
+    f"Intervals are 95% t intervals over seeds. Each hypothesis is a set of one-sided t tests against bounds fixed before the runs; its p is the largest of its components', adjusted by Holm over all five hypotheses, run or not; "
+    f"it is supported, or one of its components refuted, below {ALPHA}. Not worse by a margin is the same test with the margin as its bound. Counts (parameters, FLOPs) compare exactly. "
+    "Latencies are measured in turns in one process, and a model against a copy of itself stands beside them. Perplexity is per word of the validation text; latency is the prefill of 8 sequences of 512 tokens."
+)
 
 
 class _Links:
@@ -707,26 +1244,45 @@ class _Links:
         self.analyses, self.analysis, self.ids = [*analyses, analysis], analysis, {}
 
     def to(self, value_id, text, size=None):
-        if text.startswith("not run") or text == "–": return text
+        if text.startswith("not run") or text == "–":
+            return text
         name = value_id if size in (None, self.analysis.size) else f"{size}:{value_id}"
-        try: self.ids.setdefault(name, trace(self.analyses, f"{size or self.analysis.size}:{value_id}"))
-        except CodesignError: return text
+        try:
+            self.ids.setdefault(name, trace(self.analyses, f"{size or self.analysis.size}:{value_id}"))
+        except CodesignError:
+            return text
         value_id = name
         return Markup(f"<a href='#{html.escape(value_id, quote=True)}'>{html.escape(text)}</a>")
 
 
 def _verdict_rows(analysis):
     kinds = {"Supported": "good", "Refuted": "bad", "Undecided": "open", "Not run": "none"}
-    return pd.DataFrame([{
-        "hypothesis": v["hypothesis"], "claim": v["claim"], "verdict": Markup(f"<b class='{kinds[v['verdict']]}'>{v['verdict']}</b>"), "because": v["because"],
-        "p, adjusted": p_text(v["p_adjusted"]), "p of opposite": p_text(v["p_refute_adjusted"]), "seeds": f"{v['seeds']} of {v['seeds_in_study']}"}
-        for v in analysis.verdicts.to_dict("records")])
+    return pd.DataFrame(
+        [
+            {
+                "hypothesis": v["hypothesis"],
+                "claim": v["claim"],
+                "verdict": Markup(f"<b class='{kinds[v['verdict']]}'>{v['verdict']}</b>"),
+                "because": v["because"],
+                "p, adjusted": p_text(v["p_adjusted"]),
+                "p of opposite": p_text(v["p_refute_adjusted"]),
+                "seeds": f"{v['seeds']} of {v['seeds_in_study']}",
+            }
+            for v in analysis.verdicts.to_dict("records")
+        ]
+    )
 
 
 def _main_rows(analysis, links):
     columns = [column for column in analysis.table.columns if "/" not in column]
     shown = main_table(analysis)
-    return pd.DataFrame([{"measure": label_of(column)} | {group: links.to(f"{column}.{group}", shown.loc[label_of(column), group]) for group in GROUPS_TABLE} for column in columns])
+    return pd.DataFrame(
+        [
+            {"measure": label_of(column)}
+            | {group: links.to(f"{column}.{group}", shown.loc[label_of(column), group]) for group in GROUPS_TABLE}
+            for column in columns
+        ]
+    )
 
 
 def _size_text(hedges_g):
@@ -736,21 +1292,43 @@ def _size_text(hedges_g):
 
 def _ablation_rows(analysis, links):
     shown = ablation_table(analysis)
-    return pd.DataFrame([{"group": row["group"]} | {label: links.to(f"{name}.{row['group']}/M_base", row[label]) for label, name in zip(shown.columns[1:], ABLATION)} for row in shown.to_dict("records")], columns=shown.columns)
+    return pd.DataFrame(
+        [
+            {"group": row["group"]}
+            | {
+                label: links.to(f"{name}.{row['group']}/M_base", row[label])
+                for label, name in zip(shown.columns[1:], ABLATION)
+            }
+            for row in shown.to_dict("records")
+        ],
+        columns=shown.columns,
+    )
 
 
 def _contrast_rows(analysis, links):
     rows = contrasts_table(analysis).to_dict("records")
-    for row, (_, group, against, name) in zip(rows, CONTRASTS): row["estimate"] = links.to(f"{name}.{group}/{against}", row["estimate"])
-    return pd.DataFrame([{**row, "hedges_g": _size_text(row["hedges_g"])} for row in rows]).rename(columns=dict(hedges_g="Hedges' g"))
+    for row, (_, group, against, name) in zip(rows, CONTRASTS):
+        row["estimate"] = links.to(f"{name}.{group}/{against}", row["estimate"])
+    return pd.DataFrame([{**row, "hedges_g": _size_text(row["hedges_g"])} for row in rows]).rename(
+        columns=dict(hedges_g="Hedges' g")
+    )
 
 
 def _component_rows(analysis, links):
     rows = []
     for row in analysis.components.to_dict("records"):
-        rows.append({"hypothesis": row["hypothesis"], "component": links.to(f"{row['measure']}.{row['group']}/{row['against']}", in_words(row)), "p": "exact" if row["exact"] else p_text(row["p"]),
-                     "Wilcoxon p": "–" if row["exact"] or math.isnan(row["wilcoxon"]) else f"{row['wilcoxon']:.2g}", "Hedges' g": _size_text(row["hedges_g"]), "seeds": row["seeds"],
-                     "part of the verdict": "yes" if row["judged"] else "no, shown beside", "note": row["note"]})
+        rows.append(
+            {
+                "hypothesis": row["hypothesis"],
+                "component": links.to(f"{row['measure']}.{row['group']}/{row['against']}", in_words(row)),
+                "p": "exact" if row["exact"] else p_text(row["p"]),
+                "Wilcoxon p": "–" if row["exact"] or math.isnan(row["wilcoxon"]) else f"{row['wilcoxon']:.2g}",
+                "Hedges' g": _size_text(row["hedges_g"]),
+                "seeds": row["seeds"],
+                "part of the verdict": "yes" if row["judged"] else "no, shown beside",
+                "note": row["note"],
+            }
+        )
     return pd.DataFrame(rows)
 
 
@@ -758,31 +1336,70 @@ def _learning_rows(analysis, links):
     number = lambda value: "not run" if math.isnan(value) else f"{value:.4g}"
     rows = []
     for row in learning_table(analysis).to_dict("records"):
-        name = next((column for column in analysis.table.columns if row["what"].startswith(f"{measure_of(column).label}, ")), "")
-        estimate = number(row["estimate"]) + (f" [{row['low']:.4g}, {row['high']:.4g}]" if row["high"] - row["low"] > 1e-9 else "")
+        name = next(
+            (column for column in analysis.table.columns if row["what"].startswith(f"{measure_of(column).label}, ")), ""
+        )
+        estimate = number(row["estimate"]) + (
+            f" [{row['low']:.4g}, {row['high']:.4g}]" if row["high"] - row["low"] > 1e-9 else ""
+        )
         peer = next(key for key, label in PEERS.items() if label == row["reference"])
         group = row["what"].split(", ")[-1]
-        rows.append({"what": row["what"], "measured": links.to(f"{name}.{group}", number(row["value"])), "reference": row["reference"], "its value": links.to(f"{name}.{peer}", number(row["reference_value"])),
-                     "comparison": row["comparison"], "estimate [95% interval]": links.to(f"{name}.{group}/{peer}", estimate), "seeds": row["seeds"], "note": row["note"]})
+        rows.append(
+            {
+                "what": row["what"],
+                "measured": links.to(f"{name}.{group}", number(row["value"])),
+                "reference": row["reference"],
+                "its value": links.to(f"{name}.{peer}", number(row["reference_value"])),
+                "comparison": row["comparison"],
+                "estimate [95% interval]": links.to(f"{name}.{group}/{peer}", estimate),
+                "seeds": row["seeds"],
+                "note": row["note"],
+            }
+        )
     return pd.DataFrame(rows)
 
 
 def _scaling_rows(analyses, links):
     columns = {label_of(name): ("", name) for name in ("params_total", "flops_per_token", "tokens_trained", "ppl_word")}
     columns |= {f"{measure_of(name).label.removeprefix('median ')} to M_base": ("/M_base", name) for name in SCALED}
-    return pd.DataFrame([{label: links.to(f"{columns[label][1]}.{row['group']}{columns[label][0]}", text, row["size"]) if label in columns else text for label, text in row.items()} for row in scaling_table(analyses).to_dict("records")])
+    return pd.DataFrame(
+        [
+            {
+                label: links.to(f"{columns[label][1]}.{row['group']}{columns[label][0]}", text, row["size"])
+                if label in columns
+                else text
+                for label, text in row.items()
+            }
+            for row in scaling_table(analyses).to_dict("records")
+        ]
+    )
 
 
 def _claim_rows(analysis, links):
     table = claims_table(analysis)
-    return table.assign(measured=[text if (claim_id := _claim_id(claim)) is None else Markup(f"<a href='#{claim_id}'>{html.escape(text)}</a>") if claim_id in HYPOTHESES else links.to(claim_id, text) for claim, text in zip(load_claims(), table.measured)])
+    return table.assign(
+        measured=[
+            text
+            if (claim_id := _claim_id(claim)) is None
+            else Markup(f"<a href='#{claim_id}'>{html.escape(text)}</a>")
+            if claim_id in HYPOTHESES
+            else links.to(claim_id, text)
+            for claim, text in zip(load_claims(), table.measured)
+        ]
+    )
 
 
 def _claim_id(claim):
     "The name of the number that answers a claim, if one number does."
-    if claim["kind"] in ("mean", "interval"): return f"{claim['measure']}.{claim['group']}"
-    if claim["kind"] == "p": return claim["hypothesis"]
-    return f"{claim['measure']}.{claim['group']}/{claim['against']}" if "against" in claim and not measure_of(claim["measure"]).points else None
+    if claim["kind"] in ("mean", "interval"):
+        return f"{claim['measure']}.{claim['group']}"
+    if claim["kind"] == "p":
+        return claim["hypothesis"]
+    return (
+        f"{claim['measure']}.{claim['group']}/{claim['against']}"
+        if "against" in claim and not measure_of(claim["measure"]).points
+        else None
+    )
 
 
 def _source_rows(links):
@@ -792,10 +1409,13 @@ def _source_rows(links):
         record = {r["run"]: r for r in traced.records}
         seeds = []
         for step in traced.steps:
-            if not step.startswith(" "): seeds.append(html.escape(step))
+            if not step.startswith(" "):
+                seeds.append(html.escape(step))
             else:
                 run = step.split("  in ")[1].split("  at ")[0]
-                seeds[-1] += f" <a href='{_record_link(record[run])}' title='{html.escape(step.strip(), quote=True)}'>{html.escape(run)}</a>"
+                seeds[-1] += (
+                    f" <a href='{_record_link(record[run])}' title='{html.escape(step.strip(), quote=True)}'>{html.escape(run)}</a>"
+                )
         rows.append({"number": traced.meaning.rsplit(" (", 1)[0], "from": Markup("<br>".join(seeds))})
     return pd.DataFrame(rows)
 
@@ -807,22 +1427,44 @@ def _record_link(record):
 def command_of_study(folder: Path) -> str | None:
     "The command that makes a study, from its study.json and the seeds of its records; None without study.json."
     path = Path(folder) / "study.json"
-    if not path.is_file(): return None
+    if not path.is_file():
+        return None
     try:
         study = json.loads(path.read_text(encoding="utf-8"))
         study["seeds"] = sorted({r["parameters"]["seed"] for r in read_records(folder)} | set(study.get("seeds", [])))
         controls = set(study.get("groups", [])) > set(GROUPS_TABLE)
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
-        raise DataError(f"{Path(folder).name}/study.json cannot be read ({error}); put the study's own back, or delete it: the records stay") from None
-    texts = {name: ",".join(map(str, value)) if isinstance(value, list) else str(value) for name, value in study.items() if value is not None and name != "groups"}
-    return " ".join(["codesign reproduce", f"--study {Path(folder).name}", *(f"--{name} {text}" for name, text in texts.items()), *(["--controls"] if controls else [])])
+        raise DataError(
+            f"{Path(folder).name}/study.json cannot be read ({error}); put the study's own back, or delete it: the records stay"
+        ) from None
+    texts = {
+        name: ",".join(map(str, value)) if isinstance(value, list) else str(value)
+        for name, value in study.items()
+        if value is not None and name != "groups"
+    }
+    return " ".join(
+        [
+            "codesign reproduce",
+            f"--study {Path(folder).name}",
+            *(f"--{name} {text}" for name, text in texts.items()),
+            *(["--controls"] if controls else []),
+        ]
+    )
 
 
 def command_of(record: Record) -> str:
     "The command that makes a record's run again in the folder of its study, whose study.json holds what the study fixes for all runs."
-    given = {name: record["parameters"].get(name) for name in ("size", "seed", "group", "data", "tasks", "study", "lr", "steps", "examples", "epochs", "threads")}
-    if notebook_of(record) not in TASK_NOTEBOOKS: given["tasks"] = None
-    texts = {name: ",".join(value) if isinstance(value, list) else str(value) for name, value in given.items() if value is not None}
+    given = {
+        name: record["parameters"].get(name)
+        for name in ("size", "seed", "group", "data", "tasks", "study", "lr", "steps", "examples", "epochs", "threads")
+    }
+    if notebook_of(record) not in TASK_NOTEBOOKS:
+        given["tasks"] = None
+    texts = {
+        name: ",".join(value) if isinstance(value, list) else str(value)
+        for name, value in given.items()
+        if value is not None
+    }
     return f"codesign {COMMANDS[notebook_of(record)]} " + " ".join(f"--{name} {text}" for name, text in texts.items())
 
 
@@ -833,25 +1475,67 @@ def _run_rows(analysis, folder):
         links = [f"<a href='{_record_link(record)}'>record</a>"]
         links += [f"<a href='{html.escape(notebook)}'>notebook</a>"] if (folder / notebook).is_file() else []
         memory = record["environment"].get("mem_peak_rss_bytes")
-        rows.append({"run": record["run"], "": Markup(" ".join(links)), "seconds": f"{record['wall_s']:.1f}", "peak memory, MiB": f"{memory / 2**20:,.0f}" if memory else "–",
-                     "device": record["environment"].get("device"), "kernel": record["environment"].get("kernel"), "sealed with": str(record.get("sha256") or "no seal")[:12], "command": command_of(record)})
+        rows.append(
+            {
+                "run": record["run"],
+                "": Markup(" ".join(links)),
+                "seconds": f"{record['wall_s']:.1f}",
+                "peak memory, MiB": f"{memory / 2**20:,.0f}" if memory else "–",
+                "device": record["environment"].get("device"),
+                "kernel": record["environment"].get("kernel"),
+                "sealed with": str(record.get("sha256") or "no seal")[:12],
+                "command": command_of(record),
+            }
+        )
     return pd.DataFrame(rows)
 
 
 def _what_was_run(analysis):
-    every = lambda name: ", ".join(sorted({str(r["environment"].get(name)) for r in analysis.records if r["environment"].get(name) is not None})) or "unknown"
-    tokens = sorted({f"{r['metrics']['tokens_trained']:,}" for r in analysis.records if "tokens_trained" in r["metrics"]})
-    profile = next((r["metrics"]["path"] for r in analysis.records if notebook_of(r) == "05_profiling" and r["parameters"]["group"] == "all" and "path" in r["metrics"]), {})
+    every = lambda name: (
+        ", ".join(
+            sorted(
+                {str(r["environment"].get(name)) for r in analysis.records if r["environment"].get(name) is not None}
+            )
+        )
+        or "unknown"
+    )
+    tokens = sorted(
+        {f"{r['metrics']['tokens_trained']:,}" for r in analysis.records if "tokens_trained" in r["metrics"]}
+    )
+    profile = next(
+        (
+            r["metrics"]["path"]
+            for r in analysis.records
+            if notebook_of(r) == "05_profiling" and r["parameters"]["group"] == "all" and "path" in r["metrics"]
+        ),
+        {},
+    )
     seconds = sum(r["wall_s"] for r in analysis.records)
-    facts = {"size": analysis.size, "data": analysis.data, "fine-tuning tasks": ", ".join(analysis.tasks) + (" (built from the embedded text; not GLUE's)" if "not GLUE" in analysis.data else ""),
-             "seeds": ", ".join(map(str, analysis.seeds)) or "none", "runs": f"{len(analysis.records)} done, {len(analysis.missing)} missing; {seconds / 60:.1f} minutes of work",
-             "pre-training tokens of a model": ", ".join(tokens) or "not run", "timed at": ", ".join(f"{key} {value}" for key, value in profile.items()) or "not run",
-             "processor": every("processor"), "system": every("platform"), "device": every("device"), "kernel": every("kernel"), "threads": every("threads"), "python": every("python"),
-             "torch": every("torch"), "transformers": every("transformers"), "commit": every("commit")}
+    facts = {
+        "size": analysis.size,
+        "data": analysis.data,
+        "fine-tuning tasks": ", ".join(analysis.tasks)
+        + (" (built from the embedded text; not GLUE's)" if "not GLUE" in analysis.data else ""),
+        "seeds": ", ".join(map(str, analysis.seeds)) or "none",
+        "runs": f"{len(analysis.records)} done, {len(analysis.missing)} missing; {seconds / 60:.1f} minutes of work",
+        "pre-training tokens of a model": ", ".join(tokens) or "not run",
+        "timed at": ", ".join(f"{key} {value}" for key, value in profile.items()) or "not run",
+        "processor": every("processor"),
+        "system": every("platform"),
+        "device": every("device"),
+        "kernel": every("kernel"),
+        "threads": every("threads"),
+        "python": every("python"),
+        "torch": every("torch"),
+        "transformers": every("transformers"),
+        "commit": every("commit"),
+    }
     return pd.DataFrame({"what": facts.keys(), "": facts.values()})
 
 # %% ../nbs/06_results.ipynb #049d9a6c
-def write_report(study_folder: Path, size: str | None = None, data: str | None = None, tasks: list | None = None) -> Path:
+def write_report(
+    study_folder: Path, size: str | None = None, data: str | None = None, tasks: list | None = None
+) -> Path:
     """Writes report.html, self-contained, into a study's folder from the records below it; returns its path.
 
     Without `size`, `data` and `tasks` it reports what most records have. A study with few or no records gets a
@@ -865,33 +1549,92 @@ def write_report(study_folder: Path, size: str | None = None, data: str | None =
 
 
 def report_page(
-    analyses: list[Analysis],    # of all sizes
-    analysis: Analysis,          # the one that is reported
-    folder: Path,                # of the study; its name is the title, links are relative to it
+    analyses: list[Analysis],  # of all sizes
+    analysis: Analysis,  # the one that is reported
+    folder: Path,  # of the study; its name is the title, links are relative to it
     pictures: dict[str, bytes],  # PNG by name in `FIGURES`
 ) -> str:
     "The report as one page of HTML."
     links, label = _Links(analyses, analysis), f"<span class='label'>{html.escape(analysis.data)}</span>"
     note = lambda text: f"<p class='note'>{text}</p>"
-    gaps = f"<p class='missing'>{plural(len(analysis.missing), 'run')} missing: {html.escape(', '.join(analysis.missing))}</p>" if analysis.missing else ""
-    gaps += f"<p class='missing'>{plural(len(analysis.aside), 'record')} left aside: {html.escape('; '.join(f'{run} ({why})' for run, why in analysis.aside.items()))}</p>" if analysis.aside else ""
-    beware = "".join(f"<p class='note'>{html.escape(text.strip())}</p>" for text in (_at_chance(analysis), _no_better_than_counting(analysis), _of_the_clock(analysis)) if text)
+    gaps = (
+        f"<p class='missing'>{plural(len(analysis.missing), 'run')} missing: {html.escape(', '.join(analysis.missing))}</p>"
+        if analysis.missing
+        else ""
+    )
+    gaps += (
+        f"<p class='missing'>{plural(len(analysis.aside), 'record')} left aside: {html.escape('; '.join(f'{run} ({why})' for run, why in analysis.aside.items()))}</p>"
+        if analysis.aside
+        else ""
+    )
+    beware = "".join(
+        f"<p class='note'>{html.escape(text.strip())}</p>"
+        for text in (_at_chance(analysis), _no_better_than_counting(analysis), _of_the_clock(analysis))
+        if text
+    )
     sections = [
-        ("Verdicts", gaps + html_table(_verdict_rows(analysis), cards=True, ids=analysis.verdicts.hypothesis.tolist()) + beware),
-        ("All groups", note(f"Mean ± half of the 95% t interval over {plural(len(analysis.seeds), 'seed')}; no ± where seeds do not differ or there is one. M = 10<sup>6</sup>. Every number leads to its records. {label}") + html_table(_main_rows(analysis, links))),
-        ("Pictures", "<div class='figures'>" + "".join(html_figure(content, caption(name, analysis)) for name, content in pictures.items()) + "</div>"),
-        ("What each part changes", note("Ratio to M_base within seeds (score: difference in points) with 95% t interval.") + html_table(_ablation_rows(analysis, links))),
-        ("What the controls say", note("'Not told apart': the interval holds both sides. The intervals are not corrected for their number. Hedges' g: the mean in units of the spread between seeds.") + html_table(_contrast_rows(analysis, links), cards=True)),
+        (
+            "Verdicts",
+            gaps + html_table(_verdict_rows(analysis), cards=True, ids=analysis.verdicts.hypothesis.tolist()) + beware,
+        ),
+        (
+            "All groups",
+            note(
+                f"Mean ± half of the 95% t interval over {plural(len(analysis.seeds), 'seed')}; no ± where seeds do not differ or there is one. M = 10<sup>6</sup>. Every number leads to its records. {label}"
+            )
+            + html_table(_main_rows(analysis, links)),
+        ),
+        (
+            "Pictures",
+            "<div class='figures'>"
+            + "".join(html_figure(content, caption(name, analysis)) for name, content in pictures.items())
+            + "</div>",
+        ),
+        (
+            "What each part changes",
+            note("Ratio to M_base within seeds (score: difference in points) with 95% t interval.")
+            + html_table(_ablation_rows(analysis, links)),
+        ),
+        (
+            "What the controls say",
+            note(
+                "'Not told apart': the interval holds both sides. The intervals are not corrected for their number. Hedges' g: the mean in units of the spread between seeds."
+            )
+            + html_table(_contrast_rows(analysis, links), cards=True),
+        ),
         ("Did anything learn?", html_table(_learning_rows(analysis, links), cards=True)),
         ("Over sizes", html_table(_scaling_rows(analyses, links), "no size has run")),
-        ("Components of the hypotheses", note("The signed-rank test is shown for comparison; with n seeds its p cannot fall below 2/2<sup>n</sup> (0.25 at three, 0.0625 at five).") + html_table(_component_rows(analysis, links), cards=True)),
+        (
+            "Components of the hypotheses",
+            note(
+                "The signed-rank test is shown for comparison; with n seeds its p cannot fall below 2/2<sup>n</sup> (0.25 at three, 0.0625 at five)."
+            )
+            + html_table(_component_rows(analysis, links), cards=True),
+        ),
         ("The hypotheses, claimed and measured", html_table(hypotheses_table(analysis), cards=True)),
-        ("The clock's controls", note("A second copy of M_base must come out as 1, M_base with more work must be found slower; intervals are over timed rounds. In the table above they and the unmerged adapters are means over seeds.") + html_table(clock_table(analysis), "nothing was timed", cards=True)),
-        ("Claimed against measured", note(f"Claimed values come from the documents the project began with; none was measured by this project. {label}") + html_table(_claim_rows(analysis, links))),
+        (
+            "The clock's controls",
+            note(
+                "A second copy of M_base must come out as 1, M_base with more work must be found slower; intervals are over timed rounds. In the table above they and the unmerged adapters are means over seeds."
+            )
+            + html_table(clock_table(analysis), "nothing was timed", cards=True),
+        ),
+        (
+            "Claimed against measured",
+            note(
+                f"Claimed values come from the documents the project began with; none was measured by this project. {label}"
+            )
+            + html_table(_claim_rows(analysis, links)),
+        ),
         ("Method, in short", f"<p>{METHOD}</p>"),
         ("Environment", html_table(_what_was_run(analysis))),
-        ("Where the numbers come from", note("Seed by seed, each with its records; hold the pointer over a record for the place in it. On the command line: <code>codesign results --trace NAME</code>.")
-                                        + html_table(_source_rows(links), "no number yet", ids=list(links.ids) or None)),
+        (
+            "Where the numbers come from",
+            note(
+                "Seed by seed, each with its records; hold the pointer over a record for the place in it. On the command line: <code>codesign results --trace NAME</code>."
+            )
+            + html_table(_source_rows(links), "no number yet", ids=list(links.ids) or None),
+        ),
         ("Runs and their records", html_table(_run_rows(analysis, folder), "no run has finished")),
     ]
     lead = f"{QUESTION}</p><p><b>{html.escape(analysis.where)}</b>, timed on {html.escape('; '.join(analysis.machines) or 'no machine yet')}."
@@ -899,9 +1642,9 @@ def report_page(
 
 # %% ../nbs/06_results.ipynb #db9ce41b
 def publish(
-    study_folder: Path | None,    # None: take the records that are in `target`
+    study_folder: Path | None,  # None: take the records that are in `target`
     target: Path,
-    replace: bool = False,        # whether published records that the study lacks may go
+    replace: bool = False,  # whether published records that the study lacks may go
 ) -> list[Path]:
     """Copy a study's records and its study.json into `target` and make tables, figures and report from the copies.
 
@@ -909,21 +1652,44 @@ def publish(
     """
     target = Path(target)
     records = read_records(study_folder or target)
-    if not records: raise DataError(f"{study_folder or target} holds no records; publish a study that has run: codesign publish --study NAME")
+    if not records:
+        raise DataError(
+            f"{study_folder or target} holds no records; publish a study that has run: codesign publish --study NAME"
+        )
     analyses, analysis = analyse_study(records)
     aside = {run: why for one in analyses for run, why in one.aside.items()}
     texts = {data_name(r["parameters"]["data"]) for r in records}
-    if len(texts) > 1 and not aside: aside = {r["run"]: f"data {r['parameters']['data']}" for r in records if data_label(r["parameters"]["data"]) != analysis.data}
-    if aside: raise DataError(f"{study_folder or target} mixes studies: {'; '.join(f'{run} ({why})' for run, why in sorted(aside.items())[:5])}{f' and {len(aside) - 5} more' if len(aside) > 5 else ''}; take out what does not belong")
+    if len(texts) > 1 and not aside:
+        aside = {
+            r["run"]: f"data {r['parameters']['data']}"
+            for r in records
+            if data_label(r["parameters"]["data"]) != analysis.data
+        }
+    if aside:
+        raise DataError(
+            f"{study_folder or target} mixes studies: {'; '.join(f'{run} ({why})' for run, why in sorted(aside.items())[:5])}{f' and {len(aside) - 5} more' if len(aside) > 5 else ''}; take out what does not belong"
+        )
     if study_folder is not None:
-        gone = sorted({path.parent for path in target.glob("runs/*/*/record.json")} - {target / "runs" / record["run"] for record in records})
+        gone = sorted(
+            {path.parent for path in target.glob("runs/*/*/record.json")}
+            - {target / "runs" / record["run"] for record in records}
+        )
         if gone and not replace:
-            raise DataError(f"{target} holds {plural(len(gone), 'record')} that {study_folder} lacks ({', '.join(path.relative_to(target / 'runs').as_posix() for path in gone[:3])}{' ...' if len(gone) > 3 else ''}); "
-                            "take them over first with codesign reproduce --published, or let them go with --replace")
-        for folder in gone: shutil.rmtree(folder)
-        for record in records: _copy(record, target)
-        if (Path(study_folder) / "study.json").is_file(): shutil.copyfile(Path(study_folder) / "study.json", target / "study.json")
-    return [*write_tables(analyses, analysis, target / "tables"), *write_figures(analyses, analysis, target / "figures"), write_report(target)]
+            raise DataError(
+                f"{target} holds {plural(len(gone), 'record')} that {study_folder} lacks ({', '.join(path.relative_to(target / 'runs').as_posix() for path in gone[:3])}{' ...' if len(gone) > 3 else ''}); "
+                "take them over first with codesign reproduce --published, or let them go with --replace"
+            )
+        for folder in gone:
+            shutil.rmtree(folder)
+        for record in records:
+            _copy(record, target)
+        if (Path(study_folder) / "study.json").is_file():
+            shutil.copyfile(Path(study_folder) / "study.json", target / "study.json")
+    return [
+        *write_tables(analyses, analysis, target / "tables"),
+        *write_figures(analyses, analysis, target / "figures"),
+        write_report(target),
+    ]
 
 
 def _copy(record, target):
@@ -942,39 +1708,82 @@ def readme_section(analysis: Analysis, target: Path) -> str:
     command = command_of_study(target)
     made = f" Made by `{command}`." if command else ""
     warned = _of_the_clock(analysis)
-    tokens = sorted({r["metrics"]["tokens_trained"] for r in analysis.records if notebook_of(r) == "00_baseline" and "tokens_trained" in r["metrics"]})
+    tokens = sorted(
+        {
+            r["metrics"]["tokens_trained"]
+            for r in analysis.records
+            if notebook_of(r) == "00_baseline" and "tokens_trained" in r["metrics"]
+        }
+    )
     trained = f", {' and '.join(f'{n:,}' for n in tokens)} training tokens a model" if tokens else ""
     others = {peer: effect(analysis.table, "ppl_word", peer, "M_base") for peer in ("transformer", "lstm")}
-    peers = [f"{'an' if peer == 'lstm' else 'a'} {PEERS[peer]} and on the same tokens has {interval_text(found, len(analysis.seeds))} times that" for peer, found in others.items() if found["seeds"]]
-    beside = f" `M_base` has a perplexity of {cell(analysis.table.loc['M_base', 'ppl_word'], MEASURES['ppl_word'])} per word of the validation text{''.join(f', {text}' for text in peers)}." if not math.isnan(mean("ppl_word", "M_base")) else ""
+    peers = [
+        f"{'an' if peer == 'lstm' else 'a'} {PEERS[peer]} and on the same tokens has {interval_text(found, len(analysis.seeds))} times that"
+        for peer, found in others.items()
+        if found["seeds"]
+    ]
+    beside = (
+        f" `M_base` has a perplexity of {cell(analysis.table.loc['M_base', 'ppl_word'], MEASURES['ppl_word'])} per word of the validation text{''.join(f', {text}' for text in peers)}."
+        if not math.isnan(mean("ppl_word", "M_base"))
+        else ""
+    )
     beside += _no_better_than_counting(analysis) + _at_chance(analysis)
     folder = f"figures/{target.name}"
-    said = (f"Study `{target.name}`: size `{analysis.size}` ({mean('params_total', 'M_base'):,.0f} parameters), {analysis.data}{trained}, tasks {', '.join(analysis.tasks)}, seeds {', '.join(map(str, analysis.seeds))}{f' ({len(analysis.seeds)} of {PLANNED_SEEDS} planned)' if len(analysis.seeds) < PLANNED_SEEDS else ''}, "
-            f"timed on {'; '.join(analysis.machines) or 'no machine'}.{beside}{made}{warned} Its verdicts hold for this size and this text only. "
-            f"Every number is in [`{folder}`]({folder}/report.html), made from the records in `{folder}/runs/`; `codesign results --study {target.name} --trace ppl_word.M_full` tells where one came from.")
-    rows = "".join(f"| {v['hypothesis']} | {v['claim']} | **{v['verdict']}** | {v['because']} |\n" for v in analysis.verdicts.to_dict("records"))
-    pictures = "".join(f"<img src='{folder}/figures/{name}.png' width='48%' alt='{html.escape(FIGURES[name][1].split('. ')[0], quote=True)}'>\n" for name in ("hypotheses", "pareto"))
+    said = (
+        f"Study `{target.name}`: size `{analysis.size}` ({mean('params_total', 'M_base'):,.0f} parameters), {analysis.data}{trained}, tasks {', '.join(analysis.tasks)}, seeds {', '.join(map(str, analysis.seeds))}{f' ({len(analysis.seeds)} of {PLANNED_SEEDS} planned)' if len(analysis.seeds) < PLANNED_SEEDS else ''}, "
+        f"timed on {'; '.join(analysis.machines) or 'no machine'}.{beside}{made}{warned} Its verdicts hold for this size and this text only. "
+        f"Every number is in [`{folder}`]({folder}/report.html), made from the records in `{folder}/runs/`; `codesign results --study {target.name} --trace ppl_word.M_full` tells where one came from."
+    )
+    rows = "".join(
+        f"| {v['hypothesis']} | {v['claim']} | **{v['verdict']}** | {v['because']} |\n"
+        for v in analysis.verdicts.to_dict("records")
+    )
+    pictures = "".join(
+        f"<img src='{folder}/figures/{name}.png' width='48%' alt='{html.escape(FIGURES[name][1].split('. ')[0], quote=True)}'>\n"
+        for name in ("hypotheses", "pareto")
+    )
     return f"{said}\n\n| | claim | verdict | because |\n|---|---|---|---|\n{rows}\n<p>\n{pictures}</p>\n"
 
 
 def put_into_readme(target: Path, readme: Path, write: bool = True) -> bool:
     "Puts `readme_section` of the study in `target` between its marks in the README; with `write` off only asks whether it stands there already. False where the README has no such marks."
     text, (begin, end) = readme.read_text(encoding="utf-8"), (mark.format(target.name) for mark in README_MARKS)
-    if begin not in text or end not in text.split(begin, 1)[1]: return False
+    if begin not in text or end not in text.split(begin, 1)[1]:
+        return False
     before, rest = text.split(begin, 1)
-    now = f"{before}{begin}\n{readme_section(analyse_study(read_records(target))[1], target)}{end}{rest.split(end, 1)[1]}"
-    if write and now != text: write_atomic(readme, now)
+    now = (
+        f"{before}{begin}\n{readme_section(analyse_study(read_records(target))[1], target)}{end}{rest.split(end, 1)[1]}"
+    )
+    if write and now != text:
+        write_atomic(readme, now)
     return write or now == text
 
 # %% ../nbs/06_results.ipynb #83e0f203
 def summarise(run: Run) -> dict:
     "The job of this chapter: analyses the study that the run belongs to; returns verdicts and counts."
     study, parameters = run.folder.parents[2], run.parameters
-    analyses, analysis = analyse_study(read_records(study), parameters.size, parameters.data, parameters.tasks, seeds=[parameters.seed])
+    analyses, analysis = analyse_study(
+        read_records(study), parameters.size, parameters.data, parameters.tasks, seeds=[parameters.seed]
+    )
     write_tables(analyses, analysis, run.file("tables"))
     write_figures(analyses, analysis, run.file("figures"))
     verdicts = dict(zip(analysis.verdicts.hypothesis, analysis.verdicts.verdict))
     plain = lambda table: json.loads(table.to_json(orient="records"))
-    write_json(run.file("verdicts.json"), dict(size=analysis.size, data=analysis.data, tasks=analysis.tasks, seeds=analysis.seeds, alpha=ALPHA, verdicts=verdicts,
-                                               hypotheses=plain(analysis.verdicts), components=plain(analysis.components), missing=analysis.missing, aside=analysis.aside))
-    return dict(verdicts=verdicts, n_records=len(analysis.records), n_missing=len(analysis.missing), seeds=analysis.seeds)
+    write_json(
+        run.file("verdicts.json"),
+        dict(
+            size=analysis.size,
+            data=analysis.data,
+            tasks=analysis.tasks,
+            seeds=analysis.seeds,
+            alpha=ALPHA,
+            verdicts=verdicts,
+            hypotheses=plain(analysis.verdicts),
+            components=plain(analysis.components),
+            missing=analysis.missing,
+            aside=analysis.aside,
+        ),
+    )
+    return dict(
+        verdicts=verdicts, n_records=len(analysis.records), n_missing=len(analysis.missing), seeds=analysis.seeds
+    )

@@ -20,9 +20,28 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .baseline import (RECIPES, BuildContext, LanguageData, LayerwiseMambaConfig, LayerwiseMambaForCausalLM, branch_step, flops_per_channel,
-                               flops_per_token, learning_curve, leave_model, like, load_model, parameters_per_channel, pretrain, quality, relative_difference, require_plain, size_metrics, step,
-                               tokens_seen)
+from codesign.baseline import (
+    RECIPES,
+    BuildContext,
+    LanguageData,
+    LayerwiseMambaConfig,
+    LayerwiseMambaForCausalLM,
+    branch_step,
+    flops_per_channel,
+    flops_per_token,
+    learning_curve,
+    leave_model,
+    like,
+    load_model,
+    parameters_per_channel,
+    pretrain,
+    quality,
+    relative_difference,
+    require_plain,
+    size_metrics,
+    step,
+    tokens_seen,
+)
 from .engine.runs import CodesignError, Run, SDMSettings
 from .engine.training import Objective
 
@@ -30,23 +49,23 @@ from .engine.training import Objective
 def mask_noise(
     seed: int,
     step: int,
-    widths: Sequence[int],   # channels of each layer
-) -> list[Tensor]:           # (D,) a layer
+    widths: Sequence[int],  # channels of each layer
+) -> list[Tensor]:  # (D,) a layer
     "Uniform numbers between 0 and 1 for the masks of one optimizer step: a function of seed and step only (Philox)."
     drawn = np.random.Generator(np.random.Philox(key=np.array([seed, step], dtype=np.uint64), counter=[0, 0, 0, 1]))
     return list(torch.from_numpy(drawn.random(sum(widths), dtype=np.float32)).split(list(widths)))
 
 
 def sample_mask(
-    logits: Tensor,                              # (D,)
+    logits: Tensor,  # (D,)
     temperature: float,
-    noise: Tensor,                               # (D,) uniform between 0 and 1, as of `mask_noise`
-    straight_through: bool = True,               # False: the soft mask itself
-) -> Tensor:                                     # (D,) exactly 0 or 1 with the gradient of the soft mask; or the soft mask
+    noise: Tensor,  # (D,) uniform between 0 and 1, as of `mask_noise`
+    straight_through: bool = True,  # False: the soft mask itself
+) -> Tensor:  # (D,) exactly 0 or 1 with the gradient of the soft mask; or the soft mask
     "The mask that the noise draws (binary concrete; Maddison et al. 2017, Jang et al. 2017)."
     u = noise.clamp(1e-6, 1 - 1e-6)
     soft = torch.sigmoid((logits + torch.log(u) - torch.log1p(-u)) / temperature)
-    return (soft > .5).to(soft.dtype) + soft - soft.detach() if straight_through else soft
+    return (soft > 0.5).to(soft.dtype) + soft - soft.detach() if straight_through else soft
 
 # %% ../nbs/02_sdm.ipynb #cd54d760
 def expected_flops_share(logits: Sequence[Tensor], config: LayerwiseMambaConfig) -> Tensor:
@@ -58,7 +77,7 @@ def expected_flops_share(logits: Sequence[Tensor], config: LayerwiseMambaConfig)
 
 def temperature_at(step: int, frozen_from: int, settings: SDMSettings) -> float:
     "Exponential path from tau_start to tau_end, which is reached when the mask freezes."
-    progress = min(1., step / max(1, frozen_from))
+    progress = min(1.0, step / max(1, frozen_from))
     return settings.tau_start * (settings.tau_end / settings.tau_start) ** progress
 
 # %% ../nbs/02_sdm.ipynb #bf80dc8a
@@ -67,36 +86,59 @@ def kept_for_target(config: LayerwiseMambaConfig, flops_reduction: float, multip
 
     Raises CodesignError if the reduction is not between 0 and 1, or if even one group of channels a layer is too many.
     """
-    if not 0 <= flops_reduction < 1: raise CodesignError(f"a FLOPs reduction of {flops_reduction} is out of range; valid: from 0 to below 1, such as 0.25")
-    per_channel = min(flops_per_channel(config, layer) for layer in range(config.num_hidden_layers))      # they differ if layers keep different numbers of states
+    if not 0 <= flops_reduction < 1:
+        raise CodesignError(
+            f"a FLOPs reduction of {flops_reduction} is out of range; valid: from 0 to below 1, such as 0.25"
+        )
+    per_channel = min(
+        flops_per_channel(config, layer) for layer in range(config.num_hidden_layers)
+    )  # they differ if layers keep different numbers of states
     removed = math.ceil(flops_reduction * flops_per_token(config) / per_channel)
     kept = (sum(config.d_inner) - removed) // multiple * multiple
     if kept < multiple * config.num_hidden_layers:
-        raise CodesignError(f"a FLOPs reduction of {flops_reduction:.0%} leaves {kept} of {sum(config.d_inner)} channels, fewer than one group of {multiple} in each of {config.num_hidden_layers} layers; lower flops_reduction or width_multiple")
+        raise CodesignError(
+            f"a FLOPs reduction of {flops_reduction:.0%} leaves {kept} of {sum(config.d_inner)} channels, fewer than one group of {multiple} in each of {config.num_hidden_layers} layers; lower flops_reduction or width_multiple"
+        )
     return kept
 
 
 def check_scores(scores: Sequence[Tensor], config: LayerwiseMambaConfig) -> None:
     "Raises CodesignError unless there is one finite score for every channel of every layer."
-    if len(scores) != config.num_hidden_layers: raise CodesignError(f"{config.num_hidden_layers} layers need as many tensors of scores, got {len(scores)}")
+    if len(scores) != config.num_hidden_layers:
+        raise CodesignError(f"{config.num_hidden_layers} layers need as many tensors of scores, got {len(scores)}")
     for layer, (score, D) in enumerate(zip(scores, config.d_inner)):
-        if tuple(score.shape) != (D,): raise CodesignError(f"layer {layer} has {D} channels and needs as many scores, got shape {tuple(score.shape)}")
-        if not torch.isfinite(score).all(): raise CodesignError(f"layer {layer}: {int((~torch.isfinite(score)).sum())} of {D} scores are not finite, so channels cannot be ranked")
+        if tuple(score.shape) != (D,):
+            raise CodesignError(
+                f"layer {layer} has {D} channels and needs as many scores, got shape {tuple(score.shape)}"
+            )
+        if not torch.isfinite(score).all():
+            raise CodesignError(
+                f"layer {layer}: {int((~torch.isfinite(score)).sum())} of {D} scores are not finite, so channels cannot be ranked"
+            )
 
 
 def choose_channels(
-    scores: Sequence[Tensor],     # (D,) a layer; higher is kept sooner
-    kept: int,                    # channels to keep over all layers, a multiple of `multiple`
-    multiple: int,                # widths are multiples of this
-) -> list[Tensor]:                # sorted indices of the kept channels of each layer
+    scores: Sequence[Tensor],  # (D,) a layer; higher is kept sooner
+    kept: int,  # channels to keep over all layers, a multiple of `multiple`
+    multiple: int,  # widths are multiples of this
+) -> list[Tensor]:  # sorted indices of the kept channels of each layer
     "Keep the best groups of channels across layers under a global count; every layer keeps at least one group."
     ranked = [score.argsort(descending=True, stable=True) for score in scores]
-    groups = sorted(((score[order[i:i + multiple]].mean().item(), layer, i // multiple)
-                     for layer, (score, order) in enumerate(zip(scores, ranked)) for i in range(multiple, len(score) - multiple + 1, multiple)),
-                    key=lambda group: (-group[0], group[1], group[2]))
+    groups = sorted(
+        (
+            (score[order[i : i + multiple]].mean().item(), layer, i // multiple)
+            for layer, (score, order) in enumerate(zip(scores, ranked))
+            for i in range(multiple, len(score) - multiple + 1, multiple)
+        ),
+        key=lambda group: (-group[0], group[1], group[2]),
+    )
     widths = [multiple] * len(scores)
-    for _, layer, _ in groups[:kept // multiple - len(scores)]: widths[layer] += multiple
-    if sum(widths) != kept: raise CodesignError(f"{kept} channels cannot be kept in groups of {multiple} from layers of {[len(s) for s in scores]}")
+    for _, layer, _ in groups[: kept // multiple - len(scores)]:
+        widths[layer] += multiple
+    if sum(widths) != kept:
+        raise CodesignError(
+            f"{kept} channels cannot be kept in groups of {multiple} from layers of {[len(s) for s in scores]}"
+        )
     return [order[:width].sort().values for order, width in zip(ranked, widths)]
 
 
@@ -110,14 +152,21 @@ def slice_channels(tensors: dict[str, Tensor], kept: Sequence[Tensor]) -> dict[s
     "Keep the given channels of each layer in a dictionary of tensors under the model's parameter names (weights, or moments shaped like them)."
     sliced = {}
     for name, tensor in tensors.items():
-        if ".mixer." not in name: sliced[name] = tensor; continue
+        if ".mixer." not in name:
+            sliced[name] = tensor
+            continue
         layer, part = int(name.split("layers.")[1].split(".")[0]), name.split(".mixer.")[1]
         index = kept[layer]
-        if part == "in_proj.weight" or part == "in_proj.bias": sliced[name] = torch.cat([half[index] for half in tensor.chunk(2)])
-        elif part in ("x_proj.weight", "out_proj.weight"): sliced[name] = tensor[:, index]
-        elif part == "out_proj.bias": sliced[name] = tensor
-        elif part in ("conv1d.weight", "conv1d.bias", "dt_proj.weight", "dt_proj.bias", "A_log", "D"): sliced[name] = tensor[index]
-        else: raise CodesignError(f"{name} has no rule for removing channels")
+        if part == "in_proj.weight" or part == "in_proj.bias":
+            sliced[name] = torch.cat([half[index] for half in tensor.chunk(2)])
+        elif part in ("x_proj.weight", "out_proj.weight"):
+            sliced[name] = tensor[:, index]
+        elif part == "out_proj.bias":
+            sliced[name] = tensor
+        elif part in ("conv1d.weight", "conv1d.bias", "dt_proj.weight", "dt_proj.bias", "A_log", "D"):
+            sliced[name] = tensor[index]
+        else:
+            raise CodesignError(f"{name} has no rule for removing channels")
     return {name: tensor.clone() for name, tensor in sliced.items()}
 
 
@@ -134,104 +183,151 @@ def mask_channels(model: LayerwiseMambaForCausalLM, kept: Sequence[Tensor]) -> N
     "Set 0/1 masks on a model in place: what `remove_channels` must be equal to."
     _check_channels(model.config, kept)
     for mixer, index in zip(model.mixers, kept):
-        mixer.channel_mask = torch.zeros(mixer.d_inner, dtype=mixer.D.dtype, device=mixer.D.device).index_fill_(0, index, 1.)
+        mixer.channel_mask = torch.zeros(mixer.d_inner, dtype=mixer.D.dtype, device=mixer.D.device).index_fill_(
+            0, index, 1.0
+        )
 
 
 def _check_channels(config, kept):
-    if len(kept) != config.num_hidden_layers: raise CodesignError(f"{config.num_hidden_layers} layers need as many lists of channels, got {len(kept)}")
+    if len(kept) != config.num_hidden_layers:
+        raise CodesignError(f"{config.num_hidden_layers} layers need as many lists of channels, got {len(kept)}")
     for layer, (index, D) in enumerate(zip(kept, config.d_inner)):
-        if isinstance(index, Tensor) and (index.dtype == torch.bool or index.is_floating_point()): raise CodesignError(f"layer {layer}: give the indices of the channels that stay, not a mask; a mask of {D} channels has them in mask.nonzero().flatten()")
+        if isinstance(index, Tensor) and (index.dtype == torch.bool or index.is_floating_point()):
+            raise CodesignError(
+                f"layer {layer}: give the indices of the channels that stay, not a mask; a mask of {D} channels has them in mask.nonzero().flatten()"
+            )
         listed = [int(i) for i in index]
         if not listed or len(set(listed)) < len(listed) or not 0 <= min(listed) <= max(listed) < D:
-            raise CodesignError(f"layer {layer} has channels 0 to {D - 1}, each may be kept once and one must be; got {len(listed)} from {min(listed, default='none')} to {max(listed, default='none')}")
+            raise CodesignError(
+                f"layer {layer} has channels 0 to {D - 1}, each may be kept once and one must be; got {len(listed)} from {min(listed, default='none')} to {max(listed, default='none')}"
+            )
 
 # %% ../nbs/02_sdm.ipynb #2ec793a2
-FIRST_MU2 = 50.     # nats for a squared excess of 1: half a nat at an excess of a tenth
-SNAPSHOTS = 48      # of the logits on their way to the decision
+FIRST_MU2 = 50.0  # nats for a squared excess of 1: half a nat at an excess of a tenth
+SNAPSHOTS = 48  # of the logits on their way to the decision
 
 
 class MaskObjective(Objective):
     "Next-token loss under sampled channel masks, pulled to a FLOPs target (or priced by lambda), then frozen; beside a teacher if there is one."
 
-    def __init__(self, model: LayerwiseMambaForCausalLM, settings: SDMSettings, frozen_from: int,
-                 teacher: LayerwiseMambaForCausalLM | None = None,
-                 seed: int = 0):        # with the step, draws the masks
+    def __init__(
+        self,
+        model: LayerwiseMambaForCausalLM,
+        settings: SDMSettings,
+        frozen_from: int,
+        teacher: LayerwiseMambaForCausalLM | None = None,
+        seed: int = 0,
+    ):  # with the step, draws the masks
         self.model, self.settings, self.frozen_from = model, settings, frozen_from
         self.teacher, self.seed = teacher, seed
         initial = math.log(settings.initial_keep / (1 - settings.initial_keep))
         self.logits = [nn.Parameter(torch.full((D,), initial, device=model.device)) for D in model.config.d_inner]
-        self.multipliers = torch.tensor([0., FIRST_MU2], dtype=torch.float64)   # mu_1, mu_2
+        self.multipliers = torch.tensor([0.0, FIRST_MU2], dtype=torch.float64)  # mu_1, mu_2
         self.first_share = expected_flops_share(self.logits, model.config).item()
-        self.frozen = [torch.zeros(D) for D in model.config.d_inner]       # all zero until the decision
-        self.history = torch.zeros(SNAPSHOTS, sum(model.config.d_inner))   # logits of all layers on the way
-        self.decided_share = torch.zeros((), dtype=torch.float64)          # expected just before the decision
+        self.frozen = [torch.zeros(D) for D in model.config.d_inner]  # all zero until the decision
+        self.history = torch.zeros(SNAPSHOTS, sum(model.config.d_inner))  # logits of all layers on the way
+        self.decided_share = torch.zeros((), dtype=torch.float64)  # expected just before the decision
         self.temperature, self.target, self.share = settings.tau_start, self.first_share, self.first_share
-        self.seen = torch.zeros(2, dtype=torch.float64)     # in this step: summed nats a token, sequences
+        self.seen = torch.zeros(2, dtype=torch.float64)  # in this step: summed nats a token, sequences
 
     def parameter_groups(self) -> list[dict]:
-        return [dict(params=self.logits, lr=self.settings.mask_lr, weight_decay=0., constant_lr=True)]
+        return [dict(params=self.logits, lr=self.settings.mask_lr, weight_decay=0.0, constant_lr=True)]
 
     def tensors(self) -> dict[str, Tensor]:
         state = {"multipliers": self.multipliers, "history": self.history, "decided_share": self.decided_share}
-        return state | {f"logits.{i}": z for i, z in enumerate(self.logits)} | {f"frozen.{i}": m for i, m in enumerate(self.frozen)}
+        return (
+            state
+            | {f"logits.{i}": z for i, z in enumerate(self.logits)}
+            | {f"frozen.{i}": m for i, m in enumerate(self.frozen)}
+        )
 
-    def totals(self) -> list[Tensor]: return [self.seen]
+    def totals(self) -> list[Tensor]:
+        return [self.seen]
 
     def begin_step(self, step: int, steps: int) -> None:
         s = self.settings
         self.temperature = temperature_at(step, self.frozen_from, s)
-        ramp = min(1., step / max(1., s.ramp_fraction * steps))
+        ramp = min(1.0, step / max(1.0, s.ramp_fraction * steps))
         self.target = self.first_share + ramp * (1 - s.flops_reduction - self.first_share)
         self.open = step < self.frozen_from
-        if not self.open and not any(m.any() for m in self.frozen): self._freeze()
-        if self.open: self.history[step * SNAPSHOTS // self.frozen_from:] = torch.cat([z.detach() for z in self.logits]).cpu()    # and on, in case steps are fewer
-        for z in self.logits: z.requires_grad_(self.open)
+        if not self.open and not any(m.any() for m in self.frozen):
+            self._freeze()
+        if self.open:
+            self.history[step * SNAPSHOTS // self.frozen_from :] = torch.cat(
+                [z.detach() for z in self.logits]
+            ).cpu()  # and on, in case steps are fewer
+        for z in self.logits:
+            z.requires_grad_(self.open)
         if self.open:
             self.noise = [u.to(z) for u, z in zip(mask_noise(self.seed, step, self.model.config.d_inner), self.logits)]
-        with torch.no_grad(): self.share = expected_flops_share(self.logits, self.model.config).item()
+        with torch.no_grad():
+            self.share = expected_flops_share(self.logits, self.model.config).item()
         self.seen.zero_()
 
     def _freeze(self):
         logits, multiple = [z.detach() for z in self.logits], self.settings.width_multiple
         self.decided_share.fill_(expected_flops_share(logits, self.model.config).item())
-        kept = (positive_channels(logits, multiple) if self.settings.mode == "lambda" else
-                choose_channels(logits, kept_for_target(self.model.config, self.settings.flops_reduction, multiple), multiple))
-        for mask, index in zip(self.frozen, kept): mask.index_fill_(0, index.cpu(), 1.)
+        kept = (
+            positive_channels(logits, multiple)
+            if self.settings.mode == "lambda"
+            else choose_channels(
+                logits, kept_for_target(self.model.config, self.settings.flops_reduction, multiple), multiple
+            )
+        )
+        for mask, index in zip(self.frozen, kept):
+            mask.index_fill_(0, index.cpu(), 1.0)
 
     def loss(self, model: nn.Module, batch: Tensor) -> Tensor:
         for layer, (mixer, z) in enumerate(zip(self.model.mixers, self.logits)):
-            if self.open: mask = sample_mask(z, self.temperature, self.noise[layer], self.settings.straight_through)
-            else: mask = self.frozen[layer].to(z)
+            if self.open:
+                mask = sample_mask(z, self.temperature, self.noise[layer], self.settings.straight_through)
+            else:
+                mask = self.frozen[layer].to(z)
             mixer.channel_mask = mask
         logits = model(input_ids=batch[:, :-1], use_cache=False).logits.flatten(0, 1).float()
         task = F.cross_entropy(logits, batch[:, 1:].flatten())
         self.seen += torch.tensor([task.item() * len(batch), len(batch)], dtype=torch.float64)
-        if self.teacher is not None: task = task + self.settings.distill * self._divergence(logits, batch)
-        if not self.open: return task
-        if self.settings.mode == "lambda": return task + self.settings.lambda_ * _mean_mask(self.logits)
+        if self.teacher is not None:
+            task = task + self.settings.distill * self._divergence(logits, batch)
+        if not self.open:
+            return task
+        if self.settings.mode == "lambda":
+            return task + self.settings.lambda_ * _mean_mask(self.logits)
         excess = expected_flops_share(self.logits, self.model.config) - self.target
-        return task + self.multipliers[0].item() * excess + self.multipliers[1].item() * excess ** 2
+        return task + self.multipliers[0].item() * excess + self.multipliers[1].item() * excess**2
 
     def _divergence(self, logits, batch):
         "Mean Kullback-Leibler divergence a token, in nats, of these predictions from the teacher's."
-        with torch.no_grad(): wanted = self.teacher(input_ids=batch[:, :-1], use_cache=False).logits.flatten(0, 1).float()
-        return F.kl_div(F.log_softmax(logits, dim=-1), F.log_softmax(wanted, dim=-1), log_target=True, reduction="batchmean")
+        with torch.no_grad():
+            wanted = self.teacher(input_ids=batch[:, :-1], use_cache=False).logits.flatten(0, 1).float()
+        return F.kl_div(
+            F.log_softmax(logits, dim=-1), F.log_softmax(wanted, dim=-1), log_target=True, reduction="batchmean"
+        )
 
     def end_step(self, step: int, steps: int) -> None:
-        if self.settings.mode == "lambda" or not self.open: return
+        if self.settings.mode == "lambda" or not self.open:
+            return
         excess = self.share - self.target
-        self.multipliers += self.settings.multiplier_lr * torch.tensor([excess, excess ** 2], dtype=torch.float64)
+        self.multipliers += self.settings.multiplier_lr * torch.tensor([excess, excess**2], dtype=torch.float64)
 
     def logs(self) -> dict[str, float]:
         nats, sequences = self.seen.tolist()
         mu1, mu2 = self.multipliers.tolist()
-        return dict(task_loss=nats / max(1., sequences), temperature=self.temperature, flops_share=self.share,
-                    flops_target=self.target, mu1=mu1, mu2=mu2, frozen=not self.open)
+        return dict(
+            task_loss=nats / max(1.0, sequences),
+            temperature=self.temperature,
+            flops_share=self.share,
+            flops_target=self.target,
+            mu1=mu1,
+            mu2=mu2,
+            frozen=not self.open,
+        )
 
     @property
     def kept(self) -> list[Tensor]:
         "Indices of the channels that stay, one tensor a layer; CodesignError before the decision."
-        if not any(m.any() for m in self.frozen): raise CodesignError("the masks are not frozen yet")
+        if not any(m.any() for m in self.frozen):
+            raise CodesignError("the masks are not frozen yet")
         return [m.nonzero().flatten() for m in self.frozen]
 
 
@@ -242,18 +338,31 @@ def _mean_mask(logits):
 # %% ../nbs/02_sdm.ipynb #e68cd4bc
 def layer_importance(logits: Sequence[Tensor], kept: Sequence[Tensor]) -> list[dict[str, float]]:
     "Per layer: mean and standard deviation of sigmoid(z), mean z, and the share of channels kept."
-    return [dict(mean_sigmoid=torch.sigmoid(z).mean().item(), std_sigmoid=torch.sigmoid(z).std().item(), mean_logit=z.mean().item(), kept_share=len(index) / len(z))
-            for z, index in zip(logits, kept)]
+    return [
+        dict(
+            mean_sigmoid=torch.sigmoid(z).mean().item(),
+            std_sigmoid=torch.sigmoid(z).std().item(),
+            mean_logit=z.mean().item(),
+            kept_share=len(index) / len(z),
+        )
+        for z, index in zip(logits, kept)
+    ]
 
 
 @step("pruning", "learned")
 def learned_pruning_step(model: LayerwiseMambaForCausalLM, context: BuildContext) -> LayerwiseMambaForCausalLM:
     "Remove the channels that the learned logits rank last, down to the FLOPs target."
-    if context.mask_logits is None: raise CodesignError("learned pruning needs the mask logits: give BuildContext(mask_logits=one (d_inner,) tensor a layer)")
+    if context.mask_logits is None:
+        raise CodesignError(
+            "learned pruning needs the mask logits: give BuildContext(mask_logits=one (d_inner,) tensor a layer)"
+        )
     check_scores(context.mask_logits, model.config)
     reduction = context.flops_reduction
-    if reduction is None: reduction = context.settings.sdm.flops_reduction if context.settings else .25
-    kept = choose_channels(context.mask_logits, kept_for_target(model.config, reduction, context.width_multiple), context.width_multiple)
+    if reduction is None:
+        reduction = context.settings.sdm.flops_reduction if context.settings else 0.25
+    kept = choose_channels(
+        context.mask_logits, kept_for_target(model.config, reduction, context.width_multiple), context.width_multiple
+    )
     context.notes["kept"] = kept
     return remove_channels(model, kept)
 
@@ -262,32 +371,69 @@ def pretrain_sdm(run: Run) -> dict:
     "The job of this chapter: pre-train under masks on M_base's batches, remove the masked channels, certify, measure the small model."
     settings, data, base = run.settings, LanguageData.load(run), run.inputs["00_baseline/M_base"]
     recipe = RECIPES[run.parameters.group]
-    sdm = settings.sdm if recipe.flops_reduction is None else replace(settings.sdm, flops_reduction=recipe.flops_reduction)
+    sdm = (
+        settings.sdm
+        if recipe.flops_reduction is None
+        else replace(settings.sdm, flops_reduction=recipe.flops_reduction)
+    )
     teacher = load_model(base.file("model")).to("cuda" if torch.cuda.is_available() else "cpu") if sdm.distill else None
+
     def masks_of(model, plan):
         return MaskObjective(model, sdm, branch_step(settings, plan.steps), teacher, run.parameters.seed)
+
     masked, objective, plan, batch_of = pretrain(run, data, masks_of)
     seen = tokens_seen(batch_of, settings, plan)
-    if seen["batches_sha256"] != base.metrics["batches_sha256"]: raise CodesignError(f"{run.node} did not train on the batches of {base['run']}: their digests differ; make both with the same data, steps and seed")
+    if seen["batches_sha256"] != base.metrics["batches_sha256"]:
+        raise CodesignError(
+            f"{run.node} did not train on the batches of {base['run']}: their digests differ; make both with the same data, steps and seed"
+        )
     masked.eval()
     compressed = remove_channels(masked, objective.kept).eval().to(masked.device)
     certificate = _certificate(masked, compressed, data)
-    save_file({f"logits.{i}": z.detach().cpu().contiguous() for i, z in enumerate(objective.logits)} | {"history": objective.history}, run.file("masks.safetensors"))
+    save_file(
+        {f"logits.{i}": z.detach().cpu().contiguous() for i, z in enumerate(objective.logits)}
+        | {"history": objective.history},
+        run.file("masks.safetensors"),
+    )
     importance = layer_importance([z.detach() for z in objective.logits], objective.kept)
     run.file("importance.json").write_text(json.dumps(importance, indent=1))
     dense, small = flops_per_token(masked.config), flops_per_token(compressed.config)
     total, kept = sum(masked.config.d_inner), sum(compressed.config.d_inner)
     metrics = quality(compressed, data, settings.pretrain.length) | size_metrics(compressed)
-    leave_model(run, compressed, data.tokenizer, metrics, f"Trained under learned channel masks; {total - kept:,} of {total:,} channels were removed for real. Before: the dense model of the same seed and batches.", base.metrics)
-    return dict(**metrics, certificate=certificate,
-                flops_reduction=1 - small / dense, flops_reduction_asked=sdm.flops_reduction if sdm.mode == "target" else None, flops_share_before_decision=objective.decided_share.item(),
-                channels_total=total, channels_removed=total - kept, channels_kept_fraction=kept / total,
-                kept_by_layer=compressed.config.d_inner, importance_by_layer=[row["mean_sigmoid"] for row in importance], sdm_distill=sdm.distill, learning_curve=learning_curve(run), **seen)
+    leave_model(
+        run,
+        compressed,
+        data.tokenizer,
+        metrics,
+        f"Trained under learned channel masks; {total - kept:,} of {total:,} channels were removed for real. Before: the dense model of the same seed and batches.",
+        base.metrics,
+    )
+    return dict(
+        **metrics,
+        certificate=certificate,
+        flops_reduction=1 - small / dense,
+        flops_reduction_asked=sdm.flops_reduction if sdm.mode == "target" else None,
+        flops_share_before_decision=objective.decided_share.item(),
+        channels_total=total,
+        channels_removed=total - kept,
+        channels_kept_fraction=kept / total,
+        kept_by_layer=compressed.config.d_inner,
+        importance_by_layer=[row["mean_sigmoid"] for row in importance],
+        sdm_distill=sdm.distill,
+        learning_curve=learning_curve(run),
+        **seen,
+    )
 
 
 def _certificate(masked, compressed, data):
     "Largest logit difference over the largest logit, on text; raises CodesignError above 1e-5."
-    probe = torch.as_tensor(np.asarray(data.validation[:4 * 128]).astype(np.int64)).view(4, 128).to(masked.device)
-    with torch.no_grad(): difference = relative_difference(masked(probe, use_cache=False).logits, compressed(probe, use_cache=False).logits)
-    if difference > 1e-5: raise CodesignError(f"the compressed model differs from the masked one by {difference:.1e} of the largest logit; at most 1e-5 is allowed in float32")
+    probe = torch.as_tensor(np.asarray(data.validation[: 4 * 128]).astype(np.int64)).view(4, 128).to(masked.device)
+    with torch.no_grad():
+        difference = relative_difference(
+            masked(probe, use_cache=False).logits, compressed(probe, use_cache=False).logits
+        )
+    if difference > 1e-5:
+        raise CodesignError(
+            f"the compressed model differs from the masked one by {difference:.1e} of the largest logit; at most 1e-5 is allowed in float32"
+        )
     return difference

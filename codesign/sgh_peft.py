@@ -28,10 +28,19 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from .baseline import BuildContext, LayerwiseMambaConfig, LayerwiseMambaForCausalLM, LayerwiseMambaModel, RECIPES, load_model, relative_difference, step
+from codesign.baseline import (
+    RECIPES,
+    BuildContext,
+    LayerwiseMambaConfig,
+    LayerwiseMambaForCausalLM,
+    LayerwiseMambaModel,
+    load_model,
+    relative_difference,
+    step,
+)
 from .engine import data as text
-from .engine.plain import why_not_plain
 from .engine.making import settings_of, upstream
+from .engine.plain import why_not_plain
 from .engine.runs import CodesignError, FinetuneSettings, Node, Parameters, Record, Run, declared_settings
 from .engine.statistics import SINGLE, no_spread
 from .engine.training import Objective, TrainingPlan, reproducible, train
@@ -40,44 +49,60 @@ from .engine.training import Objective, TrainingPlan, reproducible, train
 @dataclass(frozen=True)
 class LayerImportance:
     "How much a layer matters. Policies rank layers by `score`; the rest is known of learned masks only."
-    score: float                       # standardised weight magnitude, or mean sigmoid(z)
-    mean_logit: float | None = None    # mean z of the layer's channels
-    kept_share: float | None = None    # of its channels
+
+    score: float  # standardised weight magnitude, or mean sigmoid(z)
+    mean_logit: float | None = None  # mean z of the layer's channels
+    kept_share: float | None = None  # of its channels
 
 
 def weight_importance(model: LayerwiseMambaForCausalLM) -> list[LayerImportance]:
     "Mean |w| of in_proj and of out_proj, each standardised across layers, averaged: the importance of layers without masks."
-    magnitudes = np.array([[getattr(m, name).weight.abs().mean().item() for name in ("in_proj", "out_proj")] for m in model.mixers])
-    alike = np.array([no_spread(column, rounding=SINGLE) for column in magnitudes.T])      # float32: layers of equal weights differ in the last digits
-    scores = np.where(alike, 0., (magnitudes - magnitudes.mean(axis=0)) / np.where(alike, 1., magnitudes.std(axis=0))).mean(axis=1)
+    magnitudes = np.array(
+        [[getattr(m, name).weight.abs().mean().item() for name in ("in_proj", "out_proj")] for m in model.mixers]
+    )
+    alike = np.array(
+        [no_spread(column, rounding=SINGLE) for column in magnitudes.T]
+    )  # float32: layers of equal weights differ in the last digits
+    scores = np.where(
+        alike, 0.0, (magnitudes - magnitudes.mean(axis=0)) / np.where(alike, 1.0, magnitudes.std(axis=0))
+    ).mean(axis=1)
     return [LayerImportance(score) for score in scores.tolist()]
 
 
 def mask_importance(
-    logits: Sequence[Tensor],               # (D,) learned z of each layer
-    kept: Sequence[Tensor] | None = None,   # indices of the channels kept in each; None: those with z above 0
+    logits: Sequence[Tensor],  # (D,) learned z of each layer
+    kept: Sequence[Tensor] | None = None,  # indices of the channels kept in each; None: those with z above 0
 ) -> list[LayerImportance]:
     "Mean sigmoid(z), mean z and kept share of each layer."
-    shares = [(z > 0).double().mean().item() for z in logits] if kept is None else [len(index) / len(z) for index, z in zip(kept, logits)]
+    shares = (
+        [(z > 0).double().mean().item() for z in logits]
+        if kept is None
+        else [len(index) / len(z) for index, z in zip(kept, logits)]
+    )
     return [LayerImportance(torch.sigmoid(z).mean().item(), z.mean().item(), share) for z, share in zip(logits, shares)]
 
 
 def _scores(importance: Sequence[LayerImportance]) -> np.ndarray:
     "The scores that policies rank, (layers,); all the first where the layers differ by the rounding of float32 at most."
     scores = np.array([layer.score for layer in importance])
-    return np.full(len(scores), scores[0]) if no_spread(scores, scale=1., rounding=SINGLE) else scores      # standardised, or shares of 1
+    return (
+        np.full(len(scores), scores[0]) if no_spread(scores, scale=1.0, rounding=SINGLE) else scores
+    )  # standardised, or shares of 1
 
 # %% ../nbs/03_sgh_peft.ipynb #8510607d
 @dataclass(frozen=True)
 class Tier:
     "What a layer gets."
-    kind: str       # lora, ia3, none
-    rank: int = 0   # of LoRA
+
+    kind: str  # lora, ia3, none
+    rank: int = 0  # of LoRA
 
     def __post_init__(self):
-        if self.kind not in ("lora", "ia3", "none"): raise CodesignError(f"tier {self.kind!r} is unknown; valid: lora, ia3, none")
+        if self.kind not in ("lora", "ia3", "none"):
+            raise CodesignError(f"tier {self.kind!r} is unknown; valid: lora, ia3, none")
 
-    def __str__(self) -> str: return f"lora-r{self.rank}" if self.kind == "lora" else {"ia3": "ia3", "none": "frozen"}[self.kind]
+    def __str__(self) -> str:
+        return f"lora-r{self.rank}" if self.kind == "lora" else {"ia3": "ia3", "none": "frozen"}[self.kind]
 
 
 def rank_limit(config: LayerwiseMambaConfig, layer: int) -> int:
@@ -96,30 +121,42 @@ def adapter_parameters(tier: Tier, config: LayerwiseMambaConfig, layer: int) -> 
     return {"lora": tier.rank * (2 * d + 3 * D), "ia3": 2 * D + d, "none": 0}[tier.kind]
 
 # %% ../nbs/03_sgh_peft.ipynb #3060ab65
-def quantile_tiers(importance: Sequence[LayerImportance], config: LayerwiseMambaConfig, settings: FinetuneSettings) -> list[Tier]:
+def quantile_tiers(
+    importance: Sequence[LayerImportance], config: LayerwiseMambaConfig, settings: FinetuneSettings
+) -> list[Tier]:
     "From the 75th percentile of the scores LoRA of `rank_high`, from the 50th of `rank_medium`, from the 25th IA3, below nothing."
     scores = _scores(importance)
     low, medium, high = np.percentile(scores, [25, 50, 75])
 
     def tier(layer, score):
-        if score >= high: return lora_tier(settings.rank_high, config, layer)
-        if score >= medium: return lora_tier(settings.rank_medium, config, layer)
+        if score >= high:
+            return lora_tier(settings.rank_high, config, layer)
+        if score >= medium:
+            return lora_tier(settings.rank_medium, config, layer)
         return Tier("ia3" if score >= low else "none")
+
     return [tier(layer, score) for layer, score in enumerate(scores)]
 
 # %% ../nbs/03_sgh_peft.ipynb #9782a5cf
-def threshold_tiers(importance: Sequence[LayerImportance], config: LayerwiseMambaConfig, settings: FinetuneSettings) -> list[Tier]:
+def threshold_tiers(
+    importance: Sequence[LayerImportance], config: LayerwiseMambaConfig, settings: FinetuneSettings
+) -> list[Tier]:
     """Mean z above .5 and over 60% kept: LoRA of `rank_high`; above 0 and over 40%: of `rank_medium`; above -.5: IA3; else nothing.
 
     Raises CodesignError for importances that no masks were learned for.
     """
     if any(layer.mean_logit is None or layer.kept_share is None for layer in importance):
-        raise CodesignError("policy threshold reads the mean logit and the kept share of learned masks, which weight magnitude has not; valid here: quantile, seed002, budget")
+        raise CodesignError(
+            "policy threshold reads the mean logit and the kept share of learned masks, which weight magnitude has not; valid here: quantile, seed002, budget"
+        )
 
     def tier(layer, z, kept):
-        if z > .5 and kept > .6: return lora_tier(settings.rank_high, config, layer)
-        if z > 0 and kept > .4: return lora_tier(settings.rank_medium, config, layer)
-        return Tier("ia3" if z > -.5 else "none")
+        if z > 0.5 and kept > 0.6:
+            return lora_tier(settings.rank_high, config, layer)
+        if z > 0 and kept > 0.4:
+            return lora_tier(settings.rank_medium, config, layer)
+        return Tier("ia3" if z > -0.5 else "none")
+
     return [tier(layer, entry.mean_logit, entry.kept_share) for layer, entry in enumerate(importance)]
 
 # %% ../nbs/03_sgh_peft.ipynb #bf44cd5a
@@ -129,23 +166,33 @@ def normalised(importance: Sequence[LayerImportance]) -> np.ndarray:
     return (scores - scores.min()) / np.ptp(scores) if np.ptp(scores) else np.ones(len(scores))
 
 
-def seed002_tiers(importance: Sequence[LayerImportance], config: LayerwiseMambaConfig, settings: FinetuneSettings) -> list[Tier]:
+def seed002_tiers(
+    importance: Sequence[LayerImportance], config: LayerwiseMambaConfig, settings: FinetuneSettings
+) -> list[Tier]:
     "LoRA of rank 16 where the normalised importance is above .3, IA3 elsewhere."
-    return [lora_tier(16, config, layer) if share > .3 else Tier("ia3") for layer, share in enumerate(normalised(importance))]
+    return [
+        lora_tier(16, config, layer) if share > 0.3 else Tier("ia3")
+        for layer, share in enumerate(normalised(importance))
+    ]
 
 # %% ../nbs/03_sgh_peft.ipynb #3d03ce4c
-def budget_tiers(importance: Sequence[LayerImportance], config: LayerwiseMambaConfig, settings: FinetuneSettings) -> list[Tier]:
+def budget_tiers(
+    importance: Sequence[LayerImportance], config: LayerwiseMambaConfig, settings: FinetuneSettings
+) -> list[Tier]:
     "The tiers of greatest importance-weighted rank within `budget_share` of uniform LoRA's parameters; exact, by dynamic programming."
     budget = math.floor(settings.budget_share * total_parameters(uniform_tiers(config, settings), config))
     ladders = [_ladder(config, layer, settings) for layer in range(len(importance))]
     costs = [[adapter_parameters(tier, config, layer) for tier in ladder] for layer, ladder in enumerate(ladders)]
-    unit = math.gcd(*(price for cost in costs for price in cost))     # widths come in multiples, so a coarse table is exact
+    unit = math.gcd(
+        *(price for cost in costs for price in cost)
+    )  # widths come in multiples, so a coarse table is exact
     best, choices = np.zeros(budget // unit + 1), []
     for weight, ladder, cost in zip(normalised(importance), ladders, costs):
         worth = np.full((len(ladder), len(best)), -np.inf)
         for row, tier, price in zip(worth, ladder, cost):
-            if price // unit < len(best): row[price // unit:] = best[:len(best) - price // unit] + weight * _rank_of(tier, price, cost)
-        choices.append(worth.argmax(axis=0).astype(np.int8))   # of equals the first, which is the cheapest
+            if price // unit < len(best):
+                row[price // unit :] = best[: len(best) - price // unit] + weight * _rank_of(tier, price, cost)
+        choices.append(worth.argmax(axis=0).astype(np.int8))  # of equals the first, which is the cheapest
         best = worth.max(axis=0)
     left, tiers = len(best) - 1, []
     for ladder, cost, choice in reversed(list(zip(ladders, costs, choices))):
@@ -157,7 +204,7 @@ def budget_tiers(importance: Sequence[LayerImportance], config: LayerwiseMambaCo
 def _ladder(config, layer, settings):
     "What a layer can get, cheapest first."
     highest = min(2 * settings.rank_high, rank_limit(config, layer))
-    return [Tier("none"), Tier("ia3"), *(Tier("lora", 2 ** i) for i in range(highest.bit_length()))]
+    return [Tier("none"), Tier("ia3"), *(Tier("lora", 2**i) for i in range(highest.bit_length()))]
 
 
 def _rank_of(tier, price, cost):
@@ -175,27 +222,40 @@ def total_parameters(tiers: Sequence[Tier], config: LayerwiseMambaConfig) -> int
     return sum(adapter_parameters(tier, config, layer) for layer, tier in enumerate(tiers))
 
 # %% ../nbs/03_sgh_peft.ipynb #59845efc
-POLICIES: dict[str, Callable] = dict(quantile=quantile_tiers, threshold=threshold_tiers, seed002=seed002_tiers, budget=budget_tiers)
+POLICIES: dict[str, Callable] = dict(
+    quantile=quantile_tiers, threshold=threshold_tiers, seed002=seed002_tiers, budget=budget_tiers
+)
 
 
-def choose_tiers(importance: Sequence[LayerImportance], config: LayerwiseMambaConfig, settings: FinetuneSettings) -> list[Tier]:
+def choose_tiers(
+    importance: Sequence[LayerImportance], config: LayerwiseMambaConfig, settings: FinetuneSettings
+) -> list[Tier]:
     """The tiers that `settings.policy` gives the layers; warns, and says why, if all layers get the same.
 
     Raises CodesignError for an unknown policy, or importances that are not one finite score a layer.
     """
-    if settings.policy not in POLICIES: raise CodesignError(f"policy {settings.policy!r} is unknown; valid: {', '.join(POLICIES)}")
-    if len(importance) != config.num_hidden_layers: raise CodesignError(f"{config.num_hidden_layers} layers need as many importances, got {len(importance)}")
-    if not all(math.isfinite(layer.score) for layer in importance): raise CodesignError(f"importances must be finite, got {[layer.score for layer in importance]}")
+    if settings.policy not in POLICIES:
+        raise CodesignError(f"policy {settings.policy!r} is unknown; valid: {', '.join(POLICIES)}")
+    if len(importance) != config.num_hidden_layers:
+        raise CodesignError(f"{config.num_hidden_layers} layers need as many importances, got {len(importance)}")
+    if not all(math.isfinite(layer.score) for layer in importance):
+        raise CodesignError(f"importances must be finite, got {[layer.score for layer in importance]}")
     tiers = POLICIES[settings.policy](importance, config, settings)
-    if len(set(tiers)) == 1: warnings.warn(f"policy {settings.policy} gives all {len(tiers)} layers the same, {tiers[0]}: {_why_alike(importance, settings)}")
+    if len(set(tiers)) == 1:
+        warnings.warn(
+            f"policy {settings.policy} gives all {len(tiers)} layers the same, {tiers[0]}: {_why_alike(importance, settings)}"
+        )
     return tiers
 
 
 def _why_alike(importance, settings):
     scores = _scores(importance)
-    if not np.ptp(scores): return f"they are equally important ({scores[0]:.3g})"
-    if settings.policy == "budget": return f"a budget of {settings.budget_share:g} of uniform LoRA's parameters leaves nothing to choose"
-    if settings.policy != "threshold": return "they are too narrow for ranks to differ"
+    if not np.ptp(scores):
+        return f"they are equally important ({scores[0]:.3g})"
+    if settings.policy == "budget":
+        return f"a budget of {settings.budget_share:g} of uniform LoRA's parameters leaves nothing to choose"
+    if settings.policy != "threshold":
+        return "they are too narrow for ranks to differ"
     z, kept = ([getattr(layer, name) for layer in importance] for name in ("mean_logit", "kept_share"))
     return f"mean logits of {min(z):.2f} to {max(z):.2f} and kept shares of {min(kept):.2f} to {max(kept):.2f} lie between the same thresholds"
 
@@ -204,56 +264,70 @@ _TARGETS, _KINDS = ("in_proj", "out_proj"), ("lora", "ia3")
 
 
 def inject_adapters(
-    model: nn.Module,                                # a causal LM, or a classifier around its backbone
-    tiers: Sequence[Tier] | Mapping[int, Tier],      # one a layer; or of some layers by number, the others stay frozen
+    model: nn.Module,  # a causal LM, or a classifier around its backbone
+    tiers: Sequence[Tier] | Mapping[int, Tier],  # one a layer; or of some layers by number, the others stay frozen
     settings: FinetuneSettings,
-) -> nn.Module:                                      # the same model, its weights frozen, with trainable adapters
+) -> nn.Module:  # the same model, its weights frozen, with trainable adapters
     """Inject LoRA and IA3 layers on in_proj and out_proj as the tiers say; the function is unchanged until they are trained.
 
     Raises CodesignError for tiers that do not fit the layers (number, unknown layer, rank above its width), or if there are adapters already.
     """
-    if getattr(model, "peft_config", None): raise CodesignError("the model has adapters already; take them out with merge_adapters, or load it again")
+    if getattr(model, "peft_config", None):
+        raise CodesignError("the model has adapters already; take them out with merge_adapters, or load it again")
     mixers = {name: module for name, module in model.named_modules() if name.endswith(".mixer")}
     tiers = _fitting_tiers(list(mixers.values()), tiers)
     tier_of = {f"{name}.{target}": tier for name, tier in zip(mixers, tiers) for target in _TARGETS}
     for kind in _KINDS:
         targets = {name: tier for name, tier in tier_of.items() if tier.kind == kind}
-        if targets: _inject(model, _peft_config(kind, targets, settings), kind)
+        if targets:
+            _inject(model, _peft_config(kind, targets, settings), kind)
     return _train_only_adapters(model)
 
 
 def _fitting_tiers(mixers, tiers):
     if isinstance(tiers, Mapping):
         unknown = [layer for layer in tiers if layer not in range(len(mixers))]
-        if unknown: raise CodesignError(f"layer {unknown[0]} is unknown; valid: 0 to {len(mixers) - 1}")
+        if unknown:
+            raise CodesignError(f"layer {unknown[0]} is unknown; valid: 0 to {len(mixers) - 1}")
         tiers = [tiers.get(layer, Tier("none")) for layer in range(len(mixers))]
-    if len(tiers) != len(mixers): raise CodesignError(f"{len(mixers)} layers need as many tiers, got {len(tiers)}")
+    if len(tiers) != len(mixers):
+        raise CodesignError(f"{len(mixers)} layers need as many tiers, got {len(tiers)}")
     for layer, (mixer, tier) in enumerate(zip(mixers, tiers)):
         limit = min(mixer.out_proj.out_features, mixer.d_inner)
         if tier.kind == "lora" and not 1 <= tier.rank <= limit:
-            raise CodesignError(f"layer {layer}: LoRA of rank {tier.rank} does not fit a layer with {mixer.d_inner} channels and a residual stream of {mixer.out_proj.out_features}; valid: 1 to {limit}")
+            raise CodesignError(
+                f"layer {layer}: LoRA of rank {tier.rank} does not fit a layer with {mixer.d_inner} channels and a residual stream of {mixer.out_proj.out_features}; valid: 1 to {limit}"
+            )
     return list(tiers)
 
 
 def _peft_config(kind, tier_of, settings):
     from peft import IA3Config, LoraConfig
 
-    if kind == "ia3": return IA3Config(target_modules=list(tier_of), feedforward_modules=[])
+    if kind == "ia3":
+        return IA3Config(target_modules=list(tier_of), feedforward_modules=[])
     ranks = {name: tier.rank for name, tier in tier_of.items()}
-    return LoraConfig(target_modules=list(tier_of), rank_pattern=ranks, alpha_pattern={name: settings.alpha_factor * rank for name, rank in ranks.items()},
-                      r=settings.rank_high, lora_alpha=settings.alpha_factor * settings.rank_high, lora_dropout=settings.dropout)
+    return LoraConfig(
+        target_modules=list(tier_of),
+        rank_pattern=ranks,
+        alpha_pattern={name: settings.alpha_factor * rank for name, rank in ranks.items()},
+        r=settings.rank_high,
+        lora_alpha=settings.alpha_factor * settings.rank_high,
+        lora_dropout=settings.dropout,
+    )
 
 
 def _inject(model, config, kind):
     from peft import inject_adapter_in_model
 
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Already found a `peft_config`")      # two configurations are the point
+        warnings.filterwarnings("ignore", "Already found a `peft_config`")  # two configurations are the point
         inject_adapter_in_model(config, model, adapter_name=kind)
 
 
 def _train_only_adapters(model):
-    for name, parameter in model.named_parameters(): parameter.requires_grad_("lora_" in name or "ia3_" in name)
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_("lora_" in name or "ia3_" in name)
     return model
 
 # %% ../nbs/03_sgh_peft.ipynb #d2e80198
@@ -263,24 +337,40 @@ def merge_adapters(model: nn.Module) -> nn.Module:
     Disabled adapters are taken out unfolded. Raises CodesignError, before anything is folded, for a PeftModel, for modules
     that peft wraps otherwise, for a weight that two modules share, or for a layer that computes more than its weights say.
     """
-    from peft import PeftModel, PeftMixedModel
+    from peft import PeftMixedModel, PeftModel
     from peft.tuners.tuners_utils import BaseTunerLayer
     from peft.utils.other import AuxiliaryTrainingWrapper
 
-    if isinstance(model, (PeftModel, PeftMixedModel)): raise CodesignError("a PeftModel merges by its own merge_and_unload(); merge_adapters is for models that inject_adapters has changed")
+    if isinstance(model, (PeftModel, PeftMixedModel)):
+        raise CodesignError(
+            "a PeftModel merges by its own merge_and_unload(); merge_adapters is for models that inject_adapters has changed"
+        )
     for name, module in model.named_modules():
-        if isinstance(module, AuxiliaryTrainingWrapper): raise CodesignError(f"{name} is a {type(module).__name__} of peft, which cannot be folded into a weight; use peft's own merge_and_unload()")
+        if isinstance(module, AuxiliaryTrainingWrapper):
+            raise CodesignError(
+                f"{name} is a {type(module).__name__} of peft, which cannot be folded into a weight; use peft's own merge_and_unload()"
+            )
     owners = Counter(id(p) for module in model.modules() for p in module._parameters.values() if p is not None)
     adapted = {name: module for name, module in model.named_modules() if isinstance(module, BaseTunerLayer)}
     for name, module in adapted.items():
-        why = why_not_plain(module.get_base_layer()) or ("a hook or a forward pass of its own" if module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module) else None)
-        if not why and owners[id(module.get_base_layer().weight)] > 1: why = "its weight is another module's too"
-        if why: raise CodesignError(f"{name} cannot be merged, since more than its weights would change: {why}; take hooks and patches off, or adapt a model that is not quantised")
+        why = why_not_plain(module.get_base_layer()) or (
+            "a hook or a forward pass of its own"
+            if module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module)
+            else None
+        )
+        if not why and owners[id(module.get_base_layer().weight)] > 1:
+            why = "its weight is another module's too"
+        if why:
+            raise CodesignError(
+                f"{name} cannot be merged, since more than its weights would change: {why}; take hooks and patches off, or adapt a model that is not quantised"
+            )
     for name, module in adapted.items():
-        if module.active_adapters and not module.disable_adapters: module.merge(safe_merge=True)
+        if module.active_adapters and not module.disable_adapters:
+            module.merge(safe_merge=True)
         parent, _, child = name.rpartition(".")
         setattr(model.get_submodule(parent), child, module.get_base_layer())
-    if hasattr(model, "peft_config"): del model.peft_config
+    if hasattr(model, "peft_config"):
+        del model.peft_config
     return model
 
 # %% ../nbs/03_sgh_peft.ipynb #24b1c9ea
@@ -290,24 +380,34 @@ def parameter_account(model: nn.Module) -> dict[str, int | list[int]]:
     account = dict(adapters_by_layer=[0] * layers, backbone_by_layer=[0] * layers, outside_layers=0, head=0)
     for name, parameter in model.named_parameters():
         layer = re.search(r"layers\.(\d+)\.", name)
-        if layer: account["adapters_by_layer" if "lora_" in name or "ia3_" in name else "backbone_by_layer"][int(layer[1])] += parameter.numel()
-        else: account["head" if name.startswith("head.") else "outside_layers"] += parameter.numel()
+        if layer:
+            account["adapters_by_layer" if "lora_" in name or "ia3_" in name else "backbone_by_layer"][
+                int(layer[1])
+            ] += parameter.numel()
+        else:
+            account["head" if name.startswith("head.") else "outside_layers"] += parameter.numel()
     return account
 
 # %% ../nbs/03_sgh_peft.ipynb #de98d3fa
-_PREFIX = "base_model.model."     # what a PeftModel puts before the names of the model in it
+_PREFIX = "base_model.model."  # what a PeftModel puts before the names of the model in it
 
 
 def save_adapters(model: nn.Module, folder: str | Path) -> None:
     "Write the adapters that were injected into a model in peft's format, a folder a kind. Raises CodesignError if there are none."
-    if not getattr(model, "peft_config", None): raise CodesignError(f"the model has no adapters to save to {folder}; inject them first")
+    if not getattr(model, "peft_config", None):
+        raise CodesignError(f"the model has no adapters to save to {folder}; inject them first")
     for kind, config in model.peft_config.items():
         tensors, place = _adapter_tensors(model, kind), Path(folder) / kind
         place.mkdir(parents=True, exist_ok=True)
         named = copy.copy(config)
-        named.target_modules = sorted({name.partition(f".{kind}_")[0] for name in tensors})     # a list, since a set is written in any order
+        named.target_modules = sorted(
+            {name.partition(f".{kind}_")[0] for name in tensors}
+        )  # a list, since a set is written in any order
         named.save_pretrained(place)
-        save_file({_PREFIX + name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, place / "adapter_model.safetensors")
+        save_file(
+            {_PREFIX + name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()},
+            place / "adapter_model.safetensors",
+        )
 
 
 def load_adapters(model: nn.Module, folder: str | Path) -> nn.Module:
@@ -318,18 +418,35 @@ def load_adapters(model: nn.Module, folder: str | Path) -> nn.Module:
     from peft import PeftConfig, set_peft_model_state_dict
 
     places = [Path(folder) / kind for kind in _KINDS if (Path(folder) / kind / "adapter_config.json").is_file()]
-    if not places: raise CodesignError(f"{folder} holds no adapters; expected {' or '.join(_KINDS)} with adapter_config.json, as save_adapters writes them")
-    if getattr(model, "peft_config", None): raise CodesignError("the model has adapters already; take them out with merge_adapters, or load it again")
+    if not places:
+        raise CodesignError(
+            f"{folder} holds no adapters; expected {' or '.join(_KINDS)} with adapter_config.json, as save_adapters writes them"
+        )
+    if getattr(model, "peft_config", None):
+        raise CodesignError("the model has adapters already; take them out with merge_adapters, or load it again")
     modules = {name for name, _ in model.named_modules()}
     for place in places:
         config = PeftConfig.from_pretrained(place)
         unknown = sorted(set(config.target_modules) - modules)
-        if unknown: raise CodesignError(f"{place} adapts {unknown[0]}, which this model does not have; load the backbone that it was trained on")
+        if unknown:
+            raise CodesignError(
+                f"{place} adapts {unknown[0]}, which this model does not have; load the backbone that it was trained on"
+            )
         _inject(model, config, place.name)
-        found = {name.removeprefix(_PREFIX): tensor for name, tensor in load_file(place / "adapter_model.safetensors").items()}
+        found = {
+            name.removeprefix(_PREFIX): tensor
+            for name, tensor in load_file(place / "adapter_model.safetensors").items()
+        }
         expected = _adapter_tensors(model, place.name)
-        wrong = sorted(name for name in expected.keys() | found.keys() if name not in expected or name not in found or expected[name].shape != found[name].shape)
-        if wrong: raise CodesignError(f"{place} does not fit: {wrong[0]} is missing, unknown, or of another shape here; load the backbone that it was trained on")
+        wrong = sorted(
+            name
+            for name in expected.keys() | found.keys()
+            if name not in expected or name not in found or expected[name].shape != found[name].shape
+        )
+        if wrong:
+            raise CodesignError(
+                f"{place} does not fit: {wrong[0]} is missing, unknown, or of another shape here; load the backbone that it was trained on"
+            )
         set_peft_model_state_dict(model, found, adapter_name=place.name)
     return _train_only_adapters(model)
 
@@ -346,7 +463,8 @@ def shuffled_tiers(tiers: Sequence[Tier], config: LayerwiseMambaConfig, seed: in
         warnings.warn(f"all {len(tiers)} layers have the same tier, {tiers[0]}: shuffling changes nothing")
         return list(tiers)
     rng, drawn = np.random.default_rng(seed), list(tiers)
-    while drawn == list(tiers): drawn = [tiers[i] for i in rng.permutation(len(tiers))]
+    while drawn == list(tiers):
+        drawn = [tiers[i] for i in rng.permutation(len(tiers))]
     return [lora_tier(tier.rank, config, layer) if tier.kind == "lora" else tier for layer, tier in enumerate(drawn)]
 
 
@@ -355,37 +473,62 @@ def matched_tiers(tiers: Sequence[Tier], config: LayerwiseMambaConfig) -> list[T
     allowed, layers = total_parameters(tiers, config), range(config.num_hidden_layers)
     of_rank_1 = total_parameters([Tier("lora", 1)] * len(layers), config)
     rank = min(allowed // of_rank_1, *(rank_limit(config, layer) for layer in layers))
-    if rank < 1: raise CodesignError(f"uniform LoRA cannot match {allowed:,} trainable parameters: rank 1 on {len(layers)} layers has {of_rank_1:,}; raise rank_high or rank_medium, or the budget")
+    if rank < 1:
+        raise CodesignError(
+            f"uniform LoRA cannot match {allowed:,} trainable parameters: rank 1 on {len(layers)} layers has {of_rank_1:,}; raise rank_high or rank_medium, or the budget"
+        )
     return [Tier("lora", rank)] * len(layers)
 
 # %% ../nbs/03_sgh_peft.ipynb #5a3b156b
-def tiers_of(finetuning: str, importance: Sequence[LayerImportance], config: LayerwiseMambaConfig, settings: FinetuneSettings, seed: int) -> list[Tier]:
+def tiers_of(
+    finetuning: str,
+    importance: Sequence[LayerImportance],
+    config: LayerwiseMambaConfig,
+    settings: FinetuneSettings,
+    seed: int,
+) -> list[Tier]:
     "The tiers that a recipe's way of fine-tuning gives the layers."
-    if finetuning == "uniform_lora": return uniform_tiers(config, settings)
+    if finetuning == "uniform_lora":
+        return uniform_tiers(config, settings)
     tiers = choose_tiers(importance, config, settings)
-    if finetuning == "shuffled_sgh_peft": return shuffled_tiers(tiers, config, seed)
+    if finetuning == "shuffled_sgh_peft":
+        return shuffled_tiers(tiers, config, seed)
     return matched_tiers(tiers, config) if finetuning == "matched_lora" else tiers
 
 
 def tiers_of_group(
-    group: str,                               # or a control
+    group: str,  # or a control
     model: LayerwiseMambaForCausalLM,
     settings: FinetuneSettings,
-    learned: Sequence[LayerImportance] | None = None,    # what the masks left, for recipes that ask for it
+    learned: Sequence[LayerImportance] | None = None,  # what the masks left, for recipes that ask for it
     seed: int = 42,
-) -> tuple[list[LayerImportance] | None, list[Tier] | None]:    # importances, where the recipe uses them; tiers, unless it fine-tunes all
+) -> tuple[
+    list[LayerImportance] | None, list[Tier] | None
+]:  # importances, where the recipe uses them; tiers, unless it fine-tunes all
     "The importances and the tiers of a group's layers. Raises CodesignError if the recipe takes its importance from masks and there are none."
     recipe = RECIPES[group]
-    if recipe.importance == "learned_masks" and learned is None: raise CodesignError(f"{group} takes its importance from learned masks: give the importance of each layer")
-    importance = weight_importance(model) if recipe.importance == "weight_magnitude" else learned if recipe.importance else None
-    return importance, None if recipe.finetuning == "full" else tiers_of(recipe.finetuning, importance, model.config, settings, seed)
+    if recipe.importance == "learned_masks" and learned is None:
+        raise CodesignError(f"{group} takes its importance from learned masks: give the importance of each layer")
+    importance = (
+        weight_importance(model) if recipe.importance == "weight_magnitude" else learned if recipe.importance else None
+    )
+    return importance, None if recipe.finetuning == "full" else tiers_of(
+        recipe.finetuning, importance, model.config, settings, seed
+    )
 
 
 def _adapt(model, context, finetuning):
     "Adapters by the importance that the recipe names; without a recipe by that of the mask logits if there are any, else of the weights."
     source = context.importance or ("weight_magnitude" if context.mask_logits is None else "learned_masks")
-    if source == "learned_masks" and context.mask_logits is None: raise CodesignError("importance is taken from learned masks: give BuildContext(mask_logits=one (d_inner,) tensor a layer)")
-    importance = weight_importance(model) if source == "weight_magnitude" else mask_importance(context.mask_logits, context.notes.get("kept"))
+    if source == "learned_masks" and context.mask_logits is None:
+        raise CodesignError(
+            "importance is taken from learned masks: give BuildContext(mask_logits=one (d_inner,) tensor a layer)"
+        )
+    importance = (
+        weight_importance(model)
+        if source == "weight_magnitude"
+        else mask_importance(context.mask_logits, context.notes.get("kept"))
+    )
     context.notes["tiers"] = tiers_of(finetuning, importance, model.config, context.settings.finetune, context.seed)
     return inject_adapters(model, context.notes["tiers"], context.settings.finetune)
 
@@ -417,16 +560,16 @@ def matched_lora_step(model: LayerwiseMambaForCausalLM, context: BuildContext) -
 class SequenceClassifier(nn.Module):
     "A backbone and a linear head on the hidden state of the last real token."
 
-    def __init__(self, backbone: LayerwiseMambaModel, n_labels: int, dropout: float = .1):
+    def __init__(self, backbone: LayerwiseMambaModel, n_labels: int, dropout: float = 0.1):
         super().__init__()
         self.backbone, self.dropout = backbone, nn.Dropout(dropout)
         self.head = nn.Linear(backbone.config.hidden_size, n_labels)
 
     def forward(
         self,
-        input_ids: Tensor,     # (B, L), padded on the right
-        lengths: Tensor,       # (B,) real tokens of each sequence
-    ) -> Tensor:               # (B, n_labels) logits
+        input_ids: Tensor,  # (B, L), padded on the right
+        lengths: Tensor,  # (B,) real tokens of each sequence
+    ) -> Tensor:  # (B, n_labels) logits
         hidden_states = self.backbone(input_ids=input_ids, use_cache=False).last_hidden_state
         last = hidden_states[torch.arange(len(lengths), device=lengths.device), lengths - 1]
         return self.head(self.dropout(last))
@@ -434,7 +577,10 @@ class SequenceClassifier(nn.Module):
 # %% ../nbs/03_sgh_peft.ipynb #d191f9c6
 def held_out(examples: Sequence, fraction: float) -> tuple[list[int], list[int]]:
     "Indices to train on and indices held out, by sha256 of the example's text."
-    def share(e): return int(hashlib.sha256(f"{e.text}\t{e.pair or ''}".encode()).hexdigest()[:8], 16) / 2**32
+
+    def share(e):
+        return int(hashlib.sha256(f"{e.text}\t{e.pair or ''}".encode()).hexdigest()[:8], 16) / 2**32
+
     chosen = [share(e) < fraction for e in examples]
     return [i for i, c in enumerate(chosen) if not c], [i for i, c in enumerate(chosen) if c]
 
@@ -443,7 +589,11 @@ class _Classification(Objective):
     def loss(self, model: nn.Module, batch: tuple) -> Tensor:
         ids, lengths, labels = batch
         logits = model(ids, lengths).float()
-        return nn.functional.cross_entropy(logits, labels) if not labels.is_floating_point() else nn.functional.mse_loss(logits[:, 0], labels.float())
+        return (
+            nn.functional.cross_entropy(logits, labels)
+            if not labels.is_floating_point()
+            else nn.functional.mse_loss(logits[:, 0], labels.float())
+        )
 
 
 def alike(order: Sequence[int], lengths: Sequence[int], batch_size: int) -> list[list[int]]:
@@ -451,7 +601,7 @@ def alike(order: Sequence[int], lengths: Sequence[int], batch_size: int) -> list
     batches = []
     for start in range(0, len(order), 8 * batch_size):
         stretch = sorted(range(start, min(start + 8 * batch_size, len(order))), key=lambda i: lengths[i])
-        batches += [[order[i] for i in stretch[j:j + batch_size]] for j in range(0, len(stretch), batch_size)]
+        batches += [[order[i] for i in stretch[j : j + batch_size]] for j in range(0, len(stretch), batch_size)]
     whole = [b for b in batches if len(b) == batch_size]
     return [whole[i] for i in np.random.default_rng(len(order)).permutation(len(whole))]
 
@@ -460,7 +610,8 @@ def _pad(sequences):
     "Token ids (B, L), zeros on the right, and the real lengths (B,)."
     lengths = torch.tensor([len(s) for s in sequences])
     ids = torch.zeros(len(sequences), int(lengths.max()), dtype=torch.long)
-    for row, sequence in zip(ids, sequences): row[:len(sequence)] = torch.as_tensor(np.asarray(sequence, dtype=np.int64))
+    for row, sequence in zip(ids, sequences):
+        row[: len(sequence)] = torch.as_tensor(np.asarray(sequence, dtype=np.int64))
     return ids, lengths
 
 
@@ -469,9 +620,12 @@ def predict(model: nn.Module, sequences: Sequence[np.ndarray], batch_size: int =
     "Predicted label of each sequence, or score where the head has one output; sequences of like length share a batch."
     was_training, device = model.training, next(model.parameters()).device
     model.eval()
-    order, result = np.argsort([len(s) for s in sequences], kind="stable"), np.zeros(len(sequences), dtype=float if model.head.out_features == 1 else int)
+    order, result = (
+        np.argsort([len(s) for s in sequences], kind="stable"),
+        np.zeros(len(sequences), dtype=float if model.head.out_features == 1 else int),
+    )
     for i in range(0, len(order), batch_size):
-        chosen = order[i:i + batch_size]
+        chosen = order[i : i + batch_size]
         ids, lengths = _pad([sequences[j] for j in chosen])
         logits = model(ids.to(device), lengths.to(device)).float()
         result[chosen] = (logits[:, 0] if result.dtype == float else logits.argmax(-1)).cpu().numpy()
@@ -495,33 +649,37 @@ class EarlyStopping:
     @torch.no_grad()
     def restore(self, model: nn.Module) -> None:
         "Put the tensors of the best epoch back."
-        for name, value in self.best.items(): model.get_parameter(name).copy_(value)
+        for name, value in self.best.items():
+            model.get_parameter(name).copy_(value)
 
 # %% ../nbs/03_sgh_peft.ipynb #5ccf6988
 @dataclass
 class Outcome:
     "What fine-tuning on one task left."
-    metrics: dict             # of the validation split, and of the mismatched one of MNLI
+
+    metrics: dict  # of the validation split, and of the mismatched one of MNLI
     epochs_run: int
-    held_out_scores: list     # one an epoch
-    predictions: np.ndarray   # of the validation split
+    held_out_scores: list  # one an epoch
+    predictions: np.ndarray  # of the validation split
 
 
 def finetune(
-    classifier: SequenceClassifier,   # trained in place; what is frozen stays frozen
-    task,                             # of engine.data
+    classifier: SequenceClassifier,  # trained in place; what is frozen stays frozen
+    task,  # of engine.data
     tokenizer,
     settings: FinetuneSettings,
     seed: int,
     log=None,
-    name: str = "",                   # what trackers call this training
-    place: Path | None = None,        # where trackers put their files
+    name: str = "",  # what trackers call this training
+    place: Path | None = None,  # where trackers put their files
 ) -> Outcome:
     "Fine-tune with early stopping on held-out training examples, go back to the best epoch, score the validation split once."
     sequences, labels = text.encode_task(task, "train", tokenizer, settings.length)
-    train_rows, held_rows = held_out(task.splits["train"][:settings.max_examples], settings.holdout_fraction)
+    train_rows, held_rows = held_out(task.splits["train"][: settings.max_examples], settings.holdout_fraction)
     if not train_rows or not held_rows:
-        raise CodesignError(f"{task.name}: {len(train_rows)} training examples and {len(held_rows)} held out of them for early stopping; both must be at least 1: use more examples or another holdout_fraction")
+        raise CodesignError(
+            f"{task.name}: {len(train_rows)} training examples and {len(held_rows)} held out of them for early stopping; both must be at least 1: use more examples or another holdout_fraction"
+        )
     batch_size = min(settings.batch_size, len(train_rows))
     per_epoch, epochs = len(train_rows) // batch_size, settings.epochs[task.name]
 
@@ -534,13 +692,34 @@ def finetune(
     def held_out_score(model):
         found = text.task_metrics(task.name, labels[held_rows], predict(model, [sequences[r] for r in held_rows]))
         score = found["accuracy"] if "accuracy" in found else found["primary"]
-        return -1. if score is None else score               # a correlation that is not defined is no progress
+        return -1.0 if score is None else score  # a correlation that is not defined is no progress
 
     stopping = EarlyStopping(held_out_score, settings.patience)
-    plan = TrainingPlan(steps=epochs * per_epoch, lr=settings.lr, micro_batch_size=batch_size, weight_decay=settings.weight_decay, beta1=settings.beta1, beta2=settings.beta2,
-                        eps=settings.eps, warmup_fraction=settings.warmup_fraction, min_lr_fraction=settings.min_lr_fraction, clip_norm=settings.clip_norm, precision=settings.precision)
-    train(classifier, batch_of, plan, _Classification(), log=log, name=name, place=place, at_step={e * per_epoch: stopping for e in range(1, epochs)})
-    if not stopping.stopped: stopping(classifier)
+    plan = TrainingPlan(
+        steps=epochs * per_epoch,
+        lr=settings.lr,
+        micro_batch_size=batch_size,
+        weight_decay=settings.weight_decay,
+        beta1=settings.beta1,
+        beta2=settings.beta2,
+        eps=settings.eps,
+        warmup_fraction=settings.warmup_fraction,
+        min_lr_fraction=settings.min_lr_fraction,
+        clip_norm=settings.clip_norm,
+        precision=settings.precision,
+    )
+    train(
+        classifier,
+        batch_of,
+        plan,
+        _Classification(),
+        log=log,
+        name=name,
+        place=place,
+        at_step={e * per_epoch: stopping for e in range(1, epochs)},
+    )
+    if not stopping.stopped:
+        stopping(classifier)
     stopping.restore(classifier)
     predictions, metrics = _score(classifier, task, "validation", tokenizer, settings.length)
     if "validation_mismatched" in task.splits:
@@ -571,12 +750,20 @@ def finetune_group(run: Run) -> dict:
         metrics |= {f"{name}_epochs_run": outcome.epochs_run, f"{name}_n_validation": len(labels)}
         if task.labels:
             majority = np.bincount([e.label for e in task.splits["train"]]).argmax()
-            metrics |= {f"{name}_accuracy": float((outcome.predictions == labels).mean()), f"{name}_majority_accuracy": float((labels == majority).mean())}
+            metrics |= {
+                f"{name}_accuracy": float((outcome.predictions == labels).mean()),
+                f"{name}_majority_accuracy": float((labels == majority).mean()),
+            }
         _save_outcome(run, task, tokenizer, classifier, tiers, outcome)
-    return metrics | dict(score_points=None if None in primaries else 100 * float(np.mean(primaries)), params_head=max(heads.values()), params_head_by_task=heads,
-                          tiers=[str(t) for t in tiers] if tiers else None, importance=[asdict(layer) for layer in importance] if importance else None,
-                          policy=run.settings.finetune.policy if importance else None,
-                          tasks_source=tasks[run.parameters.tasks[0]].source)
+    return metrics | dict(
+        score_points=None if None in primaries else 100 * float(np.mean(primaries)),
+        params_head=max(heads.values()),
+        params_head_by_task=heads,
+        tiers=[str(t) for t in tiers] if tiers else None,
+        importance=[asdict(layer) for layer in importance] if importance else None,
+        policy=run.settings.finetune.policy if importance else None,
+        tasks_source=tasks[run.parameters.tasks[0]].source,
+    )
 
 
 def _tokenizer(run):
@@ -600,17 +787,31 @@ def _tiers(run):
 def _learned_importance(run):
     "What the run that learned the masks has left about each layer."
     (learned,) = [record for name, record in run.inputs.items() if name.startswith("02_sdm/")]
-    return [LayerImportance(row["mean_sigmoid"], row["mean_logit"], row["kept_share"]) for row in json.loads(learned.file("importance.json").read_text())]
+    return [
+        LayerImportance(row["mean_sigmoid"], row["mean_logit"], row["kept_share"])
+        for row in json.loads(learned.file("importance.json").read_text())
+    ]
 
 
 def _train_on(run, task, tokenizer, tiers, log=None):
     "Fine-tune the run's backbone on one task: the classifier and the outcome."
     with reproducible(run.parameters.seed, run.parameters.threads):
         classifier = classifier_for(task, _backbone(run), tiers, run.settings.finetune)
-        return classifier, finetune(classifier, task, tokenizer, run.settings.finetune, run.parameters.seed, log=log, name=f"{run.node}/{task.name}", place=run.folder)
+        return classifier, finetune(
+            classifier,
+            task,
+            tokenizer,
+            run.settings.finetune,
+            run.parameters.seed,
+            log=log,
+            name=f"{run.node}/{task.name}",
+            place=run.folder,
+        )
 
 
-def classifier_for(task, model: LayerwiseMambaForCausalLM, tiers: Sequence[Tier] | None, settings: FinetuneSettings) -> SequenceClassifier:
+def classifier_for(
+    task, model: LayerwiseMambaForCausalLM, tiers: Sequence[Tier] | None, settings: FinetuneSettings
+) -> SequenceClassifier:
     "A head for the task on the model's backbone, with adapters where there are tiers; a score has one output."
     classifier = SequenceClassifier(model.backbone, max(1, len(task.labels)))
     if tiers:
@@ -622,18 +823,38 @@ def classifier_for(task, model: LayerwiseMambaForCausalLM, tiers: Sequence[Tier]
 def _counts(classifier):
     "Trainable and total parameters, the head apart, and the adapters by layer."
     account = parameter_account(classifier)
-    trainable, total = (sum(p.numel() for p in classifier.parameters() if p.requires_grad or every) for every in (False, True))
-    return dict(params_trainable=trainable - account["head"], params_total=total - account["head"],
-                params_adapters=sum(account["adapters_by_layer"]), params_adapters_by_layer=account["adapters_by_layer"])
+    trainable, total = (
+        sum(p.numel() for p in classifier.parameters() if p.requires_grad or every) for every in (False, True)
+    )
+    return dict(
+        params_trainable=trainable - account["head"],
+        params_total=total - account["head"],
+        params_adapters=sum(account["adapters_by_layer"]),
+        params_adapters_by_layer=account["adapters_by_layer"],
+    )
 
 # %% ../nbs/03_sgh_peft.ipynb #cdc361bf
 def _save_outcome(run, task, tokenizer, classifier, tiers, outcome):
     "The task's adapters (none after full fine-tuning), head, predictions, held-out scores, and what it learned from."
     folder = run.file(f"tasks/{task.name}")
     folder.mkdir(exist_ok=True)
-    if _any_adapter(tiers): save_adapters(classifier, folder)
-    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in classifier.head.state_dict().items()}, folder / "head.safetensors")
-    (folder / "outcome.json").write_text(json.dumps(dict(source=task.source, learned_from=_learning_hash(task, tokenizer), held_out_scores=outcome.held_out_scores, predictions=outcome.predictions.tolist(), tiers=[asdict(t) for t in tiers or []])))
+    if _any_adapter(tiers):
+        save_adapters(classifier, folder)
+    save_file(
+        {name: tensor.detach().cpu().contiguous() for name, tensor in classifier.head.state_dict().items()},
+        folder / "head.safetensors",
+    )
+    (folder / "outcome.json").write_text(
+        json.dumps(
+            dict(
+                source=task.source,
+                learned_from=_learning_hash(task, tokenizer),
+                held_out_scores=outcome.held_out_scores,
+                predictions=outcome.predictions.tolist(),
+                tiers=[asdict(t) for t in tiers or []],
+            )
+        )
+    )
 
 
 def _any_adapter(tiers):
@@ -641,12 +862,13 @@ def _any_adapter(tiers):
 
 
 def load_merged(
-    model_folder: Path,        # of the group's language model
-    trained: Path,             # `tasks/<task>` of a run
+    model_folder: Path,  # of the group's language model
+    trained: Path,  # `tasks/<task>` of a run
 ) -> LayerwiseMambaForCausalLM:
     "The group's language model with the adapters of one task merged; after full fine-tuning the backbone as pre-trained (same shapes)."
     model, tiers = load_model(model_folder), _saved_tiers(trained)
-    if not _any_adapter(tiers): return model
+    if not _any_adapter(tiers):
+        return model
     return merge_adapters(load_adapters(model, trained)).eval().requires_grad_(True)
 
 
@@ -655,28 +877,41 @@ def _saved_tiers(trained):
 
 # %% ../nbs/03_sgh_peft.ipynb #9e63ee7f
 def predict_split(
-    record: Record,      # of a run of this chapter
-    split: str,          # test or validation
+    record: Record,  # of a run of this chapter
+    split: str,  # test or validation
 ) -> list[Path]:
     "Writes the predictions of every task in GLUE's submission format, in `predictions/<split>/` beside the record. Raises CodesignError if a task has no such split, or other data than the run learned from."
     parameters = Parameters.checked("03_sgh_peft", **record["parameters"])
     node = Node("03_sgh_peft", parameters.size, parameters.seed, parameters.group)
     tasks = [text.load_task(name, parameters.data) for name in parameters.tasks]
     for task in tasks:
-        if split not in task.splits: raise CodesignError(f"task {task.name} has no split {split!r}; available: {', '.join(task.splits)}")
-    run = Run(node, parameters, declared_settings("03_sgh_peft", settings_of("03_sgh_peft", parameters)), record.folder, upstream(node, parameters))
+        if split not in task.splits:
+            raise CodesignError(f"task {task.name} has no split {split!r}; available: {', '.join(task.splits)}")
+    run = Run(
+        node,
+        parameters,
+        declared_settings("03_sgh_peft", settings_of("03_sgh_peft", parameters)),
+        record.folder,
+        upstream(node, parameters),
+    )
     tokenizer, written = _tokenizer(run), []
     for task in tasks:
         classifier = _trained(run, record.file(f"tasks/{task.name}"), task, tokenizer)
         for part in (s for s in task.splits if s in (split, f"{split}_mismatched")):
             sequences, _ = text.encode_task(task, part, tokenizer, run.settings.finetune.length, labelled=False)
-            written.append(text.write_predictions(task, part, predict(classifier, sequences), record.folder / "predictions" / split))
+            written.append(
+                text.write_predictions(
+                    task, part, predict(classifier, sequences), record.folder / "predictions" / split
+                )
+            )
     return written
 
 
 def _learning_hash(task, tokenizer):
     "Names what a classifier learned from: labels, training and validation examples, tokenizer."
-    learned = replace(task, splits={split: examples for split, examples in task.splits.items() if split in ("train", "validation")})
+    learned = replace(
+        task, splits={split: examples for split, examples in task.splits.items() if split in ("train", "validation")}
+    )
     return hashlib.sha256((learned.hash + tokenizer.backend_tokenizer.to_str()).encode()).hexdigest()
 
 
@@ -684,13 +919,20 @@ def _trained(run, folder, task, tokenizer):
     "The classifier of a finished run from the folder it left for a task: its tensors read, or after full fine-tuning trained again."
     outcome, tiers = json.loads((folder / "outcome.json").read_text()), _saved_tiers(folder)
     learned_from = _learning_hash(task, tokenizer)
-    if outcome["learned_from"] != learned_from: raise CodesignError(f"{task.name}: the examples, or the tokenizer, are not those that {run.node} learned from; give the same CODESIGN_DATA, or delete {run.folder.name}/record.json and make the run again")
+    if outcome["learned_from"] != learned_from:
+        raise CodesignError(
+            f"{task.name}: the examples, or the tokenizer, are not those that {run.node} learned from; give the same CODESIGN_DATA, or delete {run.folder.name}/record.json and make the run again"
+        )
     if not tiers:
         classifier, again = _train_on(run, task, tokenizer, None)
         different = int((again.predictions != np.array(outcome["predictions"])).sum())
-        if different: raise CodesignError(f"{task.name}: trained again, the model answers {different} of {len(again.predictions)} validation examples differently (another machine or thread count?); delete {run.folder.name}/record.json and make the run here")
+        if different:
+            raise CodesignError(
+                f"{task.name}: trained again, the model answers {different} of {len(again.predictions)} validation examples differently (another machine or thread count?); delete {run.folder.name}/record.json and make the run here"
+            )
         return classifier
     classifier = classifier_for(task, _backbone(run), None, run.settings.finetune)
-    if _any_adapter(tiers): load_adapters(classifier, folder)
+    if _any_adapter(tiers):
+        load_adapters(classifier, folder)
     classifier.head.load_state_dict(load_file(folder / "head.safetensors"))
     return classifier.eval()

@@ -40,6 +40,7 @@ WORTH_ADDING = (
 def small_models(folder):
     "A model whose layers differ and a plain one, saved below `folder`; their folders by name."
     import torch
+
     from codesign.baseline import LayerwiseMambaConfig, LayerwiseMambaForCausalLM, save_as_mamba, save_model
 
     shape = dict(
@@ -64,6 +65,7 @@ def small_models(folder):
 def logits_of(folder):
     "What the model of a folder computes from eight tokens, as text that shows every bit."
     import torch
+
     from codesign.baseline import load_model
     from codesign.engine.scan import scan_backend
 

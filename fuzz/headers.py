@@ -56,6 +56,7 @@ class Kind:
     def __init__(self, folder):
         import numpy as np
         import torch
+
         from codesign.engine.training import save_checkpoint
 
         self.models, self.text, self.cache = small_models(folder), write_text(folder / "text"), folder / "cache"

@@ -5,6 +5,7 @@ driver, Snakemake, a run, or the process of its notebook. The same command is th
 file, every log and every number that a run repeats must be the same as in a study that nobody disturbed.
 Prints a line for each kill, then "N kills, N files compared, N differ"; exits 1 if anything differs.
 """
+
 import argparse
 import json
 import os
@@ -17,8 +18,19 @@ from pathlib import Path
 
 import psutil
 
-COMMAND = [sys.executable, "-c", "from codesign.reproduce import main; main()", "reproduce", "--size", "nano", "--study", "kills", "--jobs", "2"]
-TIMES = ("_s", "mem_")                      # metrics that are measured anew each time
+COMMAND = [
+    sys.executable,
+    "-c",
+    "from codesign.reproduce import main; main()",
+    "reproduce",
+    "--size",
+    "nano",
+    "--study",
+    "kills",
+    "--jobs",
+    "2",
+]
+TIMES = ("_s", "mem_")  # metrics that are measured anew each time
 
 
 def main():
@@ -28,7 +40,19 @@ def main():
     parser.add_argument("--steps", default="240", help="of pre-training")
     parser.add_argument("--groups", default="M_base,M_sdm,M_full")
     asked = parser.parse_args()
-    command = [*COMMAND, "--steps", asked.steps, "--groups", asked.groups, "--seeds", "42", "--examples", "200", "--epochs", "1"]
+    command = [
+        *COMMAND,
+        "--steps",
+        asked.steps,
+        "--groups",
+        asked.groups,
+        "--seeds",
+        "42",
+        "--examples",
+        "200",
+        "--epochs",
+        "1",
+    ]
     with tempfile.TemporaryDirectory(prefix="kills") as folder:
         calm, disturbed = Path(folder) / "calm", Path(folder) / "disturbed"
         began = time.monotonic()
@@ -38,13 +62,20 @@ def main():
         disturb(command, environment(disturbed), random.Random(asked.seed), asked.kills, took)
         left, expected = what_is_left(disturbed), what_is_left(calm)
     different = sorted(name for name in {*left, *expected} if left.get(name) != expected.get(name))
-    print(f"{asked.kills} kills, {len(expected)} files compared, {len(different)} differ{': ' if different else ''}{', '.join(different)}")
+    print(
+        f"{asked.kills} kills, {len(expected)} files compared, {len(different)} differ{': ' if different else ''}{', '.join(different)}"
+    )
     sys.exit(1 if different else 0)
 
 
 def environment(studies):
     studies.mkdir()
-    return {**os.environ, "CODESIGN_STUDIES": str(studies), "CODESIGN_CACHE": str(studies.parent / "cache"), "OMP_NUM_THREADS": "1"}
+    return {
+        **os.environ,
+        "CODESIGN_STUDIES": str(studies),
+        "CODESIGN_CACHE": str(studies.parent / "cache"),
+        "OMP_NUM_THREADS": "1",
+    }
 
 
 def disturb(command, environment, rng, kills, took):
@@ -77,7 +108,12 @@ def disturb(command, environment, rng, kills, took):
 
 def name_of(process):
     words = " ".join(process.cmdline()) if process.is_running() else ""
-    known = {"ipykernel": "the process of a notebook", "snakemake": "Snakemake", " node ": "a run", " reproduce ": "the driver"}
+    known = {
+        "ipykernel": "the process of a notebook",
+        "snakemake": "Snakemake",
+        " node ": "a run",
+        " reproduce ": "the driver",
+    }
     return next((name for word, name in known.items() if word in f" {words} "), "another process")
 
 
@@ -88,7 +124,7 @@ def what_is_left(folder):
         record = json.loads(path.read_text())
         name = record["run"]
         if name.startswith("05_") or name.startswith("06_"):
-            continue                                     # timings, and tables of timings
+            continue  # timings, and tables of timings
         found |= {f"{name}/{file}": entry["sha256"] for file, entry in record["files"].items()}
         found[f"{name}/metrics"] = json.dumps(repeatable(record["metrics"]), sort_keys=True)
         found[f"{name}/hash"] = record["hash"]
@@ -100,7 +136,11 @@ def what_is_left(folder):
 def repeatable(metrics):
     if not isinstance(metrics, dict):
         return metrics
-    return {key: repeatable(value) for key, value in metrics.items() if not key.endswith(TIMES[0]) and not key.startswith(TIMES[1])}
+    return {
+        key: repeatable(value)
+        for key, value in metrics.items()
+        if not key.endswith(TIMES[0]) and not key.startswith(TIMES[1])
+    }
 
 
 main()

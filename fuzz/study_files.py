@@ -67,7 +67,15 @@ class Kind:
 
     def trial(self, rng, place):
         return rng.choice(
-            (self._of_study, self._of_seven, self._of_plan, self._of_started, self._of_log, self._of_checkpoint, self._of_checkpoint)
+            (
+                self._of_study,
+                self._of_seven,
+                self._of_plan,
+                self._of_started,
+                self._of_log,
+                self._of_checkpoint,
+                self._of_checkpoint,
+            )
         )(rng, place)
 
     # what the study fixes, and its plan
@@ -208,6 +216,7 @@ class Kind:
     def _train(self, folder):
         "The last weights of a short training that keeps its checkpoints in `folder`, and that folder."
         import torch
+
         from codesign.engine.training import Objective, TrainingPlan, train
 
         class Square(Objective):

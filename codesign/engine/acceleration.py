@@ -16,56 +16,72 @@ from .checkpoints import OF_SIBLINGS, changing_fields
 from .scan import causal_conv1d, causal_conv1d_update, selective_scan, selective_state_update
 
 # %% ../../nbs/engine/acceleration.ipynb #e1228919
-def _learning(*tensors: Tensor | None) -> bool: return torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors)
+def _learning(*tensors: Tensor | None) -> bool:
+    return torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors)
 
 
 def cached_convolution(
-    x: Tensor,               # (B, L, D)
-    weight: Tensor,          # (D, K)
-    bias: Tensor | None,     # (D,)
-    cache,                   # of transformers, brought up to date; None: from zero
-    layer: int,              # whose state in the cache it is
-) -> Tensor:                 # (B, L, D)
+    x: Tensor,  # (B, L, D)
+    weight: Tensor,  # (D, K)
+    bias: Tensor | None,  # (D,)
+    cache,  # of transformers, brought up to date; None: from zero
+    layer: int,  # whose state in the cache it is
+) -> Tensor:  # (B, L, D)
     "The convolution and SiLU of one layer, after the tokens in a cache."
-    if cache is None: return causal_conv1d(x, weight, bias)
+    if cache is None:
+        return causal_conv1d(x, weight, bias)
     state, length = cache.get_conv_state(layer), x.shape[1]
-    if state is not None and length == 1 and not cache.is_recording_past(layer) and not _learning(x, weight, bias, state):
+    if (
+        state is not None
+        and length == 1
+        and not cache.is_recording_past(layer)
+        and not _learning(x, weight, bias, state)
+    ):
         return causal_conv1d_update(x[:, 0], state, weight, bias)[:, None]
     with_past = cache.update_conv_state(x.mT, layer, conv_kernel_size=weight.shape[1]).mT
-    return causal_conv1d(with_past, weight, bias)[:, with_past.shape[1] - length:]
+    return causal_conv1d(with_past, weight, bias)[:, with_past.shape[1] - length :]
 
 
 def cached_scan(
-    x: Tensor,                          # (B, L, D)
-    delta: Tensor,                      # (B, L, D) before bias and softplus
-    A: Tensor,                          # (D, N)
-    B: Tensor,                          # (B, L, N)
-    C: Tensor,                          # (B, L, N)
-    D: Tensor,                          # (D,)
-    z: Tensor,                          # (B, L, D) gate
-    cache,                              # of transformers, brought up to date; None: from zero
-    layer: int,                         # whose state in the cache it is
-    delta_bias: Tensor | None = None,   # (D,)
-) -> Tensor:                            # (B, L, D)
+    x: Tensor,  # (B, L, D)
+    delta: Tensor,  # (B, L, D) before bias and softplus
+    A: Tensor,  # (D, N)
+    B: Tensor,  # (B, L, N)
+    C: Tensor,  # (B, L, N)
+    D: Tensor,  # (D,)
+    z: Tensor,  # (B, L, D) gate
+    cache,  # of transformers, brought up to date; None: from zero
+    layer: int,  # whose state in the cache it is
+    delta_bias: Tensor | None = None,  # (D,)
+) -> Tensor:  # (B, L, D)
     "The scan of one layer with softplus and gate, from the state in a cache."
-    if cache is None: return selective_scan(x, delta, A, B, C, D, z, delta_bias, True)
+    if cache is None:
+        return selective_scan(x, delta, A, B, C, D, z, delta_bias, True)
     state = cache.get_recurrent_state(layer)
     learning = _learning(x, delta, A, B, C, D, z, delta_bias, state)
     if state is not None and x.shape[1] == 1 and not learning:
-        return selective_state_update(state, x[:, 0], delta[:, 0], A, B[:, 0], C[:, 0], D, z[:, 0], delta_bias, True)[:, None]
-    if state is not None and learning: state = state.clone()
-    y, last_state = selective_scan(x, delta, A, B, C, D, z, delta_bias, True, initial_state=state, return_last_state=True)
+        return selective_state_update(state, x[:, 0], delta[:, 0], A, B[:, 0], C[:, 0], D, z[:, 0], delta_bias, True)[
+            :, None
+        ]
+    if state is not None and learning:
+        state = state.clone()
+    y, last_state = selective_scan(
+        x, delta, A, B, C, D, z, delta_bias, True, initial_state=state, return_last_state=True
+    )
     cache.update_recurrent_state(last_state, layer)
     return y
 
 
 def real_tokens(attention_mask: Tensor | None, hidden_states: Tensor) -> Tensor | None:
     "A mask (B, T), 0 at padding, as factors (B, L, 1) for the last L of its T tokens. Raises ValueError for a mask shorter than the tokens."
-    if attention_mask is None: return None
+    if attention_mask is None:
+        return None
     length = hidden_states.shape[1]
     if attention_mask.ndim != 2 or attention_mask.shape[1] < length:
-        raise ValueError(f"attention_mask must be (batch, tokens) with at least the {length} tokens given, got {tuple(attention_mask.shape)}; 1 for real tokens, 0 for padding")
-    return attention_mask[:, attention_mask.shape[1] - length:, None].to(hidden_states.dtype)
+        raise ValueError(
+            f"attention_mask must be (batch, tokens) with at least the {length} tokens given, got {tuple(attention_mask.shape)}; 1 for real tokens, 0 for padding"
+        )
+    return attention_mask[:, attention_mask.shape[1] - length :, None].to(hidden_states.dtype)
 
 # %% ../../nbs/engine/acceleration.ipynb #f44b7fd9
 def _mixer_forward(mixer, hidden_states, cache_params=None, attention_mask=None, **kwargs):
@@ -73,7 +89,7 @@ def _mixer_forward(mixer, hidden_states, cache_params=None, attention_mask=None,
     real = real_tokens(attention_mask, hidden_states)
     x, z = mixer.in_proj(hidden_states if real is None else hidden_states * real).chunk(2, dim=-1)
     x = cached_convolution(x, mixer.conv1d.weight.squeeze(1), mixer.conv1d.bias, cache_params, mixer.layer_idx)
-    x = x if real is None else x * real.to(x.dtype)         # autocast changes x's type
+    x = x if real is None else x * real.to(x.dtype)  # autocast changes x's type
     low_rank, B, C = mixer.x_proj(x).split([mixer.time_step_rank, mixer.ssm_state_size, mixer.ssm_state_size], dim=-1)
     A = -torch.exp(mixer.A_log.float())
     y = cached_scan(x, mixer.dt_proj(low_rank), A, B, C, mixer.D.float(), z, cache_params, mixer.layer_idx)
@@ -83,15 +99,19 @@ def _mixer_forward(mixer, hidden_states, cache_params=None, attention_mask=None,
 class Acceleration:
     "What `accelerate_transformers` did to a model; `undo`, or leaving a `with` block, takes it back."
 
-    def __init__(self, model: nn.Module, mixers: list[nn.Module]): self.model, self._mixers = model, mixers
+    def __init__(self, model: nn.Module, mixers: list[nn.Module]):
+        self.model, self._mixers = model, mixers
 
     def undo(self) -> None:
         "Give the model its own forward passes back."
-        while self._mixers: del self._mixers.pop().forward
+        while self._mixers:
+            del self._mixers.pop().forward
 
-    def __enter__(self) -> nn.Module: return self.model
+    def __enter__(self) -> nn.Module:
+        return self.model
 
-    def __exit__(self, *exception) -> None: self.undo()
+    def __exit__(self, *exception) -> None:
+        self.undo()
 
 # %% ../../nbs/engine/acceleration.ipynb #fdf229cb
 def accelerate_transformers(model: nn.Module) -> Acceleration:
@@ -103,22 +123,53 @@ def accelerate_transformers(model: nn.Module) -> Acceleration:
     Raises ValueError, before anything is changed, if the model has no layer of transformers' Mamba, a mixer was patched,
     carries the hooks of offloading or is accelerated already, or a field of the configuration asks for another function.
     """
-    mixers = {name: module for name, module in model.named_modules() if type(module).__name__ == 'MambaMixer' and type(module).__module__.startswith('transformers.models.mamba.')}
-    if not mixers: raise ValueError(f"accelerate_transformers: {type(model).__name__} has no MambaMixer of transformers.models.mamba; other architectures are not covered")
-    if wrong := changing_fields(next(iter(mixers.values())).config.to_dict(), OF_SIBLINGS): raise ValueError(f"accelerate_transformers: the model's configuration has {wrong}")
-    for name, mixer in mixers.items(): _check_mixer(name, mixer)
-    for mixer in mixers.values(): mixer.forward = MethodType(_mixer_forward, mixer)
+    mixers = {
+        name: module
+        for name, module in model.named_modules()
+        if type(module).__name__ == "MambaMixer" and type(module).__module__.startswith("transformers.models.mamba.")
+    }
+    if not mixers:
+        raise ValueError(
+            f"accelerate_transformers: {type(model).__name__} has no MambaMixer of transformers.models.mamba; other architectures are not covered"
+        )
+    if wrong := changing_fields(next(iter(mixers.values())).config.to_dict(), OF_SIBLINGS):
+        raise ValueError(f"accelerate_transformers: the model's configuration has {wrong}")
+    for name, mixer in mixers.items():
+        _check_mixer(name, mixer)
+    for mixer in mixers.values():
+        mixer.forward = MethodType(_mixer_forward, mixer)
     return Acceleration(model, list(mixers.values()))
 
 
 def _check_mixer(name: str, mixer: nn.Module) -> None:
-    own = vars(mixer).get('forward')
-    if getattr(own, '__func__', None) is _mixer_forward: raise ValueError("accelerate_transformers: the model is accelerated already; undo that first")
+    own = vars(mixer).get("forward")
+    if getattr(own, "__func__", None) is _mixer_forward:
+        raise ValueError("accelerate_transformers: the model is accelerated already; undo that first")
     if own is not None or mixer._forward_hooks or mixer._forward_pre_hooks:
-        raise ValueError(f"accelerate_transformers: {name} has a forward pass or a hook of its own (a patch, or accelerate's offloading), which would be lost; load the model on one device, or take it off")
-    if mixer.activation not in ('silu', 'swish'): raise ValueError(f"accelerate_transformers: the convolution's activation must be silu, got {mixer.activation!r}")
-    if type(mixer.conv1d) is not nn.Conv1d or mixer.conv1d._forward_hooks or mixer.conv1d._forward_pre_hooks or 'forward' in vars(mixer.conv1d):
-        raise ValueError(f"accelerate_transformers: {name}.conv1d is a {type(mixer.conv1d).__name__} or has a hook; its weight is read past the module, in transformers too, so an adapter there has no effect; take it off")
-    if type(mixer.dt_proj) is not nn.Linear or mixer.dt_proj._forward_hooks or mixer.dt_proj._forward_pre_hooks or 'forward' in vars(mixer.dt_proj):
-        warnings.warn(f"accelerate_transformers: {name}.dt_proj is a {type(mixer.dt_proj).__name__}, or has a hook. transformers reads its weight past the module, so an adapter on dt_proj has no effect there; "
-                      "here it has, which is what such an adapter means. Use the model accelerated in training and afterwards, or merge the adapter", stacklevel=3)
+        raise ValueError(
+            f"accelerate_transformers: {name} has a forward pass or a hook of its own (a patch, or accelerate's offloading), which would be lost; load the model on one device, or take it off"
+        )
+    if mixer.activation not in ("silu", "swish"):
+        raise ValueError(
+            f"accelerate_transformers: the convolution's activation must be silu, got {mixer.activation!r}"
+        )
+    if (
+        type(mixer.conv1d) is not nn.Conv1d
+        or mixer.conv1d._forward_hooks
+        or mixer.conv1d._forward_pre_hooks
+        or "forward" in vars(mixer.conv1d)
+    ):
+        raise ValueError(
+            f"accelerate_transformers: {name}.conv1d is a {type(mixer.conv1d).__name__} or has a hook; its weight is read past the module, in transformers too, so an adapter there has no effect; take it off"
+        )
+    if (
+        type(mixer.dt_proj) is not nn.Linear
+        or mixer.dt_proj._forward_hooks
+        or mixer.dt_proj._forward_pre_hooks
+        or "forward" in vars(mixer.dt_proj)
+    ):
+        warnings.warn(
+            f"accelerate_transformers: {name}.dt_proj is a {type(mixer.dt_proj).__name__}, or has a hook. transformers reads its weight past the module, so an adapter on dt_proj has no effect there; "
+            "here it has, which is what such an adapter means. Use the model accelerated in training and afterwards, or merge the adapter",
+            stacklevel=3,
+        )

@@ -24,63 +24,119 @@ from .runs import CodesignError, closest
 @dataclass(frozen=True)
 class Field:
     "What becomes of a field of config.json."
+
     name: str
-    use: str                        # honoured, first weights, generation, no effect
-    says: str                       # what it decides
-    kind: str                       # of its value, see KINDS
-    valid: tuple | None = None      # the values that are honoured; None: any
+    use: str  # honoured, first weights, generation, no effect
+    says: str  # what it decides
+    kind: str  # of its value, see KINDS
+    valid: tuple | None = None  # the values that are honoured; None: any
 
 
 KINDS = {
     "count": ("a whole number from 1 to 2,147,483,647", lambda value: type(value) is int and 1 <= value < 2**31),
     "layers": ("a whole number from 1 to 100,000", lambda value: type(value) is int and 1 <= value <= 100_000),
-    "rank": ("a whole number from 1 to 2,147,483,647, or auto", lambda value: value == "auto" or type(value) is int and 1 <= value < 2**31),
-    "number": ("a finite number of at least 0", lambda value: type(value) in (int, float) and math.isfinite(value) and value >= 0),
+    "rank": (
+        "a whole number from 1 to 2,147,483,647, or auto",
+        lambda value: value == "auto" or type(value) is int and 1 <= value < 2**31,
+    ),
+    "number": (
+        "a finite number of at least 0",
+        lambda value: type(value) in (int, float) and math.isfinite(value) and value >= 0,
+    ),
     "text": ("text", lambda value: type(value) is str),
     "flag": ("true or false", lambda value: type(value) is bool),
-    "tokens": ("a token id, a list of them, or null", lambda value: value is None or all(type(token) is int and abs(token) < 2**31 for token in (value if isinstance(value, list) else [value]))),
+    "tokens": (
+        "a token id, a list of them, or null",
+        lambda value: (
+            value is None
+            or all(
+                type(token) is int and abs(token) < 2**31 for token in (value if isinstance(value, list) else [value])
+            )
+        ),
+    ),
 }
-FIELDS: dict[str, Field] = {field.name: field for field in (
-    Field("vocab_size", "honoured", "rows of the embedding and of the head", "count"),
-    Field("hidden_size", "honoured", "width d of the residual stream", "count"),
-    Field("num_hidden_layers", "honoured", "layers", "layers"),
-    Field("expand", "honoured", "D = expand d, unless intermediate_size says otherwise", "count"),
-    Field("intermediate_size", "honoured", "channels D of every layer", "count"),
-    Field("state_size", "honoured", "states N of a channel", "count"),
-    Field("conv_kernel", "honoured", "taps K of the convolution", "count"),
-    Field("time_step_rank", "honoured", "rank R of the step size; auto: d / 16, rounded up", "rank"),
-    Field("layer_norm_epsilon", "honoured", "added to the mean square in every RMS norm", "number"),
-    Field("hidden_act", "honoured", "activation after the convolution", "text", ("silu", "swish")),
-    Field("use_bias", "honoured", "biases of in_proj and out_proj", "flag"),
-    Field("use_conv_bias", "honoured", "bias of the convolution", "flag"),
-    Field("residual_in_fp32", "honoured", "whether the residual stream stays in float32", "flag"),
-    Field("tie_word_embeddings", "honoured", "whether the head is the embedding", "flag"),
-    Field("use_cache", "honoured", "whether a call outside training returns its states", "flag"),
-    Field("initializer_range", "first weights", "standard deviation of the embedding", "number"),
-    Field("rescale_prenorm_residual", "first weights", "out_proj is divided by the square root of the depth", "flag"),
-    Field("time_step_scale", "first weights", "scale of dt_proj", "number"),
-    Field("time_step_min", "first weights", "smallest step size", "number"),
-    Field("time_step_max", "first weights", "largest step size", "number"),
-    Field("time_step_floor", "first weights", "no step size is below it", "number"),
-    Field("time_step_init_scheme", "first weights", "how dt_proj is drawn", "text", ("random", "constant")),
-    Field("bos_token_id", "generation", "first token", "tokens"),
-    Field("eos_token_id", "generation", "tokens that end a text", "tokens"),
-    Field("pad_token_id", "generation", "token in the place of none", "tokens"),
-    Field("use_mambapy", "no effect", "which loop transformers falls back to: the same function", "flag"),
-    Field("use_associative_scan", "no effect", "which loop transformers compiles: the same function", "flag"),
-)}
+FIELDS: dict[str, Field] = {
+    field.name: field
+    for field in (
+        Field("vocab_size", "honoured", "rows of the embedding and of the head", "count"),
+        Field("hidden_size", "honoured", "width d of the residual stream", "count"),
+        Field("num_hidden_layers", "honoured", "layers", "layers"),
+        Field("expand", "honoured", "D = expand d, unless intermediate_size says otherwise", "count"),
+        Field("intermediate_size", "honoured", "channels D of every layer", "count"),
+        Field("state_size", "honoured", "states N of a channel", "count"),
+        Field("conv_kernel", "honoured", "taps K of the convolution", "count"),
+        Field("time_step_rank", "honoured", "rank R of the step size; auto: d / 16, rounded up", "rank"),
+        Field("layer_norm_epsilon", "honoured", "added to the mean square in every RMS norm", "number"),
+        Field("hidden_act", "honoured", "activation after the convolution", "text", ("silu", "swish")),
+        Field("use_bias", "honoured", "biases of in_proj and out_proj", "flag"),
+        Field("use_conv_bias", "honoured", "bias of the convolution", "flag"),
+        Field("residual_in_fp32", "honoured", "whether the residual stream stays in float32", "flag"),
+        Field("tie_word_embeddings", "honoured", "whether the head is the embedding", "flag"),
+        Field("use_cache", "honoured", "whether a call outside training returns its states", "flag"),
+        Field("initializer_range", "first weights", "standard deviation of the embedding", "number"),
+        Field(
+            "rescale_prenorm_residual", "first weights", "out_proj is divided by the square root of the depth", "flag"
+        ),
+        Field("time_step_scale", "first weights", "scale of dt_proj", "number"),
+        Field("time_step_min", "first weights", "smallest step size", "number"),
+        Field("time_step_max", "first weights", "largest step size", "number"),
+        Field("time_step_floor", "first weights", "no step size is below it", "number"),
+        Field("time_step_init_scheme", "first weights", "how dt_proj is drawn", "text", ("random", "constant")),
+        Field("bos_token_id", "generation", "first token", "tokens"),
+        Field("eos_token_id", "generation", "tokens that end a text", "tokens"),
+        Field("pad_token_id", "generation", "token in the place of none", "tokens"),
+        Field("use_mambapy", "no effect", "which loop transformers falls back to: the same function", "flag"),
+        Field("use_associative_scan", "no effect", "which loop transformers compiles: the same function", "flag"),
+    )
+}
 
 # %% ../../nbs/engine/checkpoints.ipynb #c3c43c32
-SAME_AS = {"d_model": "hidden_size", "n_layer": "num_hidden_layers", "d_inner": "intermediate_size", "d_state": "state_size", "d_conv": "conv_kernel", "dt_rank": "time_step_rank",
-           "norm_epsilon": "layer_norm_epsilon", "tie_embeddings": "tie_word_embeddings", "conv_bias": "use_conv_bias", "bias": "use_bias"}      # names of mamba_ssm
-MUST_BE = {"rms_norm": (True,), "d_intermediate": (0,), "attn_layer_idx": ([],), "attn_cfg": ({},), "layer": ("Mamba1",)}       # of mamba_ssm: what no Mamba layer computes
-WITHOUT_EFFECT = ("fused_add_norm", "pad_vocab_size_multiple", "use_fast_path", "dt_min", "dt_max", "dt_init", "dt_scale", "dt_init_floor", "max_position_embeddings", "use_mamba_kernels",
-                  "num_logits_to_keep", "router_aux_loss_coef", "z_loss_coefficient", "output_router_logits", "context_length")
-OF_SIBLINGS = re.compile(r"mixer_rms_eps|num_heads|head_dim|n_groups|chunk_size|time_step_limit")       # fields of FalconMamba and Mamba2
-OF_OTHERS = re.compile(OF_SIBLINGS.pattern + r"|rms_norm_eps|heads|(ssm_)?n_?groups?|.*multipliers?$|logits_(scaling|soft_cap)|hidden_mamba_act|hidden_activation"
-                       r"|(mamba|attn|attention|expert|moe|mlp|mtp|rope|hybrid|block|lru|conv1d|topk|router|adapter|shared)_.*|n_(mamba|routed|shared)_.*|layers_block_type|block_types|kv_channels"
-                       r"|num_(attention|key_value|expert|local|query|mem|nextn)\w*|projectors_bias|add_bias_linear|sliding_window|use_(long_context|mem_|shared_)\w*|position_embedding_type|hidden_dropout"
-                       r"|norm_topk_prob|routed_scaling_factor|ssm_state_size|ssm_\w+_multiplier|rescale_every|\w*w_init_variance_scale")       # fields of other architectures
+SAME_AS = {
+    "d_model": "hidden_size",
+    "n_layer": "num_hidden_layers",
+    "d_inner": "intermediate_size",
+    "d_state": "state_size",
+    "d_conv": "conv_kernel",
+    "dt_rank": "time_step_rank",
+    "norm_epsilon": "layer_norm_epsilon",
+    "tie_embeddings": "tie_word_embeddings",
+    "conv_bias": "use_conv_bias",
+    "bias": "use_bias",
+}  # names of mamba_ssm
+MUST_BE = {
+    "rms_norm": (True,),
+    "d_intermediate": (0,),
+    "attn_layer_idx": ([],),
+    "attn_cfg": ({},),
+    "layer": ("Mamba1",),
+}  # of mamba_ssm: what no Mamba layer computes
+WITHOUT_EFFECT = (
+    "fused_add_norm",
+    "pad_vocab_size_multiple",
+    "use_fast_path",
+    "dt_min",
+    "dt_max",
+    "dt_init",
+    "dt_scale",
+    "dt_init_floor",
+    "max_position_embeddings",
+    "use_mamba_kernels",
+    "num_logits_to_keep",
+    "router_aux_loss_coef",
+    "z_loss_coefficient",
+    "output_router_logits",
+    "context_length",
+)
+OF_SIBLINGS = re.compile(
+    r"mixer_rms_eps|num_heads|head_dim|n_groups|chunk_size|time_step_limit"
+)  # fields of FalconMamba and Mamba2
+OF_OTHERS = re.compile(
+    OF_SIBLINGS.pattern
+    + r"|rms_norm_eps|heads|(ssm_)?n_?groups?|.*multipliers?$|logits_(scaling|soft_cap)|hidden_mamba_act|hidden_activation"
+    r"|(mamba|attn|attention|expert|moe|mlp|mtp|rope|hybrid|block|lru|conv1d|topk|router|adapter|shared)_.*|n_(mamba|routed|shared)_.*|layers_block_type|block_types|kv_channels"
+    r"|num_(attention|key_value|expert|local|query|mem|nextn)\w*|projectors_bias|add_bias_linear|sliding_window|use_(long_context|mem_|shared_)\w*|position_embedding_type|hidden_dropout"
+    r"|norm_topk_prob|routed_scaling_factor|ssm_state_size|ssm_\w+_multiplier|rescale_every|\w*w_init_variance_scale"
+)  # fields of other architectures
 
 # %% ../../nbs/engine/checkpoints.ipynb #7d6d3bf8
 def changing_fields(config: dict, others: re.Pattern = OF_OTHERS) -> str | None:
@@ -91,18 +147,38 @@ def changing_fields(config: dict, others: re.Pattern = OF_OTHERS) -> str | None:
     `others` narrows the last kind: a model that transformers has opened may carry any name.
     """
     for name, field in FIELDS.items():
-        if name in config and not KINDS[field.kind][1](config[name]): return f"{name}={_shortly(config[name])}, which is not {KINDS[field.kind][0]}"
+        if name in config and not KINDS[field.kind][1](config[name]):
+            return f"{name}={_shortly(config[name])}, which is not {KINDS[field.kind][0]}"
     for name, value in config.items():
         field = FIELDS.get(name)
-        if field and field.valid and value not in field.valid: return f"{name}={value!r}, which is not computed here; valid: {', '.join(field.valid)}"
-        if name in MUST_BE and value is not None and value not in MUST_BE[name]: return f"{name}={value!r}, which is not computed here; valid: {MUST_BE[name][0]!r}"
+        if field and field.valid and value not in field.valid:
+            return f"{name}={value!r}, which is not computed here; valid: {', '.join(field.valid)}"
+        if name in MUST_BE and value is not None and value not in MUST_BE[name]:
+            return f"{name}={value!r}, which is not computed here; valid: {MUST_BE[name][0]!r}"
         if name == "ssm_cfg" and value:
-            if not isinstance(value, dict): return f"ssm_cfg={_shortly(value)}, which is not an object of named values"
-            if wrong := changing_fields({key: v for key, v in config.items() if key in FIELDS or key == "model_type"} | dict(value), others): return f"ssm_cfg with {wrong}"
-        if name in SAME_AS and _contradicts(value, other := _said(config, SAME_AS[name])): return f"{name}={_shortly(value)} beside {SAME_AS[name]}={other!r}; they must say the same"
-        if name == "layer_types" and value is not None and not (isinstance(value, list) and set(map(str, value)) <= {"linear_attention", "mamba"}): return f"layer_types={_shortly(value)}; a Mamba has no other layers than linear_attention"
-        if name in ("dtype", "torch_dtype") and str(value) not in DTYPES: return f"{name}={_shortly(value)}, which no weights have here; valid: {', '.join(DTYPES[1:])}"
-        if name not in FIELDS and name not in WITHOUT_EFFECT and name not in MUST_BE and others.fullmatch(name) and value not in (None, False, [], {}):
+            if not isinstance(value, dict):
+                return f"ssm_cfg={_shortly(value)}, which is not an object of named values"
+            if wrong := changing_fields(
+                {key: v for key, v in config.items() if key in FIELDS or key == "model_type"} | dict(value), others
+            ):
+                return f"ssm_cfg with {wrong}"
+        if name in SAME_AS and _contradicts(value, other := _said(config, SAME_AS[name])):
+            return f"{name}={_shortly(value)} beside {SAME_AS[name]}={other!r}; they must say the same"
+        if (
+            name == "layer_types"
+            and value is not None
+            and not (isinstance(value, list) and set(map(str, value)) <= {"linear_attention", "mamba"})
+        ):
+            return f"layer_types={_shortly(value)}; a Mamba has no other layers than linear_attention"
+        if name in ("dtype", "torch_dtype") and str(value) not in DTYPES:
+            return f"{name}={_shortly(value)}, which no weights have here; valid: {', '.join(DTYPES[1:])}"
+        if (
+            name not in FIELDS
+            and name not in WITHOUT_EFFECT
+            and name not in MUST_BE
+            and others.fullmatch(name)
+            and value not in (None, False, [], {})
+        ):
             return f"{name}={value!r}, a field of another architecture than Mamba, which would not be computed"
     return None
 
@@ -110,14 +186,29 @@ def changing_fields(config: dict, others: re.Pattern = OF_OTHERS) -> str | None:
 DTYPES = ("None", "float32", "bfloat16", "float16", "float64")
 
 
-def _shortly(value): return repr(value) if len(repr(value)) <= 60 else repr(value)[:57] + "..."
+def _shortly(value):
+    return repr(value) if len(repr(value)) <= 60 else repr(value)[:57] + "..."
 
 
 def _said(config, name):
     "A field of transformers' configuration, or its default; a configuration of mamba_ssm has neither."
-    if "model_type" not in config: return config.get(name)
-    if name == "intermediate_size" and name not in config: return config.get("expand", 2) * config.get("hidden_size", 768)
-    return config.get(name, {"hidden_size": 768, "num_hidden_layers": 32, "state_size": 16, "conv_kernel": 4, "layer_norm_epsilon": 1e-5, "tie_word_embeddings": True, "use_conv_bias": True, "use_bias": False}.get(name))
+    if "model_type" not in config:
+        return config.get(name)
+    if name == "intermediate_size" and name not in config:
+        return config.get("expand", 2) * config.get("hidden_size", 768)
+    return config.get(
+        name,
+        {
+            "hidden_size": 768,
+            "num_hidden_layers": 32,
+            "state_size": 16,
+            "conv_kernel": 4,
+            "layer_norm_epsilon": 1e-5,
+            "tie_word_embeddings": True,
+            "use_conv_bias": True,
+            "use_bias": False,
+        }.get(name),
+    )
 
 
 def _contradicts(value, other):
@@ -130,14 +221,27 @@ def unknown_fields(config: dict) -> list[str]:
     "Fields that neither this project nor transformers' base configuration knows."
     from transformers import GenerationConfig, PreTrainedConfig
 
-    known = {*FIELDS, *SAME_AS, *MUST_BE, *WITHOUT_EFFECT, *_LEGACY, *PreTrainedConfig().to_dict(), *vars(GenerationConfig()), "ssm_cfg", "dtype", "torch_dtype", "auto_map", "layer_types"}
+    known = {
+        *FIELDS,
+        *SAME_AS,
+        *MUST_BE,
+        *WITHOUT_EFFECT,
+        *_LEGACY,
+        *PreTrainedConfig().to_dict(),
+        *vars(GenerationConfig()),
+        "ssm_cfg",
+        "dtype",
+        "torch_dtype",
+        "auto_map",
+        "layer_types",
+    }
     return sorted(name for name in config if name not in known and not name.startswith("_"))
 
 
 _LEGACY = """add_cross_attention bad_words_ids begin_suppress_tokens cross_attention_hidden_size decoder_start_token_id diversity_penalty early_stopping encoder_no_repeat_ngram_size
 exponential_decay_length_penalty finetuning_task forced_bos_token_id forced_eos_token_id is_decoder length_penalty max_length min_length no_repeat_ngram_size num_beam_groups num_beams
 num_return_sequences output_scores prefix pruned_heads remove_invalid_values repetition_penalty return_dict_in_generate sep_token_id suppress_tokens task_specific_params temperature tf_legacy_loss
-tie_encoder_decoder tokenizer_class top_k top_p torchscript typical_p use_bfloat16 do_sample transformers.js_config""".split()       # what older versions of transformers wrote into every config.json
+tie_encoder_decoder tokenizer_class top_k top_p torchscript typical_p use_bfloat16 do_sample transformers.js_config""".split()  # what older versions of transformers wrote into every config.json
 
 # %% ../../nbs/engine/checkpoints.ipynb #646c9c33
 def read_config(folder: Path) -> dict:
@@ -147,21 +251,42 @@ def read_config(folder: Path) -> dict:
     mamba_ssm's layout, its weights are quantised or lie elsewhere, or a field asks for what would not be computed.
     """
     path = Path(folder) / "config.json"
-    if not path.is_file(): raise CodesignError(f"{folder} holds no model: config.json is missing; give a folder written by save_pretrained")
+    if not path.is_file():
+        raise CodesignError(
+            f"{folder} holds no model: config.json is missing; give a folder written by save_pretrained"
+        )
     config = json_object(path)
-    if is_original(config): raise CodesignError(f"{folder} is in the layout of mamba_ssm; convert it once: codesign convert {folder} --out NEW_FOLDER")
-    if config.get("model_type") not in ("mamba", "layerwise_mamba"): raise CodesignError(f"{folder} holds a {config.get('model_type')!r} model; valid: mamba, layerwise_mamba")
-    if config.get("quantization_config") is not None: raise CodesignError(f"{path} says that the weights are quantised; give the folder of the model before it was quantised")
-    if config.get("transformers_weights") is not None: raise CodesignError(f"{path} names a file of weights of its own (transformers_weights); rename that file to model.safetensors and remove the field")
-    if wrong := changing_fields(config if config["model_type"] == "mamba" else {k: v for k, v in config.items() if k not in ("d_inner", "d_state")}): raise CodesignError(f"{path} has {wrong}")
+    if is_original(config):
+        raise CodesignError(
+            f"{folder} is in the layout of mamba_ssm; convert it once: codesign convert {folder} --out NEW_FOLDER"
+        )
+    if config.get("model_type") not in ("mamba", "layerwise_mamba"):
+        raise CodesignError(f"{folder} holds a {config.get('model_type')!r} model; valid: mamba, layerwise_mamba")
+    if config.get("quantization_config") is not None:
+        raise CodesignError(
+            f"{path} says that the weights are quantised; give the folder of the model before it was quantised"
+        )
+    if config.get("transformers_weights") is not None:
+        raise CodesignError(
+            f"{path} names a file of weights of its own (transformers_weights); rename that file to model.safetensors and remove the field"
+        )
+    if wrong := changing_fields(
+        config
+        if config["model_type"] == "mamba"
+        else {k: v for k, v in config.items() if k not in ("d_inner", "d_state")}
+    ):
+        raise CodesignError(f"{path} has {wrong}")
     return config
 
 
 def json_object(path: Path) -> dict:
     "The JSON object in a file. Raises CodesignError, in one line, if there is none."
-    try: found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error: raise CodesignError(f"{path} cannot be read: {' '.join(str(error).split())[:160]}") from None
-    if not isinstance(found, dict): raise CodesignError(f"{path} cannot be read: a JSON object is wanted, got a {type(found).__name__}")
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise CodesignError(f"{path} cannot be read: {' '.join(str(error).split())[:160]}") from None
+    if not isinstance(found, dict):
+        raise CodesignError(f"{path} cannot be read: a JSON object is wanted, got a {type(found).__name__}")
     return found
 
 
@@ -173,21 +298,37 @@ def is_original(config: dict) -> bool:
 def weight_files(folder: Path) -> list[Path]:
     "The safetensors files of a model, all inside its folder. Raises CodesignError, in one line, if one is missing or lies elsewhere, or if the folder also asks for an adapter's base model."
     folder = Path(folder)
-    if (folder / "adapter_config.json").exists(): raise CodesignError(f"{folder} holds an adapter (adapter_config.json), whose base model may lie anywhere; merge it into its model, save that, and give its folder")
-    if (folder / "model.safetensors").is_file(): return [folder / "model.safetensors"]
+    if (folder / "adapter_config.json").exists():
+        raise CodesignError(
+            f"{folder} holds an adapter (adapter_config.json), whose base model may lie anywhere; merge it into its model, save that, and give its folder"
+        )
+    if (folder / "model.safetensors").is_file():
+        return [folder / "model.safetensors"]
     index = folder / "model.safetensors.index.json"
     if not index.is_file():
-        other = next((name for name in ("pytorch_model.bin", "pytorch_model.bin.index.json") if (folder / name).exists()), None)
-        raise CodesignError(f"{folder} has no model.safetensors" + (f", only {other}, which may hold code; save it again with save_pretrained, or, if mamba_ssm wrote it: codesign convert" if other else ""))
+        other = next(
+            (name for name in ("pytorch_model.bin", "pytorch_model.bin.index.json") if (folder / name).exists()), None
+        )
+        raise CodesignError(
+            f"{folder} has no model.safetensors"
+            + (
+                f", only {other}, which may hold code; save it again with save_pretrained, or, if mamba_ssm wrote it: codesign convert"
+                if other
+                else ""
+            )
+        )
     named = json_object(index).get("weight_map")
-    if not isinstance(named, dict) or not named: raise CodesignError(f"{index} names no weights: weight_map is missing or empty")
+    if not isinstance(named, dict) or not named:
+        raise CodesignError(f"{index} names no weights: weight_map is missing or empty")
     for name in set(map(str, named.values())):
-        if not re.fullmatch(r"[\w-][\w.-]{0,200}\.safetensors", name): raise CodesignError(f"{index} names {name[:80]!r}; valid: safetensors files in the same folder")
-        if not (folder / name).is_file(): raise CodesignError(f"{index} names {name}, which is not there; the folder is not whole")
+        if not re.fullmatch(r"[\w-][\w.-]{0,200}\.safetensors", name):
+            raise CodesignError(f"{index} names {name[:80]!r}; valid: safetensors files in the same folder")
+        if not (folder / name).is_file():
+            raise CodesignError(f"{index} names {name}, which is not there; the folder is not whole")
     return sorted({folder / name for name in named.values()})
 
 # %% ../../nbs/engine/checkpoints.ipynb #989fd06a
-_TYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}       # of safetensors
+_TYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}  # of safetensors
 
 
 def tensors_in(files: Sequence[Path]) -> dict[str, tuple[tuple[int, ...], str]]:
@@ -197,37 +338,77 @@ def tensors_in(files: Sequence[Path]) -> dict[str, tuple[tuple[int, ...], str]]:
     found = {}
     for path in files:
         try:
-            with safe_open(path, "np") as file: found |= {name: (tuple(part.get_shape()), part.get_dtype()) for name in file.keys() for part in [file.get_slice(name)]}
-        except (SafetensorError, OSError, ValueError) as error: raise CodesignError(f"{path} cannot be read as a model: {' '.join(str(error).split())[:160]}") from None
+            with safe_open(path, "np") as file:
+                found |= {
+                    name: (tuple(part.get_shape()), part.get_dtype())
+                    for name in file.keys()
+                    for part in [file.get_slice(name)]
+                }
+        except (SafetensorError, OSError, ValueError) as error:
+            raise CodesignError(f"{path} cannot be read as a model: {' '.join(str(error).split())[:160]}") from None
     for name, (_, kind) in found.items():
-        if kind not in _TYPES: raise CodesignError(f"{Path(files[0]).parent}: {name} is of type {kind}; valid: {', '.join(_TYPES)}; give the model before it was quantised")
+        if kind not in _TYPES:
+            raise CodesignError(
+                f"{Path(files[0]).parent}: {name} is of type {kind}; valid: {', '.join(_TYPES)}; give the model before it was quantised"
+            )
     return {name: (shape, _TYPES[kind]) for name, (shape, kind) in found.items()}
 
 # %% ../../nbs/engine/checkpoints.ipynb #e80f976d
-_SSM = {"d_state": ("state_size", 16), "d_conv": ("conv_kernel", 4), "expand": ("expand", 2), "dt_rank": ("time_step_rank", "auto"), "conv_bias": ("use_conv_bias", True), "bias": ("use_bias", False),
-        "dt_min": ("time_step_min", .001), "dt_max": ("time_step_max", .1), "dt_init": ("time_step_init_scheme", "random"), "dt_scale": ("time_step_scale", 1.), "dt_init_floor": ("time_step_floor", 1e-4)}
+_SSM = {
+    "d_state": ("state_size", 16),
+    "d_conv": ("conv_kernel", 4),
+    "expand": ("expand", 2),
+    "dt_rank": ("time_step_rank", "auto"),
+    "conv_bias": ("use_conv_bias", True),
+    "bias": ("use_bias", False),
+    "dt_min": ("time_step_min", 0.001),
+    "dt_max": ("time_step_max", 0.1),
+    "dt_init": ("time_step_init_scheme", "random"),
+    "dt_scale": ("time_step_scale", 1.0),
+    "dt_init_floor": ("time_step_floor", 1e-4),
+}
 
 
 def converted_config(original: dict) -> dict:
     "The configuration of mamba_ssm in transformers' words, its vocabulary padded. Raises CodesignError for what a Mamba of transformers does not compute, or an unknown field of ssm_cfg."
     ssm = original.get("ssm_cfg") or {}
-    checked = {name: value for name, value in ssm.items() if name != "expand"} if isinstance(ssm, dict) else ssm       # which may be 1.5 there
-    if wrong := changing_fields(original | dict(ssm_cfg=checked)): raise CodesignError(f"config.json has {wrong}")
+    checked = (
+        {name: value for name, value in ssm.items() if name != "expand"} if isinstance(ssm, dict) else ssm
+    )  # which may be 1.5 there
+    if wrong := changing_fields(original | dict(ssm_cfg=checked)):
+        raise CodesignError(f"config.json has {wrong}")
     unknown = sorted(ssm.keys() - _SSM.keys() - {"layer", "use_fast_path"})
-    if unknown: raise CodesignError(f"config.json: ssm_cfg has an unknown field {unknown[0]!r}{closest(unknown[0], _SSM)}; valid: {', '.join(_SSM)}")
+    if unknown:
+        raise CodesignError(
+            f"config.json: ssm_cfg has an unknown field {unknown[0]!r}{closest(unknown[0], _SSM)}; valid: {', '.join(_SSM)}"
+        )
     multiple, d, vocabulary = original.get("pad_vocab_size_multiple", 8), original["d_model"], original["vocab_size"]
     config = {theirs: ssm.get(name, default) for name, (theirs, default) in _SSM.items()}
     expand = config["expand"]
     for name, value in (("d_model", d), ("vocab_size", vocabulary), ("pad_vocab_size_multiple", multiple)):
-        if not KINDS["count"][1](value): raise CodesignError(f"config.json has {name}={_shortly(value)}, which is not {KINDS['count'][0]}")
-    if not KINDS["number"][1](expand) or int(expand * d) < 1: raise CodesignError(f"config.json has expand={_shortly(expand)} in ssm_cfg; a number is wanted that leaves at least one channel of d_model={d}")
+        if not KINDS["count"][1](value):
+            raise CodesignError(f"config.json has {name}={_shortly(value)}, which is not {KINDS['count'][0]}")
+    if not KINDS["number"][1](expand) or int(expand * d) < 1:
+        raise CodesignError(
+            f"config.json has expand={_shortly(expand)} in ssm_cfg; a number is wanted that leaves at least one channel of d_model={d}"
+        )
     converted = config | dict(
-        expand=int(expand) if expand == int(expand) else 2,      # intermediate_size decides
-
-        model_type="mamba", architectures=["MambaForCausalLM"], hidden_size=d, num_hidden_layers=original["n_layer"], vocab_size=-(-vocabulary // multiple) * multiple,
-        intermediate_size=int(expand * d), time_step_rank=math.ceil(d / 16) if config["time_step_rank"] == "auto" else config["time_step_rank"], residual_in_fp32=original.get("residual_in_fp32", True),
-        layer_norm_epsilon=original.get("norm_epsilon", 1e-5), tie_word_embeddings=original.get("tie_embeddings", True), rescale_prenorm_residual=False, hidden_act="silu")
-    if wrong := changing_fields(converted): raise CodesignError(f"config.json says, in transformers' words, {wrong}")
+        expand=int(expand) if expand == int(expand) else 2,  # intermediate_size decides
+        model_type="mamba",
+        architectures=["MambaForCausalLM"],
+        hidden_size=d,
+        num_hidden_layers=original["n_layer"],
+        vocab_size=-(-vocabulary // multiple) * multiple,
+        intermediate_size=int(expand * d),
+        time_step_rank=math.ceil(d / 16) if config["time_step_rank"] == "auto" else config["time_step_rank"],
+        residual_in_fp32=original.get("residual_in_fp32", True),
+        layer_norm_epsilon=original.get("norm_epsilon", 1e-5),
+        tie_word_embeddings=original.get("tie_embeddings", True),
+        rescale_prenorm_residual=False,
+        hidden_act="silu",
+    )
+    if wrong := changing_fields(converted):
+        raise CodesignError(f"config.json says, in transformers' words, {wrong}")
     return converted
 
 
@@ -235,16 +416,26 @@ def check_original(folder: Path) -> dict:
     "The configuration, in transformers' words, of a checkpoint of mamba_ssm that looks whole. Raises CodesignError, in one line, before anything is loaded from it."
     config = json_object(Path(folder) / "config.json") if (Path(folder) / "config.json").is_file() else {}
     missing = [name for name in ("d_model", "n_layer", "vocab_size") if not isinstance(config.get(name), int)]
-    if "model_type" in config: raise CodesignError(f"{folder} is a {config['model_type']!r} checkpoint of transformers already, there is nothing to convert")
-    if missing: raise CodesignError(f"{folder}/config.json lacks {', '.join(missing)}; give the folder as mamba_ssm wrote it")
+    if "model_type" in config:
+        raise CodesignError(
+            f"{folder} is a {config['model_type']!r} checkpoint of transformers already, there is nothing to convert"
+        )
+    if missing:
+        raise CodesignError(f"{folder}/config.json lacks {', '.join(missing)}; give the folder as mamba_ssm wrote it")
     config = converted_config(config)
     _original_file(folder)
     return config
 
 
 def _original_file(folder):
-    path = next((Path(folder) / name for name in ("model.safetensors", "pytorch_model.bin") if (Path(folder) / name).is_file()), None)
-    if path is None: raise CodesignError(f"{folder} has neither model.safetensors nor pytorch_model.bin; give the folder as mamba_ssm wrote it")
+    path = next(
+        (Path(folder) / name for name in ("model.safetensors", "pytorch_model.bin") if (Path(folder) / name).is_file()),
+        None,
+    )
+    if path is None:
+        raise CodesignError(
+            f"{folder} has neither model.safetensors nor pytorch_model.bin; give the folder as mamba_ssm wrote it"
+        )
     return path
 
 
@@ -254,13 +445,34 @@ def original_weights(folder: Path) -> dict:
     from safetensors.torch import load_file
 
     path = _original_file(folder)
-    try: tensors = load_file(path) if path.suffix == ".safetensors" else torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:      # the readers raise many kinds
-        raise CodesignError(f"{path} cannot be read, or holds more than tensors: {' '.join(str(error).split())[:120]}") from None
-    if not isinstance(tensors, dict) or not all(isinstance(name, str) and isinstance(t, torch.Tensor) and t.is_floating_point() and t.layout == torch.strided and t.device.type == "cpu" and t.element_size() > 1 for name, t in tensors.items()): raise CodesignError(f"{path} is no dictionary of ordinary floating tensors by name; give the state dict that mamba_ssm's save_pretrained wrote")
-    named = {name.replace("backbone.embedding.weight", "backbone.embeddings.weight"): tensor for name, tensor in tensors.items()}
+    try:
+        tensors = (
+            load_file(path)
+            if path.suffix == ".safetensors"
+            else torch.load(path, map_location="cpu", weights_only=True)
+        )
+    except Exception as error:  # the readers raise many kinds
+        raise CodesignError(
+            f"{path} cannot be read, or holds more than tensors: {' '.join(str(error).split())[:120]}"
+        ) from None
+    if not isinstance(tensors, dict) or not all(
+        isinstance(name, str)
+        and isinstance(t, torch.Tensor)
+        and t.is_floating_point()
+        and t.layout == torch.strided
+        and t.device.type == "cpu"
+        and t.element_size() > 1
+        for name, t in tensors.items()
+    ):
+        raise CodesignError(
+            f"{path} is no dictionary of ordinary floating tensors by name; give the state dict that mamba_ssm's save_pretrained wrote"
+        )
+    named = {
+        name.replace("backbone.embedding.weight", "backbone.embeddings.weight"): tensor
+        for name, tensor in tensors.items()
+    }
     kinds = {tensor.dtype for tensor in named.values()}
-    widest = torch.float64 if torch.float64 in kinds else torch.float32         # loses nothing of mixed types
+    widest = torch.float64 if torch.float64 in kinds else torch.float32  # loses nothing of mixed types
     return {name: tensor.detach().clone() if len(kinds) == 1 else tensor.to(widest) for name, tensor in named.items()}
 
 
@@ -270,18 +482,35 @@ def convert_original(folder: Path, out: Path) -> None:
 
     config, tensors = check_original(folder), original_weights(folder)
     embedding = tensors.get("backbone.embeddings.weight")
-    if embedding is None or embedding.ndim != 2 or len(embedding) != config["vocab_size"]: raise CodesignError(f"{folder}: {config['vocab_size']} rows of backbone.embedding.weight wanted, found {'none' if embedding is None else tuple(embedding.shape)}")
+    if embedding is None or embedding.ndim != 2 or len(embedding) != config["vocab_size"]:
+        raise CodesignError(
+            f"{folder}: {config['vocab_size']} rows of backbone.embedding.weight wanted, found {'none' if embedding is None else tuple(embedding.shape)}"
+        )
     head = tensors.get("lm_head.weight")
     if config["tie_word_embeddings"] and head is not None:
-        if not head.equal(embedding): raise CodesignError(f"{folder}/config.json says that the head is the embedding, the weights say otherwise; set tie_embeddings to false")
+        if not head.equal(embedding):
+            raise CodesignError(
+                f"{folder}/config.json says that the head is the embedding, the weights say otherwise; set tie_embeddings to false"
+            )
         tensors = {name: tensor for name, tensor in tensors.items() if name != "lm_head.weight"}
     config["dtype"] = str(embedding.dtype).removeprefix("torch.")
-    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, Path(out) / "model.safetensors", metadata={"format": "pt"})
+    save_file(
+        {name: tensor.contiguous() for name, tensor in tensors.items()},
+        Path(out) / "model.safetensors",
+        metadata={"format": "pt"},
+    )
     (Path(out) / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 # %% ../../nbs/engine/checkpoints.ipynb #5a2ca261
 REMOTE_MODULE = "modeling_layerwise_mamba"
-AUTO_MAP = {name: f"{REMOTE_MODULE}.{cls}" for name, cls in (("AutoConfig", "LayerwiseMambaConfig"), ("AutoModel", "LayerwiseMambaModel"), ("AutoModelForCausalLM", "LayerwiseMambaForCausalLM"))}
+AUTO_MAP = {
+    name: f"{REMOTE_MODULE}.{cls}"
+    for name, cls in (
+        ("AutoConfig", "LayerwiseMambaConfig"),
+        ("AutoModel", "LayerwiseMambaModel"),
+        ("AutoModelForCausalLM", "LayerwiseMambaForCausalLM"),
+    )
+}
 HOME = "https://github.com/codesign/codesign"
 REMOTE_CODE = f'''"""The classes of this model, whose layers differ in width. They live in the package codesign: {HOME}"""
 try:
@@ -297,7 +526,16 @@ def write_remote_code(folder: Path) -> None:
     (Path(folder) / f"{REMOTE_MODULE}.py").write_text(REMOTE_CODE, encoding="utf-8")
 
 
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt", "chat_template.jinja", "chat_template.json")
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "chat_template.jinja",
+    "chat_template.json",
+)
 
 
 def copy_beside(source: Path, target: Path, names: Sequence[str]) -> list[str]:
@@ -305,30 +543,71 @@ def copy_beside(source: Path, target: Path, names: Sequence[str]) -> list[str]:
     copied = []
     for name in names:
         (Path(target) / name).unlink(missing_ok=True)
-        if (Path(source) / name).is_file(): shutil.copyfile(Path(source) / name, Path(target) / name); copied.append(name)
+        if (Path(source) / name).is_file():
+            shutil.copyfile(Path(source) / name, Path(target) / name)
+            copied.append(name)
     return copied
 
 
 def model_card(
     title: str,
-    paragraphs: Sequence[str],                                        # what it is, what was removed, from what
-    numbers: dict[str, tuple] | None = None,                          # name -> (before, after), or (value,)
-    remote: bool = False,                                             # whether loading needs this project's classes
-    base: str | None = None,                                          # what it was made from; owner/name on the hub is linked
-) -> str:                                                             # the text of README.md
+    paragraphs: Sequence[str],  # what it is, what was removed, from what
+    numbers: dict[str, tuple] | None = None,  # name -> (before, after), or (value,)
+    remote: bool = False,  # whether loading needs this project's classes
+    base: str | None = None,  # what it was made from; owner/name on the hub is linked
+) -> str:  # the text of README.md
     "A model card: what the model is, numbers before and after, and how to load it."
-    head = ["---", "library_name: transformers", "pipeline_tag: text-generation", "tags: [mamba, codesign]"] + ([f"base_model: {base}"] if base and re.fullmatch(r"[\w.-]+/[\w.-]+", base) else []) + ["---"]
-    rows = [[name, *(format_number(v) for v in values), *(["–"] if len(values) == 2 and not values[0] else [f"{values[1] / values[0]:.3f}"] if len(values) == 2 else [])] for name, values in (numbers or {}).items()]
+    head = (
+        ["---", "library_name: transformers", "pipeline_tag: text-generation", "tags: [mamba, codesign]"]
+        + ([f"base_model: {base}"] if base and re.fullmatch(r"[\w.-]+/[\w.-]+", base) else [])
+        + ["---"]
+    )
+    rows = [
+        [
+            name,
+            *(format_number(v) for v in values),
+            *(
+                ["–"]
+                if len(values) == 2 and not values[0]
+                else [f"{values[1] / values[0]:.3f}"]
+                if len(values) == 2
+                else []
+            ),
+        ]
+        for name, values in (numbers or {}).items()
+    ]
     columns = ["", "before", "after", "ratio"] if rows and len(rows[0]) == 4 else ["", "value"]
     table = ["| " + " | ".join(row) + " |" for row in [columns, ["---"] * len(columns), *rows]] if rows else []
     options = ", trust_remote_code=True" if remote else ""
-    note = [f"Its layers differ, so the classes come from the package [codesign]({HOME}). With `import codesign` first, `trust_remote_code` is not needed."] if remote else []
-    code = ["```python", "from transformers import AutoModelForCausalLM, AutoTokenizer", "", f'model = AutoModelForCausalLM.from_pretrained("path/to/this/folder"{options})', 'tokenizer = AutoTokenizer.from_pretrained("path/to/this/folder")', "```"]
-    parts = ["\n".join(head), f"# {title}", *paragraphs, *(["## Numbers", "\n".join(table)] if table else []), "## Load it", "\n".join(code), *note]
+    note = (
+        [
+            f"Its layers differ, so the classes come from the package [codesign]({HOME}). With `import codesign` first, `trust_remote_code` is not needed."
+        ]
+        if remote
+        else []
+    )
+    code = [
+        "```python",
+        "from transformers import AutoModelForCausalLM, AutoTokenizer",
+        "",
+        f'model = AutoModelForCausalLM.from_pretrained("path/to/this/folder"{options})',
+        'tokenizer = AutoTokenizer.from_pretrained("path/to/this/folder")',
+        "```",
+    ]
+    parts = [
+        "\n".join(head),
+        f"# {title}",
+        *paragraphs,
+        *(["## Numbers", "\n".join(table)] if table else []),
+        "## Load it",
+        "\n".join(code),
+        *note,
+    ]
     return "\n\n".join(parts) + "\n"
 
 
 def format_number(value) -> str:
     "A number for a table: whole ones with separators, others with four figures."
-    if value is None: return "–"
+    if value is None:
+        return "–"
     return f"{value:,}" if isinstance(value, int) else f"{value:,.0f}" if 1e4 <= abs(value) < 1e7 else f"{value:.4g}"

@@ -14,23 +14,30 @@ from .runs import CodesignError
 @dataclass(frozen=True)
 class Conditions:
     "Under what something was timed; two timings with unlike conditions are not comparable."
-    kernel: str           # scan backend
-    device: str           # cpu, cuda:0
-    machine: str          # processor, cores, vector instructions, GPU
+
+    kernel: str  # scan backend
+    device: str  # cpu, cuda:0
+    machine: str  # processor, cores, vector instructions, GPU
     threads: int
     pinning: str
     dtype: str
-    compiled: bool        # by torch.compile
+    compiled: bool  # by torch.compile
     cuda_graph: bool
-    torch: str            # version
+    torch: str  # version
 
 
 def refuse_unlike(first: dict, second: dict, shapes: tuple[str, ...] = ()) -> None:
     "Raises CodesignError naming each condition, and each of `shapes`, in which two records' conditions differ or that one of them does not state."
     names = (*(item.name for item in fields(Conditions)), *shapes)
-    differing = [f"{name} {first.get(name, 'not stated')} against {second.get(name, 'not stated')}" for name in names
-                 if name not in first or name not in second or first[name] != second[name]]
-    if differing: raise CodesignError(f"these timings are not comparable: {'; '.join(differing)}; time both in one process, with codesign profile --group A --against B")
+    differing = [
+        f"{name} {first.get(name, 'not stated')} against {second.get(name, 'not stated')}"
+        for name in names
+        if name not in first or name not in second or first[name] != second[name]
+    ]
+    if differing:
+        raise CodesignError(
+            f"these timings are not comparable: {'; '.join(differing)}; time both in one process, with codesign profile --group A --against B"
+        )
 
 # %% ../../nbs/engine/conditions.ipynb #1bb8ad47
 def compare_records(first: dict, second: dict) -> dict[str, dict[str, float]]:
@@ -40,29 +47,61 @@ def compare_records(first: dict, second: dict) -> dict[str, dict[str, float]]:
     """
     for record in (first, second):
         if not _has_timings(record):
-            raise CodesignError(f"{record.get('run', 'this file') if isinstance(record, dict) else 'this file'} holds no timings of models; give two records that codesign profile has left")
+            raise CodesignError(
+                f"{record.get('run', 'this file') if isinstance(record, dict) else 'this file'} holds no timings of models; give two records that codesign profile has left"
+            )
     refuse_unlike(first["metrics"]["path"], second["metrics"]["path"], ("decoding", "prefill_shape", "decode_tokens"))
     rows, other = first["metrics"]["groups"], second["metrics"]["groups"]
     common = [name for name in rows if name in other]
-    if not common: raise CodesignError(f"the two records have no model in common: {', '.join(rows)} against {', '.join(other)}; use codesign profile --group A --against B")
+    if not common:
+        raise CodesignError(
+            f"the two records have no model in common: {', '.join(rows)} against {', '.join(other)}; use codesign profile --group A --against B"
+        )
     for name in common:
         sizes = [found[name].get("params_total") for found in (rows, other)]
-        if sizes[0] != sizes[1]: raise CodesignError(f"{name} is not one model in the two records: it has {' and '.join(map(str, sizes))} parameters; use codesign profile --group A --against B")
-    if (changed := _kernels_changed(first.get("code"), second.get("code"))): raise CodesignError(f"the two records were timed with different versions of {', '.join(changed)}; time one of them again")
-    return {f"{name}, {what}": dict(first=rows[name][what], second=other[name][what], ratio=rows[name][what] / other[name][what])
-            for name in common for what in rows[name] if what.startswith("latency_") and what.endswith("ms_p50") and what in other[name]}
+        if sizes[0] != sizes[1]:
+            raise CodesignError(
+                f"{name} is not one model in the two records: it has {' and '.join(map(str, sizes))} parameters; use codesign profile --group A --against B"
+            )
+    if changed := _kernels_changed(first.get("code"), second.get("code")):
+        raise CodesignError(
+            f"the two records were timed with different versions of {', '.join(changed)}; time one of them again"
+        )
+    return {
+        f"{name}, {what}": dict(
+            first=rows[name][what], second=other[name][what], ratio=rows[name][what] / other[name][what]
+        )
+        for name in common
+        for what in rows[name]
+        if what.startswith("latency_") and what.endswith("ms_p50") and what in other[name]
+    }
 
 
 def _has_timings(record):
     "Whether a file holds what `codesign profile` leaves: conditions, and rows of numbers by model."
     metrics = record.get("metrics") if isinstance(record, dict) else None
-    if not isinstance(metrics, dict) or not all(isinstance(metrics.get(name), dict) for name in ("path", "groups")) or not isinstance(record.get("code") or {}, dict): return False
+    if (
+        not isinstance(metrics, dict)
+        or not all(isinstance(metrics.get(name), dict) for name in ("path", "groups"))
+        or not isinstance(record.get("code") or {}, dict)
+    ):
+        return False
     rows = metrics["groups"].values()
-    return all(isinstance(row, dict) for row in rows) and all(type(value) in (int, float) and value > 0 for row in rows for name, value in row.items() if name.startswith("latency_"))
+    return all(isinstance(row, dict) for row in rows) and all(
+        type(value) in (int, float) and value > 0
+        for row in rows
+        for name, value in row.items()
+        if name.startswith("latency_")
+    )
 
 
 def _kernels_changed(first, second):
     "The modules of the scan and of decoding whose code differs between two records that both say what it was."
-    if not first or not second: return []
-    kernels = [name for name in sorted({*first, *second}) if name.startswith("codesign.engine.scan") or name == "codesign.engine.decoding"]
+    if not first or not second:
+        return []
+    kernels = [
+        name
+        for name in sorted({*first, *second})
+        if name.startswith("codesign.engine.scan") or name == "codesign.engine.decoding"
+    ]
     return [name for name in kernels if first.get(name) != second.get(name)]

@@ -26,29 +26,48 @@ from filelock import FileLock
 
 from . import sources
 from .runs import DATA, DataError, user_path
-from .sources import SPLITS, TABLES, TEXT, Found, Place, cache_folder, closest, content_digest, digest, find, is_intact, label_of, read_text, split_files, write_checked, write_whole
+from codesign.engine.sources import (
+    SPLITS,
+    TABLES,
+    TEXT,
+    Found,
+    Place,
+    cache_folder,
+    closest,
+    content_digest,
+    digest,
+    find,
+    is_intact,
+    label_of,
+    read_text,
+    split_files,
+    write_checked,
+    write_whole,
+)
 
 # %% ../../nbs/engine/corpora.ipynb #c77b872c
 @dataclass(frozen=True)
 class Counts:
     "Size of a split. A document's lines are joined by newlines and closed by one more, which `bytes` includes."
+
     documents: int
-    lines: int           # lines with text on them; each ends in one end-of-line
-    words: int           # runs of non-space characters
-    bytes: int           # of UTF-8
-    blank_lines: int     # lines of the source that held no text and were dropped
+    lines: int  # lines with text on them; each ends in one end-of-line
+    words: int  # runs of non-space characters
+    bytes: int  # of UTF-8
+    blank_lines: int  # lines of the source that held no text and were dropped
 
 
 @dataclass(frozen=True)
 class Corpus:
     "Documents by split, with the source of each, the hashes, and which splits were derived and how."
+
     name: str
-    documents: Mapping[str, Sequence[str]]       # split -> documents; no blank lines, no line ends in space
-    origins: Mapping[str, Sequence[str]]         # split -> module, article or file that each document is from
-    source: str                                  # where the text comes from, in words
-    derived: Mapping[str, str] = field(default_factory=dict)      # split -> the rule that cut it out of another
+    documents: Mapping[str, Sequence[str]]  # split -> documents; no blank lines, no line ends in space
+    origins: Mapping[str, Sequence[str]]  # split -> module, article or file that each document is from
+    source: str  # where the text comes from, in words
+    derived: Mapping[str, str] = field(default_factory=dict)  # split -> the rule that cut it out of another
     blank_lines: Mapping[str, int] = field(default_factory=dict)  # split -> blank lines dropped
-    hashes: Mapping[str, str] = field(default_factory=dict)       # split -> hash of its documents
+    hashes: Mapping[str, str] = field(default_factory=dict)  # split -> hash of its documents
     hash: str = ""
 
     def __post_init__(self):
@@ -59,7 +78,11 @@ class Corpus:
     def counts(self, split: str) -> Counts:
         "Documents, lines, words and bytes of a split."
         documents = self.documents[split]
-        sizes = documents.sizes() if isinstance(documents, Documents) else np.array([_sizes(document) for document in documents]).reshape(-1, 3)
+        sizes = (
+            documents.sizes()
+            if isinstance(documents, Documents)
+            else np.array([_sizes(document) for document in documents]).reshape(-1, 3)
+        )
         words, lines, size = (int(total) for total in sizes.sum(axis=0))
         return Counts(len(documents), lines, words, size, self.blank_lines.get(split, 0))
 
@@ -80,7 +103,8 @@ def _sizes(document: str) -> tuple[int, int, int]:
 
 def _documents_hash(documents: Sequence[str]) -> str:
     total = hashlib.sha256()
-    for document in documents: total.update(bytes.fromhex(digest(document)))
+    for document in documents:
+        total.update(bytes.fromhex(digest(document)))
     return total.hexdigest()
 
 # %% ../../nbs/engine/corpora.ipynb #b208c383
@@ -89,16 +113,19 @@ class Documents(Sequence):
 
     def __init__(
         self,
-        pieces: Sequence[Path],       # text files; the numbers of each document lie beside them, in .npy
+        pieces: Sequence[Path],  # text files; the numbers of each document lie beside them, in .npy
         first: int = 0,
         last: int | None = None,
     ):
         self.pieces, self._first = list(pieces), first
-        self._tables = [np.load(piece.with_suffix(".npy"), mmap_mode="r") for piece in self.pieces]    # (documents, 4): end in bytes, words, lines, bytes
+        self._tables = [
+            np.load(piece.with_suffix(".npy"), mmap_mode="r") for piece in self.pieces
+        ]  # (documents, 4): end in bytes, words, lines, bytes
         self._starts = [0, *accumulate(map(len, self._tables))]
         self._last = self._starts[-1] if last is None else last
 
-    def __len__(self) -> int: return self._last - self._first
+    def __len__(self) -> int:
+        return self._last - self._first
 
     def stretch(self, first: int, last: int) -> "Documents":
         "Documents first..last-1 of these."
@@ -107,20 +134,25 @@ class Documents(Sequence):
     def sizes(self) -> np.ndarray:
         "(documents, 3): words, lines and bytes of each."
         tables = [table[:, 1:] for table in self._tables] or [np.zeros((0, 3), np.int64)]
-        return np.concatenate(tables)[self._first:self._last]
+        return np.concatenate(tables)[self._first : self._last]
 
     def __getitem__(self, index):
-        if isinstance(index, slice): return [self[i] for i in range(*index.indices(len(self)))]
-        if not -len(self) <= index < len(self): raise IndexError(f"document {index} of {len(self)}")
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"document {index} of {len(self)}")
         index = self._first + index % len(self)
         piece = bisect_right(self._starts, index) - 1
-        with open(self.pieces[piece], "rb") as file: return _cut_out(file, self._tables[piece], index - self._starts[piece])
+        with open(self.pieces[piece], "rb") as file:
+            return _cut_out(file, self._tables[piece], index - self._starts[piece])
 
     def __iter__(self) -> Iterator[str]:
         for piece, table, start in zip(self.pieces, self._tables, self._starts):
-            if self._first >= start + len(table) or self._last <= start: continue
+            if self._first >= start + len(table) or self._last <= start:
+                continue
             with open(piece, "rb") as file:
-                for row in range(max(0, self._first - start), min(len(table), self._last - start)): yield _cut_out(file, table, row)
+                for row in range(max(0, self._first - start), min(len(table), self._last - start)):
+                    yield _cut_out(file, table, row)
 
 
 def _cut_out(file, table, row):
@@ -130,7 +162,7 @@ def _cut_out(file, table, row):
 
 # %% ../../nbs/engine/corpora.ipynb #2f8e224e
 _TITLE = re.compile(r"= [^=].*[^=] =|= [^=] =")
-_LONGEST = 1 << 20    # bytes of a document, roughly
+_LONGEST = 1 << 20  # bytes of a document, roughly
 
 
 def _starts_article(line: str, blank_before: bool, blank_after: bool) -> bool:
@@ -149,15 +181,19 @@ def _never_starts(line: str, blank_before: bool, blank_after: bool) -> bool:
 _STARTS = {"article": _starts_article, "paragraph": _starts_paragraph, "never": _never_starts}
 
 
-def _documents(lines: Iterator[tuple[Place, str | None]], starts: Callable[[str, bool, bool], bool]) -> Iterator[tuple[Place, str, int]]:
+def _documents(
+    lines: Iterator[tuple[Place, str | None]], starts: Callable[[str, bool, bool], bool]
+) -> Iterator[tuple[Place, str, int]]:
     "(place of its first line, document, blank lines after that) of text as `read_text` gives it; `starts(line, blank before, blank after)` says where a document begins."
     lines, document, place, size, blank, before = iter(lines), [], None, 0, 0, True
     current = next(lines, None)
     while current is not None:
         following = next(lines, None)
         where, line = current
-        if line == "": blank += 1
-        if not line: before = True
+        if line == "":
+            blank += 1
+        if not line:
+            before = True
         if line is None and document:
             yield place, "\n".join(document), blank
             document, size, blank = [], 0, 0
@@ -165,19 +201,23 @@ def _documents(lines: Iterator[tuple[Place, str | None]], starts: Callable[[str,
             if document and (size > _LONGEST or starts(line, before, following is None or not following[1])):
                 yield place, "\n".join(document), blank
                 document, size, blank = [], 0, 0
-            if not document: place = where
+            if not document:
+                place = where
             document.append(line)
             size, before = size + len(line), False
         current = following
-    if document or blank: yield place, "\n".join(document), blank
+    if document or blank:
+        yield place, "\n".join(document), blank
 
 # %% ../../nbs/engine/corpora.ipynb #e78b94f7
-_PIECE = 1 << 24    # bytes
+_PIECE = 1 << 24  # bytes
 
 
 def _content(paths: Sequence[Path]) -> str:
     "Digest of files' contents; of a saved dataset, of all files in its folder."
-    files = [file for path in paths for file in (sorted(path.rglob("*")) if path.is_dir() else [path]) if file.is_file()]
+    files = [
+        file for path in paths for file in (sorted(path.rglob("*")) if path.is_dir() else [path]) if file.is_file()
+    ]
     return digest(*(content_digest(file) for file in files))
 
 
@@ -185,11 +225,18 @@ def _write_piece(folder: Path, number: int, documents: list[str], blank: int, fo
     "One piece: the text, the numbers of its documents, and last the summary that makes it count."
     piece = folder / f"{number:05}.txt"
     encoded = [document.encode() for document in documents]
-    sizes = np.array([(len(d.split()), d.count("\n") + 1, len(e) + 1) for d, e in zip(documents, encoded)], dtype=np.int64).reshape(-1, 3)
-    ends = np.cumsum(sizes[:, 2] + 1) - 2                   # documents are closed by a newline and a blank line
+    sizes = np.array(
+        [(len(d.split()), d.count("\n") + 1, len(e) + 1) for d, e in zip(documents, encoded)], dtype=np.int64
+    ).reshape(-1, 3)
+    ends = np.cumsum(sizes[:, 2] + 1) - 2  # documents are closed by a newline and a blank line
     write_checked(piece, lambda file: file.write(b"".join(e + b"\n\n" for e in encoded)))
     write_checked(piece.with_suffix(".npy"), lambda file: np.save(file, np.column_stack([ends, sizes])))
-    summary = {"documents": len(documents), "blank_lines": blank, "digests": _documents_hash(documents), "next": following and [following.file, following.mark, following.row]}
+    summary = {
+        "documents": len(documents),
+        "blank_lines": blank,
+        "digests": _documents_hash(documents),
+        "next": following and [following.file, following.mark, following.row],
+    }
     write_checked(piece.with_suffix(".json"), lambda file: file.write(json.dumps(summary).encode()))
     return summary
 
@@ -198,60 +245,92 @@ def _summaries(folder: Path) -> list[dict]:
     "The summaries of the whole pieces in a folder, in order; from a damaged piece on, they don't count."
     found = []
     while (piece := folder / f"{len(found):05}.txt").is_file():
-        if not all(is_intact(file) for file in (piece, piece.with_suffix(".npy"), piece.with_suffix(".json"))): break
+        if not all(is_intact(file) for file in (piece, piece.with_suffix(".npy"), piece.with_suffix(".json"))):
+            break
         found.append(json.loads(piece.with_suffix(".json").read_text()))
     return found
 
 
 def prepared(
-    files: Sequence[Path],     # of one split, in order
-    starts: str,               # what begins a document: article, paragraph or never
-) -> tuple[Documents, int, str]:    # documents, blank lines dropped, hash
+    files: Sequence[Path],  # of one split, in order
+    starts: str,  # what begins a document: article, paragraph or never
+) -> tuple[Documents, int, str]:  # documents, blank lines dropped, hash
     "The documents of some files, brought into the cache unless they are there. Raises DataError, naming file and row."
-    rule = digest(starts, str((_PIECE, _LONGEST, _TITLE.pattern)), *map(inspect.getsource, (_documents, _STARTS[starts], _prepare, _write_piece, sources)))
+    rule = digest(
+        starts,
+        str((_PIECE, _LONGEST, _TITLE.pattern)),
+        *map(inspect.getsource, (_documents, _STARTS[starts], _prepare, _write_piece, sources)),
+    )
     folder = cache_folder() / "corpora" / digest(_content(files), *(path.suffix.lower() for path in files), rule)[:24]
     summaries = _summaries(folder)
     if not summaries or summaries[-1]["next"]:
-        write_whole(folder / "source.txt", lambda file: file.write("\n".join(label_of(path) for path in files).encode()))
-        with FileLock(folder / "lock"): summaries = _prepare(files, _STARTS[starts], folder)
+        write_whole(
+            folder / "source.txt", lambda file: file.write("\n".join(label_of(path) for path in files).encode())
+        )
+        with FileLock(folder / "lock"):
+            summaries = _prepare(files, _STARTS[starts], folder)
     hashes = digest(*(summary["digests"] for summary in summaries))
-    return Documents([folder / f"{i:05}.txt" for i in range(len(summaries))]), sum(summary["blank_lines"] for summary in summaries), hashes
+    return (
+        Documents([folder / f"{i:05}.txt" for i in range(len(summaries))]),
+        sum(summary["blank_lines"] for summary in summaries),
+        hashes,
+    )
 
 
 def _prepare(files, starts, folder):
     from tqdm.auto import tqdm
+
     summaries = _summaries(folder)
-    if summaries and not summaries[-1]["next"]: return summaries
+    if summaries and not summaries[-1]["next"]:
+        return summaries
     start = Place(*summaries[-1]["next"]) if summaries else Place()
     documents, size, blank, before = [], 0, 0, None
-    for left in folder.glob("tmp*"): left.unlink()                  # of a process that was killed
+    for left in folder.glob("tmp*"):
+        left.unlink()  # of a process that was killed
     with tqdm(desc=f"reading {label_of(files[0])}", unit="B", unit_scale=True, delay=3, leave=False) as bar:
         for place, document, dropped in _documents(read_text(files, start), starts):
-            if size >= _PIECE and place != before:      # where a row begins: reading goes on from there
+            if size >= _PIECE and place != before:  # where a row begins: reading goes on from there
                 summaries.append(_write_piece(folder, len(summaries), documents, blank, place))
                 documents, size, blank = [], 0, 0
-            if document: documents.append(document)
+            if document:
+                documents.append(document)
             size, blank, before = size + len(document.encode()) + 1, blank + dropped, place
             bar.update(len(document))
     summaries.append(_write_piece(folder, len(summaries), documents, blank, None))
     return summaries
 
 # %% ../../nbs/engine/corpora.ipynb #b2d9e61f
-_SKIPPED = {"site-packages", "dist-packages", "lib-dynload", "test", "tests", "idle_test", "lib2to3", "ensurepip", "pydoc_data", "__pycache__"}
+_SKIPPED = {
+    "site-packages",
+    "dist-packages",
+    "lib-dynload",
+    "test",
+    "tests",
+    "idle_test",
+    "lib2to3",
+    "ensurepip",
+    "pydoc_data",
+    "__pycache__",
+}
 
 
 def _library_docstrings(library: Path) -> Iterator[tuple[str, str]]:
     "(module, docstring) for every docstring of the standard library, sorted by file, then by line."
     for path in sorted(library.rglob("*.py")):
         parts = path.relative_to(library).parts
-        if _SKIPPED & set(parts) or parts[0].startswith("_sysconfigdata"): continue
+        if _SKIPPED & set(parts) or parts[0].startswith("_sysconfigdata"):
+            continue
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 tree = ast.parse(path.read_bytes())
-        except (SyntaxError, ValueError, OSError): continue
-        found = [(getattr(node, "lineno", 0), ast.get_docstring(node)) for node in ast.walk(tree)
-                 if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef))]
+        except (SyntaxError, ValueError, OSError):
+            continue
+        found = [
+            (getattr(node, "lineno", 0), ast.get_docstring(node))
+            for node in ast.walk(tree)
+            if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef))
+        ]
         module = parts[0].removesuffix(".py").removeprefix("_py").lstrip("_")
         yield from ((module, text) for _, text in sorted((line, text) for line, text in found if text))
 
@@ -259,6 +338,7 @@ def _library_docstrings(library: Path) -> Iterator[tuple[str, str]]:
 def _help_topics() -> Iterator[tuple[str, str]]:
     "(module, text) for every topic of Python's help system."
     from pydoc_data.topics import topics
+
     return (("pydoc_data", topics[name]) for name in sorted(topics))
 
 # %% ../../nbs/engine/corpora.ipynb #0a1d2ef3
@@ -281,7 +361,8 @@ def _is_prose(block: str) -> bool:
 def _prose_lines(text: str) -> Iterator[str]:
     "The prose paragraphs and list items of a docstring, each on one line; rulers left out."
     for block in re.split(r"\n[ \t]*\n", text):
-        if not _is_prose(block): continue
+        if not _is_prose(block):
+            continue
         lines = (line.strip() for line in block.splitlines() if any(map(str.isalnum, line)))
         yield from (" ".join(line.split()) for line in _BULLET.split("\n".join(lines)))
 
@@ -299,15 +380,17 @@ def _unique_documents(texts: Iterator[tuple[str, str]]) -> Iterator[tuple[str, s
     def is_new(module, line):
         phrases = _phrases(line, 8)
         new = line.casefold() not in seen and all(first_in.get(phrase, module) == module for phrase in phrases)
-        if new: seen.add(line.casefold()), first_in.update(dict.fromkeys(phrases, module))
+        if new:
+            seen.add(line.casefold()), first_in.update(dict.fromkeys(phrases, module))
         return new
 
     for module, text in texts:
         lines = [line for line in _prose_lines(text) if is_new(module, line)]
-        if lines: yield module, "\n".join(lines)
+        if lines:
+            yield module, "\n".join(lines)
 
 # %% ../../nbs/engine/corpora.ipynb #6c6dd349
-_SHARES = {"train": .8, "validation": .1, "test": .1}
+_SHARES = {"train": 0.8, "validation": 0.1, "test": 0.1}
 
 
 def _split_of_modules(sizes: Mapping[str, int]) -> dict[str, str]:
@@ -325,21 +408,36 @@ def _extract_embedded() -> dict[str, list[list[str]]]:
     library = Path(sysconfig.get_path("stdlib"))
     pairs = list(_unique_documents(p for source in (_library_docstrings(library), _help_topics()) for p in source))
     sizes = Counter()
-    for module, document in pairs: sizes[module] += len(document)
+    for module, document in pairs:
+        sizes[module] += len(document)
     if sizes.total() < 500_000:
-        raise DataError(f"this Python's library holds only {sizes.total():,} characters of prose; its source files seem to be missing, use data=text:PATH instead")
+        raise DataError(
+            f"this Python's library holds only {sizes.total():,} characters of prose; its source files seem to be missing, use data=text:PATH instead"
+        )
     split_of = _split_of_modules(sizes)
     return {split: [[m, d] for m, d in pairs if split_of[m] == split] for split in SPLITS}
 
 # %% ../../nbs/engine/corpora.ipynb #f7ff592e
 def _load_embedded() -> Corpus:
-    functions = (_library_docstrings, _help_topics, plain_words, _is_prose, _prose_lines, _phrases, _unique_documents, _split_of_modules, _extract_embedded)
+    functions = (
+        _library_docstrings,
+        _help_topics,
+        plain_words,
+        _is_prose,
+        _prose_lines,
+        _phrases,
+        _unique_documents,
+        _split_of_modules,
+        _extract_embedded,
+    )
     path = cache_folder() / "corpora" / f"embedded-{digest(sys.version, *map(inspect.getsource, functions))[:16]}.json"
     try:
         stored = json.loads(path.read_text(encoding="utf-8"))
         corpus = _embedded_from(stored["pairs"])
-        if corpus.hash == stored["hash"]: return corpus
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError): pass      # not there, or damaged: made again
+        if corpus.hash == stored["hash"]:
+            return corpus
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        pass  # not there, or damaged: made again
     pairs = _extract_embedded()
     corpus = _embedded_from(pairs)
     write_whole(path, lambda file: file.write(json.dumps({"hash": corpus.hash, "pairs": pairs}).encode()))
@@ -347,36 +445,59 @@ def _load_embedded() -> Corpus:
 
 
 def _embedded_from(pairs):
-    return Corpus("embedded", *({split: tuple(pair[i] for pair in pairs[split]) for split in SPLITS} for i in (1, 0)),
-                  source=f"docstrings and help topics of Python {sys.version.split()[0]}", derived=dict.fromkeys(SPLITS, "by module"))
+    return Corpus(
+        "embedded",
+        *({split: tuple(pair[i] for pair in pairs[split]) for split in SPLITS} for i in (1, 0)),
+        source=f"docstrings and help topics of Python {sys.version.split()[0]}",
+        derived=dict.fromkeys(SPLITS, "by module"),
+    )
 
 # %% ../../nbs/engine/corpora.ipynb #80d89edb
 @dataclass(frozen=True)
 class _Published:
     "What a corpus' folder is called, and what begins a document in it."
+
     folders: Sequence[str]
     starts: str
 
 
 _PUBLISHED = {
     "wikitext-2": _Published(("wikitext-2", "wikitext-2-v1", "wikitext-2-raw", "wikitext-2-raw-v1"), "article"),
-    "wikitext-103": _Published(("wikitext-103", "wikitext-103-v1", "wikitext-103-raw", "wikitext-103-raw-v1"), "article"),
+    "wikitext-103": _Published(
+        ("wikitext-103", "wikitext-103-v1", "wikitext-103-raw", "wikitext-103-raw-v1"), "article"
+    ),
     "ptb": _Published(("ptb", "penn", "penn-treebank", "ptb_text_only"), "never"),
 }
 
 
 class _FirstLines(Sequence):
     "The first line of each document: an article's title."
-    def __init__(self, documents): self.documents = documents
-    def __len__(self): return len(self.documents)
-    def __getitem__(self, index): return self.documents[index].partition("\n")[0]
+
+    def __init__(self, documents):
+        self.documents = documents
+
+    def __len__(self):
+        return len(self.documents)
+
+    def __getitem__(self, index):
+        return self.documents[index].partition("\n")[0]
 
 
 def find_corpus(name: str, online: bool = True) -> Found:
     "The files of a published corpus, unread. Raises DataError, with the way to get it, if they are nowhere."
-    found = find(name, _PUBLISHED[name].folders, (*TEXT, *TABLES), SPLITS, inside=("wikitext", "Salesforce--wikitext"), online=online)
+    found = find(
+        name,
+        _PUBLISHED[name].folders,
+        (*TEXT, *TABLES),
+        SPLITS,
+        inside=("wikitext", "Salesforce--wikitext"),
+        online=online,
+    )
     missing = [split for split in SPLITS if split not in found.files]
-    if missing: raise DataError(f"{name}: {found.where} lacks {' and '.join(missing)}; put all three splits there, or get them with `codesign data get {name}` and CODESIGN_DATA unset")
+    if missing:
+        raise DataError(
+            f"{name}: {found.where} lacks {' and '.join(missing)}; put all three splits there, or get them with `codesign data get {name}` and CODESIGN_DATA unset"
+        )
     return found
 
 
@@ -390,8 +511,18 @@ def _corpus_of(name, files, starts, source):
     ready = {split: prepared(paths, starts) for split, paths in files.items()}
     documents, blank, hashes = ({split: values[i] for split, values in ready.items()} for i in range(3))
     empty = [split for split in SPLITS if not len(documents[split])]
-    if empty: raise DataError(f"{name}: {', '.join(label_of(path) for split in empty for path in files[split])} holds no text; put the whole file there")
-    return Corpus(name, documents, {split: _FirstLines(documents[split]) for split in SPLITS}, source, blank_lines=blank, hashes=hashes)
+    if empty:
+        raise DataError(
+            f"{name}: {', '.join(label_of(path) for split in empty for path in files[split])} holds no text; put the whole file there"
+        )
+    return Corpus(
+        name,
+        documents,
+        {split: _FirstLines(documents[split]) for split in SPLITS},
+        source,
+        blank_lines=blank,
+        hashes=hashes,
+    )
 
 # %% ../../nbs/engine/corpora.ipynb #c01024f3
 def _load_path(path: Path) -> Corpus:
@@ -400,31 +531,58 @@ def _load_path(path: Path) -> Corpus:
     if path.is_dir() and not (path / "state.json").is_file():
         files = split_files(path, (*TEXT, *TABLES))
         missing = [split for split in SPLITS if split not in files]
-        if missing: raise DataError(f"{name} has no text file for {', '.join(missing)}; it needs train.txt, valid.txt and test.txt (or .parquet, .jsonl, .csv with a column text, or a dataset saved by save_to_disk)")
+        if missing:
+            raise DataError(
+                f"{name} has no text file for {', '.join(missing)}; it needs train.txt, valid.txt and test.txt (or .parquet, .jsonl, .csv with a column text, or a dataset saved by save_to_disk)"
+            )
         return _corpus_of(name, {split: files[split] for split in SPLITS}, "paragraph", f"local text {path.name}")
-    if not path.exists(): raise DataError(f"text:{path} does not exist; give a text file, or a folder with train.txt, valid.txt and test.txt")
+    if not path.exists():
+        raise DataError(
+            f"text:{path} does not exist; give a text file, or a folder with train.txt, valid.txt and test.txt"
+        )
     whole, blank, _ = prepared([path], "paragraph")
-    if not len(whole): raise DataError(f"{label_of(path)} holds no text; put the whole file there")
-    documents = _cut(whole) if len(whole) >= 10 else {split: tuple(lines) for split, lines in _cut([line for document in whole for line in document.split("\n")]).items()}
+    if not len(whole):
+        raise DataError(f"{label_of(path)} holds no text; put the whole file there")
+    documents = (
+        _cut(whole)
+        if len(whole) >= 10
+        else {
+            split: tuple(lines)
+            for split, lines in _cut([line for document in whole for line in document.split("\n")]).items()
+        }
+    )
     empty = [split for split in SPLITS if not len(documents[split])]
-    if empty: raise DataError(f"{name} leaves {', '.join(empty)} without text; give more text")
-    return Corpus(name, documents, {split: [path.name] * len(documents[split]) for split in SPLITS}, f"local text {path.name}",
-                  dict.fromkeys(SPLITS, "the first 80, next 10 and last 10 percent of the file's bytes"), {"train": blank}, _cut_hashes(whole, documents))
+    if empty:
+        raise DataError(f"{name} leaves {', '.join(empty)} without text; give more text")
+    return Corpus(
+        name,
+        documents,
+        {split: [path.name] * len(documents[split]) for split in SPLITS},
+        f"local text {path.name}",
+        dict.fromkeys(SPLITS, "the first 80, next 10 and last 10 percent of the file's bytes"),
+        {"train": blank},
+        _cut_hashes(whole, documents),
+    )
 
 
 def _cut(documents):
     "Documents in order, cut at 80 and 90 percent of the bytes."
-    sizes = documents.sizes()[:, 2] if isinstance(documents, Documents) else np.array([len(d.encode()) + 1 for d in documents], dtype=np.int64)
+    sizes = (
+        documents.sizes()[:, 2]
+        if isinstance(documents, Documents)
+        else np.array([len(d.encode()) + 1 for d in documents], dtype=np.int64)
+    )
     ends = np.cumsum(sizes)
     middle = (ends - sizes / 2) / max(1, ends[-1] if len(ends) else 1)
-    places = [0, *(int(np.searchsorted(middle, share)) for share in (.8, .9)), len(sizes)]
+    places = [0, *(int(np.searchsorted(middle, share)) for share in (0.8, 0.9)), len(sizes)]
     part = documents.stretch if isinstance(documents, Documents) else lambda first, last: documents[first:last]
     return {split: part(first, last) for split, first, last in zip(SPLITS, places, places[1:])}
 
 
 def _cut_hashes(whole, documents):
     "The hashes of the three parts, kept beside the pieces that they are cut from."
-    if not isinstance(documents["train"], Documents): return {}
+    if not isinstance(documents["train"], Documents):
+        return {}
     path = whole.pieces[0].parent / f"cut-{digest(inspect.getsource(_cut))[:8]}.json"
     if not is_intact(path):
         hashes = {split: _documents_hash(documents[split]) for split in SPLITS}
@@ -433,14 +591,17 @@ def _cut_hashes(whole, documents):
 
 # %% ../../nbs/engine/corpora.ipynb #58385de6
 def load_corpus(
-    name: str,              # embedded, wikitext-2, wikitext-103, ptb, or text: followed by the path of a file or folder
-    online: bool = True,    # whether the hub may be asked for what is nowhere on this machine
+    name: str,  # embedded, wikitext-2, wikitext-103, ptb, or text: followed by the path of a file or folder
+    online: bool = True,  # whether the hub may be asked for what is nowhere on this machine
 ) -> Corpus:
     """The documents of a corpus, split into train, validation and test.
 
     Raises DataError if the name is unknown, or its files are missing, unreadable or empty.
     """
-    if name == "embedded": return _load_embedded()
-    if name in _PUBLISHED: return _load_published(name, online)
-    if name.startswith("text:"): return _load_path(user_path("data=text:", name.removeprefix("text:")))
+    if name == "embedded":
+        return _load_embedded()
+    if name in _PUBLISHED:
+        return _load_published(name, online)
+    if name.startswith("text:"):
+        return _load_path(user_path("data=text:", name.removeprefix("text:")))
     raise DataError(f"data {name!r} is not available{closest(name, DATA)}; available: {', '.join(DATA)}, text:PATH")

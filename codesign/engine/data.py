@@ -26,33 +26,84 @@ from . import corpora, sources
 from . import tasks as tasks_of_glue
 from .corpora import Corpus, Counts, find_corpus, load_corpus
 from .runs import DATA, TASKS, DataError, stamp_of
-from .sources import HUB, SPLITS, NotFound, cache_folder, closest, data_folder, digest, fetch, hub_reachable, is_intact, label_of, refuse_changed, write_checked
-from .tasks import PRIMARY, TASK_METRICS, Example, Task, encode_task, find_task, load_task, padded_batches, task_metrics, write_predictions
+from codesign.engine.sources import (
+    HUB,
+    SPLITS,
+    NotFound,
+    cache_folder,
+    closest,
+    data_folder,
+    digest,
+    fetch,
+    hub_reachable,
+    is_intact,
+    label_of,
+    refuse_changed,
+    write_checked,
+)
+from codesign.engine.tasks import (
+    PRIMARY,
+    TASK_METRICS,
+    Example,
+    Task,
+    encode_task,
+    find_task,
+    load_task,
+    padded_batches,
+    task_metrics,
+    write_predictions,
+)
 
-_all_ = ["Corpus", "Counts", "load_corpus", "Example", "Task", "load_task", "encode_task", "padded_batches", "task_metrics", "write_predictions", "TASK_METRICS", "PRIMARY", "SPLITS"]
+_all_ = [
+    "Corpus",
+    "Counts",
+    "load_corpus",
+    "Example",
+    "Task",
+    "load_task",
+    "encode_task",
+    "padded_batches",
+    "task_metrics",
+    "write_predictions",
+    "TASK_METRICS",
+    "PRIMARY",
+    "SPLITS",
+]
 
 # %% ../../nbs/engine/data.ipynb #c07a8994
 END_OF_TEXT = "<|endoftext|>"
-_PUBLISHED = {"gpt2": ("openai-community/gpt2", "607a30d783dfa663caf39e06633721c8d4cfcd7e"), "gpt-neox-20b": ("EleutherAI/gpt-neox-20b", "c292233c833e336628618a88a648727eb3dff0a7")}
+_PUBLISHED = {
+    "gpt2": ("openai-community/gpt2", "607a30d783dfa663caf39e06633721c8d4cfcd7e"),
+    "gpt-neox-20b": ("EleutherAI/gpt-neox-20b", "c292233c833e336628618a88a648727eb3dff0a7"),
+}
 
 
 def train_bpe(documents: Sequence[str], vocab_size: int):
     "A byte-level BPE `tokenizers.Tokenizer` of at most vocab_size entries; <|endoftext|> is 0. The same text gives the same merges."
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-    if vocab_size < 257: raise DataError(f"vocab_size {vocab_size} is too small for a byte-level vocabulary; it needs at least 257")
+
+    if vocab_size < 257:
+        raise DataError(f"vocab_size {vocab_size} is too small for a byte-level vocabulary; it needs at least 257")
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.train_from_iterator(documents, trainers.BpeTrainer(
-        vocab_size=vocab_size, special_tokens=[END_OF_TEXT], initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()), show_progress=False))
+    tokenizer.train_from_iterator(
+        documents,
+        trainers.BpeTrainer(
+            vocab_size=vocab_size,
+            special_tokens=[END_OF_TEXT],
+            initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+            show_progress=False,
+        ),
+    )
     return tokenizer
 
 
 def load_tokenizer(
-    name: str,                       # bpe, gpt2 or gpt-neox-20b
-    vocab_size: int | None = None,   # entries of an own BPE
-    corpus: Corpus | None = None,    # text of an own BPE; only its training split is read
-    online: bool = True,             # whether the hub may be asked
+    name: str,  # bpe, gpt2 or gpt-neox-20b
+    vocab_size: int | None = None,  # entries of an own BPE
+    corpus: Corpus | None = None,  # text of an own BPE; only its training split is read
+    online: bool = True,  # whether the hub may be asked
 ):
     """A `transformers` PreTrainedTokenizerFast; <|endoftext|> ends documents and pads, on the right.
 
@@ -60,18 +111,30 @@ def load_tokenizer(
     CODESIGN_DATA/tokenizers, else from the Hugging Face cache or hub. Raises DataError if neither works.
     """
     from transformers import PreTrainedTokenizerFast
+
     backend = _backend(name, vocab_size, corpus, online)
-    return PreTrainedTokenizerFast(tokenizer_object=backend, eos_token=END_OF_TEXT, pad_token=END_OF_TEXT, bos_token=END_OF_TEXT, unk_token=END_OF_TEXT,
-                                   padding_side="right", clean_up_tokenization_spaces=False)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend,
+        eos_token=END_OF_TEXT,
+        pad_token=END_OF_TEXT,
+        bos_token=END_OF_TEXT,
+        unk_token=END_OF_TEXT,
+        padding_side="right",
+        clean_up_tokenization_spaces=False,
+    )
 
 
 def _backend(name, vocab_size, corpus, online=True):
     "The `tokenizers` object behind a tokenizer."
     if name == "bpe":
-        if corpus is None or vocab_size is None: raise DataError("tokenizer bpe is trained here: give it a vocab_size and a corpus")
+        if corpus is None or vocab_size is None:
+            raise DataError("tokenizer bpe is trained here: give it a vocab_size and a corpus")
         return _cached_bpe(corpus, vocab_size)
-    if name in _PUBLISHED: return _published_tokenizer(name, online)
-    raise DataError(f"unknown tokenizer {name!r}{closest(name, ['bpe', *_PUBLISHED])}; available: bpe, {', '.join(_PUBLISHED)}")
+    if name in _PUBLISHED:
+        return _published_tokenizer(name, online)
+    raise DataError(
+        f"unknown tokenizer {name!r}{closest(name, ['bpe', *_PUBLISHED])}; available: bpe, {', '.join(_PUBLISHED)}"
+    )
 
 
 def _refuse_changed(corpus, split):
@@ -81,8 +144,14 @@ def _refuse_changed(corpus, split):
 
 def _cached_bpe(corpus, vocab_size):
     from tokenizers import Tokenizer
-    path = cache_folder() / "tokenizers" / f"bpe-{vocab_size}-{digest(inspect.getsource(train_bpe), corpus.hashes['train'])[:16]}.json"
-    if is_intact(path): return Tokenizer.from_str(path.read_text(encoding="utf-8"))
+
+    path = (
+        cache_folder()
+        / "tokenizers"
+        / f"bpe-{vocab_size}-{digest(inspect.getsource(train_bpe), corpus.hashes['train'])[:16]}.json"
+    )
+    if is_intact(path):
+        return Tokenizer.from_str(path.read_text(encoding="utf-8"))
     tokenizer = train_bpe(corpus.documents["train"], vocab_size)
     _refuse_changed(corpus, "train")
     write_checked(path, lambda file: file.write(tokenizer.to_str().encode()))
@@ -94,27 +163,40 @@ def _find_tokenizer(name: str) -> Path:
     repository, revision = _PUBLISHED[name]
     cached = sources.hub_cache() / f"models--{repository.replace('/', '--')}" / "snapshots" / revision
     for folder in (*([data_folder() / "tokenizers" / name] if data_folder() else []), cached):
-        if any((folder / file).is_file() for file in ("tokenizer.json", "20B_tokenizer.json")) or all((folder / file).is_file() for file in ("vocab.json", "merges.txt")): return folder
-    raise NotFound(f"tokenizer {name} not found: it is neither in CODESIGN_DATA/tokenizers/{name} nor in the Hugging Face cache, and the hub does not answer; "
-                    f"get it with `codesign data get {name}`, or use size nano, tiny or small, which train their own (data=embedded works now)")
+        if any((folder / file).is_file() for file in ("tokenizer.json", "20B_tokenizer.json")) or all(
+            (folder / file).is_file() for file in ("vocab.json", "merges.txt")
+        ):
+            return folder
+    raise NotFound(
+        f"tokenizer {name} not found: it is neither in CODESIGN_DATA/tokenizers/{name} nor in the Hugging Face cache, and the hub does not answer; "
+        f"get it with `codesign data get {name}`, or use size nano, tiny or small, which train their own (data=embedded works now)"
+    )
 
 
 def _find_or_fetch(name, online=True):
-    try: return _find_tokenizer(name)
+    try:
+        return _find_tokenizer(name)
     except NotFound:
-        if not (online and hub_reachable()): raise
+        if not (online and hub_reachable()):
+            raise
         return fetch_tokenizer(name).parent
 
 
 def _published_tokenizer(name, online):
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
     folder = _find_or_fetch(name, online)
-    single = next((folder / file for file in ("tokenizer.json", "20B_tokenizer.json") if (folder / file).is_file()), None)
+    single = next(
+        (folder / file for file in ("tokenizer.json", "20B_tokenizer.json") if (folder / file).is_file()), None
+    )
     try:
-        if single: return Tokenizer.from_str(single.read_text(encoding="utf-8"))
+        if single:
+            return Tokenizer.from_str(single.read_text(encoding="utf-8"))
         tokenizer = Tokenizer(models.BPE.from_file(str(folder / "vocab.json"), str(folder / "merges.txt")))
-    except Exception as error:    # the library raises plain Exception
-        raise DataError(f"tokenizer {name}: {label_of(single or folder / 'vocab.json')} cannot be read ({' '.join(str(error).split())[:80]}); get it again") from None
+    except Exception as error:  # the library raises plain Exception
+        raise DataError(
+            f"tokenizer {name}: {label_of(single or folder / 'vocab.json')} cannot be read ({' '.join(str(error).split())[:80]}); get it again"
+        ) from None
     tokenizer.pre_tokenizer, tokenizer.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
     tokenizer.add_special_tokens([END_OF_TEXT])
     return tokenizer
@@ -123,11 +205,18 @@ def _published_tokenizer(name, online):
 def fetch_tokenizer(name: str) -> Path:
     "Bring a published tokenizer at its pinned revision into the Hugging Face cache. Raises DataError if the hub cannot be reached or refuses."
     repository, revision = _PUBLISHED[name]
-    if not hub_reachable(): raise DataError(f"tokenizer {name} cannot be fetched: the hub does not answer (or HF_HUB_OFFLINE is set); copy its tokenizer.json to CODESIGN_DATA/tokenizers/{name}")
+    if not hub_reachable():
+        raise DataError(
+            f"tokenizer {name} cannot be fetched: the hub does not answer (or HF_HUB_OFFLINE is set); copy its tokenizer.json to CODESIGN_DATA/tokenizers/{name}"
+        )
     from huggingface_hub import hf_hub_download
-    try: return Path(hf_hub_download(repository, "tokenizer.json", revision=revision))
-    except Exception as error:      # the hub and its client raise many kinds
-        raise DataError(f"tokenizer {name} cannot be fetched from {repository} at {revision[:7]}: {type(error).__name__}: {' '.join(str(error).split())[:160]}") from error
+
+    try:
+        return Path(hf_hub_download(repository, "tokenizer.json", revision=revision))
+    except Exception as error:  # the hub and its client raise many kinds
+        raise DataError(
+            f"tokenizer {name} cannot be fetched from {repository} at {revision[:7]}: {type(error).__name__}: {' '.join(str(error).split())[:160]}"
+        ) from error
 
 # %% ../../nbs/engine/data.ipynb #5e1a09c4
 def largest_id(tokenizer) -> int:
@@ -138,7 +227,9 @@ def largest_id(tokenizer) -> int:
 def tokenizer_digest(backend) -> str:
     "Digest of what decides the ids of a text in a `tokenizers` object; transformers sets the rest anew in each object it makes."
     state = json.loads(backend.to_str())
-    return digest(*(json.dumps(state[part], sort_keys=True) for part in ("added_tokens", "normalizer", "pre_tokenizer", "model")))
+    return digest(
+        *(json.dumps(state[part], sort_keys=True) for part in ("added_tokens", "normalizer", "pre_tokenizer", "model"))
+    )
 
 
 def text_digests(data: str, tokenizer: str, vocab_size: int, tasks: Sequence[str] = ()) -> dict:
@@ -153,23 +244,35 @@ def text_digests(data: str, tokenizer: str, vocab_size: int, tasks: Sequence[str
 def _text_digests(data, tokenizer, vocab_size, tasks, stamps):
     "Kept in the cache as well, since every process of a study asks for them: by text, by its files as they are, and by the code that reads them."
     read_by = map(inspect.getsource, (sources, corpora, tasks_of_glue, train_bpe))
-    path = cache_folder() / "digests" / f"{digest(data, tokenizer, str(vocab_size), *tasks, repr(stamps), *read_by)[:24]}.json"
-    if not is_intact(path): write_checked(path, lambda file: file.write(_made_digests(data, tokenizer, vocab_size, tasks).encode()))
+    path = (
+        cache_folder()
+        / "digests"
+        / f"{digest(data, tokenizer, str(vocab_size), *tasks, repr(stamps), *read_by)[:24]}.json"
+    )
+    if not is_intact(path):
+        write_checked(path, lambda file: file.write(_made_digests(data, tokenizer, vocab_size, tasks).encode()))
     return path.read_text(encoding="utf-8")
 
 
 def _made_digests(data, tokenizer, vocab_size, tasks):
     corpus = load_corpus(data)
-    return json.dumps({"corpus": corpus.hash, "tokenizer": tokenizer_digest(_backend(tokenizer, vocab_size, corpus)),
-                       "tasks": {task: load_task(task, data).hash_in_runs for task in tasks}})
+    return json.dumps(
+        {
+            "corpus": corpus.hash,
+            "tokenizer": tokenizer_digest(_backend(tokenizer, vocab_size, corpus)),
+            "tasks": {task: load_task(task, data).hash_in_runs for task in tasks},
+        }
+    )
 
 
 def _stamps(data, tokenizer, tasks):
     "Where the text lies, and sizes and times of its files; of embedded text, which Python it is from."
     path = Path(data.removeprefix("text:")).expanduser()
     places = [path] if data.startswith("text:") else [] if data == "embedded" else _files_of(find_corpus(data))
-    if tokenizer in _PUBLISHED: places.append(_find_or_fetch(tokenizer))
-    if data != "embedded": places += [file for task in tasks for file in _files_of(find_task(task))]
+    if tokenizer in _PUBLISHED:
+        places.append(_find_or_fetch(tokenizer))
+    if data != "embedded":
+        places += [file for task in tasks for file in _files_of(find_task(task))]
     files = [file for place in places for file in ([place] if place.is_file() else sorted(place.rglob("*")))]
     return (sys.version, str(cache_folder()), *((str(file), stamp_of(file)) for file in files if file.is_file()))
 
@@ -178,7 +281,7 @@ def _files_of(found):
     return [path for paths in found.files.values() for path in paths]
 
 # %% ../../nbs/engine/data.ipynb #8d49eb88
-_PIECE, _BATCH = 1 << 24, 1 << 20    # bytes of text in a file; handed to the tokenizer at once
+_PIECE, _BATCH = 1 << 24, 1 << 20  # bytes of text in a file; handed to the tokenizer at once
 
 
 def _stretches(documents: Sequence[str], size: int) -> Iterator[list[str]]:
@@ -198,40 +301,68 @@ def _ids(documents: Sequence[str], tokenizer) -> np.ndarray:
     dtype, pieces = np.uint16 if largest_id(tokenizer) < 1 << 16 else np.uint32, []
     end = np.array([tokenizer.eos_token_id], dtype)
     for batch in _stretches(documents, _BATCH):
-        for encoding in tokenizer.backend_tokenizer.encode_batch_fast(batch, add_special_tokens=False): pieces += [np.array(encoding.ids, dtype), end]
+        for encoding in tokenizer.backend_tokenizer.encode_batch_fast(batch, add_special_tokens=False):
+            pieces += [np.array(encoding.ids, dtype), end]
     return np.concatenate(pieces) if pieces else np.array([], dtype)
 
 
 def token_stream(
     corpus: Corpus,
-    split: str,       # train, validation or test
-    tokenizer,        # PreTrainedTokenizerFast
-) -> np.ndarray:      # (T,) ids, uint16 where the largest id allows, else uint32; memory-mapped, read-only
+    split: str,  # train, validation or test
+    tokenizer,  # PreTrainedTokenizerFast
+) -> np.ndarray:  # (T,) ids, uint16 where the largest id allows, else uint32; memory-mapped, read-only
     "The ids of a split: documents joined by end-of-text, which also opens and closes the stream. Cached by content."
-    name = digest(corpus.hashes[split], tokenizer.backend_tokenizer.to_str(), str(tokenizer.eos_token_id), str(_PIECE), inspect.getsource(_ids))[:24]
+    name = digest(
+        corpus.hashes[split],
+        tokenizer.backend_tokenizer.to_str(),
+        str(tokenizer.eos_token_id),
+        str(_PIECE),
+        inspect.getsource(_ids),
+    )[:24]
     path = cache_folder() / "streams" / f"{name}.npy"
     if not is_intact(path):
         path.with_suffix("").mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_suffix(".lock")):
-            if not is_intact(path): _make_stream(corpus, split, tokenizer, path)
+            if not is_intact(path):
+                _make_stream(corpus, split, tokenizer, path)
     return np.load(path, mmap_mode="r")
 
 
 def _make_stream(corpus, split, tokenizer, path):
     from tqdm.auto import tqdm
+
     folder, parts = path.with_suffix(""), []
     folder.mkdir(parents=True, exist_ok=True)
-    for left in folder.glob("tmp*"): left.unlink()                  # of a process that was killed
-    with tqdm(total=corpus.n_bytes(split), desc=f"{corpus.name}/{split} into tokens", unit="B", unit_scale=True, delay=3, leave=False) as bar:
+    for left in folder.glob("tmp*"):
+        left.unlink()  # of a process that was killed
+    with tqdm(
+        total=corpus.n_bytes(split),
+        desc=f"{corpus.name}/{split} into tokens",
+        unit="B",
+        unit_scale=True,
+        delay=3,
+        leave=False,
+    ) as bar:
         for number, documents in enumerate(_stretches(corpus.documents[split], _PIECE)):
             parts.append(folder / f"{number:05}.npy")
-            if not is_intact(parts[-1]): write_checked(parts[-1], lambda file: np.save(file, _ids(documents, tokenizer)))
+            if not is_intact(parts[-1]):
+                write_checked(parts[-1], lambda file: np.save(file, _ids(documents, tokenizer)))
             bar.update(sum(len(document) + 1 for document in documents))
     loaded = [np.load(part, mmap_mode="r") for part in parts]
+
     def write(file):
-        np.lib.format.write_array_header_1_0(file, {"descr": np.lib.format.dtype_to_descr(loaded[0].dtype), "fortran_order": False, "shape": (1 + sum(map(len, loaded)),)})
+        np.lib.format.write_array_header_1_0(
+            file,
+            {
+                "descr": np.lib.format.dtype_to_descr(loaded[0].dtype),
+                "fortran_order": False,
+                "shape": (1 + sum(map(len, loaded)),),
+            },
+        )
         file.write(loaded[0].dtype.type(tokenizer.eos_token_id).tobytes())
-        for part in loaded: part.tofile(file)
+        for part in loaded:
+            part.tofile(file)
+
     _refuse_changed(corpus, split)
     write_checked(path, write)
     shutil.rmtree(folder)
@@ -242,38 +373,44 @@ class TokenBlocks(Sequence):
 
     def __init__(
         self,
-        stream: np.ndarray,     # (T,) token ids
-        length: int,            # tokens that a block predicts
+        stream: np.ndarray,  # (T,) token ids
+        length: int,  # tokens that a block predicts
     ):
-        if length < 1: raise DataError(f"block length {length} is not valid; it must be at least 1")
+        if length < 1:
+            raise DataError(f"block length {length} is not valid; it must be at least 1")
         self.stream, self.length = stream, length
 
     def __len__(self) -> int:
         return max(0, (len(self.stream) - 1) // self.length)
 
     def __getitem__(self, index: int) -> np.ndarray:
-        if not 0 <= index < len(self): raise IndexError(f"block {index} of {len(self)}")
-        return np.asarray(self.stream[index * self.length:(index + 1) * self.length + 1])
+        if not 0 <= index < len(self):
+            raise IndexError(f"block {index} of {len(self)}")
+        return np.asarray(self.stream[index * self.length : (index + 1) * self.length + 1])
 
 
 def epoch_order(
-    n: int,         # blocks
+    n: int,  # blocks
     seed: int,
     epoch: int,
-) -> np.ndarray:    # (n,) a permutation of 0..n-1
+) -> np.ndarray:  # (n,) a permutation of 0..n-1
     "The order of an epoch: a function of seed and epoch only, drawn from a counter-based generator (Philox)."
     return np.random.Generator(np.random.Philox(key=np.array([seed, epoch], dtype=np.uint64))).permutation(n)
 
 # %% ../../nbs/engine/data.ipynb #4921f28a
 def perplexities(
-    total_nll_nats: float,      # of the whole text
-    n_tokens: int,              # tokens predicted
-    n_words_and_lines: int,     # Corpus.n_words_and_lines
-    n_bytes: int,               # Corpus.n_bytes
+    total_nll_nats: float,  # of the whole text
+    n_tokens: int,  # tokens predicted
+    n_words_and_lines: int,  # Corpus.n_words_and_lines
+    n_bytes: int,  # Corpus.n_bytes
 ) -> dict[str, float]:
     "Perplexity per token and per word (line ends counting as words), and bits per byte; infinity where exp overflows."
     exp = lambda nats: math.exp(nats) if nats < 700 else math.inf
-    return {"ppl_token": exp(total_nll_nats / n_tokens), "ppl_word": exp(total_nll_nats / n_words_and_lines), "bits_per_byte": total_nll_nats / math.log(2) / n_bytes}
+    return {
+        "ppl_token": exp(total_nll_nats / n_tokens),
+        "ppl_word": exp(total_nll_nats / n_words_and_lines),
+        "bits_per_byte": total_nll_nats / math.log(2) / n_bytes,
+    }
 
 # %% ../../nbs/engine/data.ipynb #622c4b91
 def unigram_nll(train: np.ndarray, validation: np.ndarray, vocab_size: int) -> tuple[float, int]:
@@ -283,15 +420,15 @@ def unigram_nll(train: np.ndarray, validation: np.ndarray, vocab_size: int) -> t
 
 
 def _unigram(stream, vocab_size):
-    counts = np.bincount(np.asarray(stream)[1:], minlength=vocab_size) + 1.
+    counts = np.bincount(np.asarray(stream)[1:], minlength=vocab_size) + 1.0
     return counts / counts.sum()
 
 
 def bigram_nll(train: np.ndarray, validation: np.ndarray, vocab_size: int) -> tuple[float, int, float]:
     "Nats of the validation stream under an interpolated bigram model of the training stream, tokens scored, and the weight of the bigram."
     cut = len(train) - len(train) // 10
-    weights = np.linspace(.01, .99, 99)
-    held_out = _bigram_parts(train[:cut], train[cut - 1:], vocab_size)
+    weights = np.linspace(0.01, 0.99, 99)
+    held_out = _bigram_parts(train[:cut], train[cut - 1 :], vocab_size)
     weight = float(weights[np.argmin([_mixture_nll(*held_out, w) for w in weights])])
     return _mixture_nll(*_bigram_parts(train, validation, vocab_size), weight), len(validation) - 1, weight
 
@@ -324,7 +461,9 @@ def bigram_perplexity(train: np.ndarray, validation: np.ndarray, vocab_size: int
     return math.exp(nats / tokens)
 
 
-def ngram_nll(train: np.ndarray, validation: np.ndarray, vocab_size: int) -> tuple[tuple[float, int], tuple[float, int]]:
+def ngram_nll(
+    train: np.ndarray, validation: np.ndarray, vocab_size: int
+) -> tuple[tuple[float, int], tuple[float, int]]:
     "(nats, tokens) of the validation stream under the unigram and under the bigram model."
     return unigram_nll(train, validation, vocab_size), bigram_nll(train, validation, vocab_size)[:2]
 
@@ -338,14 +477,27 @@ def available_data(names: Sequence[str] = ()) -> list[dict]:
         try:
             if row["kind"] == "corpus":
                 corpus = load_corpus(name, online=False)
-                row |= {"splits": {split: corpus.counts(split).lines for split in SPLITS}, "hash": corpus.hash, "source": corpus.source}
+                row |= {
+                    "splits": {split: corpus.counts(split).lines for split in SPLITS},
+                    "hash": corpus.hash,
+                    "source": corpus.source,
+                }
             elif row["kind"] == "task":
                 task = load_task(name, "wikitext-2", online=False)
-                row |= {"splits": {split: len(examples) for split, examples in task.splits.items()}, "hash": task.hash, "source": task.source}
+                row |= {
+                    "splits": {split: len(examples) for split, examples in task.splits.items()},
+                    "hash": task.hash,
+                    "source": task.source,
+                }
             else:
                 backend = load_tokenizer(name, online=False).backend_tokenizer
-                row |= {"splits": {"entries": backend.get_vocab_size()}, "hash": digest(backend.to_str()), "source": "CODESIGN_DATA or Hugging Face cache"}
-        except DataError as error: row |= {"found": False, "source": str(error)}
+                row |= {
+                    "splits": {"entries": backend.get_vocab_size()},
+                    "hash": digest(backend.to_str()),
+                    "source": "CODESIGN_DATA or Hugging Face cache",
+                }
+        except DataError as error:
+            row |= {"found": False, "source": str(error)}
         rows.append(row)
     return rows
 
@@ -356,24 +508,35 @@ def require_data(data: str, tasks: Sequence[str] = (), tokenizer: str = "bpe", s
     looks += [lambda: _find_tokenizer(tokenizer)] if tokenizer in _PUBLISHED else []
     looks += [lambda task=task: _require_split(task, split) for task in tasks if data != "embedded"]
     for look in looks:
-        try: look()
+        try:
+            look()
         except NotFound:
-            if not hub_reachable(): raise
+            if not hub_reachable():
+                raise
 
 
 def _require_split(task, split):
     found = find_task(task, False)
-    if split and split not in (*found.files, "validation"): raise DataError(f"task {task} has no {split} split, only {found.where}; put its {split} file there, or leave the task out")
+    if split and split not in (*found.files, "validation"):
+        raise DataError(
+            f"task {task} has no {split} split, only {found.where}; put its {split} file there, or leave the task out"
+        )
 
 
 def get_data(names: Sequence[str]) -> Iterator[str]:
     "Fetch corpora, tasks and tokenizers by name from the hub into the Hugging Face cache; one line for each. Raises DataError at the first that cannot be had."
     known = [*HUB, *_PUBLISHED, "glue"]
     for name in names:
-        if name not in known: raise DataError(f"{name!r} cannot be fetched{closest(name, known)}; valid: {', '.join(known)} (embedded needs no download)")
+        if name not in known:
+            raise DataError(
+                f"{name!r} cannot be fetched{closest(name, known)}; valid: {', '.join(known)} (embedded needs no download)"
+            )
     for name in dict.fromkeys(n for name in names for n in (TASKS if name == "glue" else [name])):
-        if name in _PUBLISHED: fetch_tokenizer(name)
-        else: fetch(name)
+        if name in _PUBLISHED:
+            fetch_tokenizer(name)
+        else:
+            fetch(name)
         row = available_data([name])[0]
-        if not row["found"]: raise DataError(f"{name} was fetched but cannot be read: {row['source']}")
+        if not row["found"]:
+            raise DataError(f"{name} was fetched but cannot be read: {row['source']}")
         yield f"{name}: {', '.join(f'{split} {rows:,}' for split, rows in row['splits'].items())} from {row['source']}"

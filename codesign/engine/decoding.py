@@ -21,34 +21,49 @@ from torch.nn.modules import module as torch_module
 from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
 from .plain import why_not_plain
-from .scan_cpu import _OPTIONS, _compile_once, _exp2_all, _kernel, _LOG2_E, _sigmoid, _softplus, _vector_hints, in_parallel
+from codesign.engine.scan_cpu import (
+    _LOG2_E,
+    _OPTIONS,
+    _compile_once,
+    _exp2_all,
+    _kernel,
+    _sigmoid,
+    _softplus,
+    _vector_hints,
+    in_parallel,
+)
 
 # %% ../../nbs/engine/decoding.ipynb #3a2eee2e
 @intrinsic
 def _add_one(typing_context, numbers):
     "Add one to numbers[0], as one indivisible step."
+
     def generate(context, builder, signature, arguments):
         data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
-        builder.atomic_rmw('add', data, ir.Constant(ir.IntType(64), 1), 'seq_cst')
+        builder.atomic_rmw("add", data, ir.Constant(ir.IntType(64), 1), "seq_cst")
         return context.get_dummy_value()
+
     return types.void(numbers), generate
 
 
 @intrinsic
 def _read_now(typing_context, numbers):
     "numbers[0] as it is now in memory, not as it was in a register."
+
     def generate(context, builder, signature, arguments):
         data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
-        return builder.load_atomic(data, 'seq_cst', 8)
+        return builder.load_atomic(data, "seq_cst", 8)
+
     return types.int64(numbers), generate
 
 
 @intrinsic
 def _let_others_run(typing_context):
     def generate(context, builder, signature, arguments):
-        name = 'SwitchToThread' if os.name == 'nt' else 'sched_yield'
+        name = "SwitchToThread" if os.name == "nt" else "sched_yield"
         builder.call(cgutils.get_or_insert_function(builder.module, ir.FunctionType(ir.IntType(32), []), name), [])
         return context.get_dummy_value()
+
     return types.void(), generate
 
 # %% ../../nbs/engine/decoding.ipynb #5dd9a4da
@@ -65,12 +80,14 @@ def _meet(count, expected):
 @intrinsic
 def _floats(typing_context, address):
     "float32 pointer of an address."
+
     def generate(context, builder, signature, arguments):
         return builder.inttoptr(arguments[0], context.get_value_type(signature.return_type))
+
     return types.CPointer(types.float32)(types.int64), generate
 
 
-@njit(**{**_OPTIONS, 'fastmath': {'contract', 'reassoc'}})
+@njit(**{**_OPTIONS, "fastmath": {"contract", "reassoc"}})
 def _dot(row, x):
     _vector_hints()
     total = np.float32(0)
@@ -84,10 +101,10 @@ def _multiply(weight, first, last, x, width, y):
     "Rows first..last-1 of y = weight x for every sequence, x being the first `width` of a row; a row of the weight is read once."
     for row in range(first, last):
         for b in range(x.shape[0]):
-            y[b, row] = _dot(weight[row * width:(row + 1) * width], x[b][:width])
+            y[b, row] = _dot(weight[row * width : (row + 1) * width], x[b][:width])
 
 
-@njit(**{**_OPTIONS, 'fastmath': {'contract', 'reassoc'}})
+@njit(**{**_OPTIONS, "fastmath": {"contract", "reassoc"}})
 def _normalise(x, weight, epsilon, y):
     "RMS norm of every sequence."
     _vector_hints()
@@ -135,17 +152,17 @@ def _exponents(Delta, first, last, states, decay):
     _vector_hints()
     for c in range(first, last):
         scale = -Delta[c] * np.float32(_LOG2_E)
-        row = decay[(c - first) * states:(c - first + 1) * states]
+        row = decay[(c - first) * states : (c - first + 1) * states]
         for n in range(states):
             row[n] *= scale
 
 
-@njit(**{**_OPTIONS, 'fastmath': {'contract', 'reassoc'}})
+@njit(**{**_OPTIONS, "fastmath": {"contract", "reassoc"}})
 def _advance_channels(x, z, Delta, B, C, D, decay, first, last, states, h, y):
     _vector_hints()
     for c in range(first, last):
         total, write = np.float32(0), Delta[c] * x[c]
-        decay_c, h_c = decay[(c - first) * states:(c - first + 1) * states], h[c * states:(c + 1) * states]
+        decay_c, h_c = decay[(c - first) * states : (c - first + 1) * states], h[c * states : (c + 1) * states]
         for n in range(states):
             state = decay_c[n] * h_c[n] + write * B[n]
             h_c[n] = state
@@ -159,30 +176,56 @@ def _scan_token(x, z, Delta, A_log, B, C, D, h, decay, first, last, states, y):
     for c0 in range(first, last, 64):
         c1 = min(last, c0 + 64)
         size = (c1 - c0) * states
-        _scale(A_log[c0 * states:c1 * states], np.float32(_LOG2_E), decay[:size])
+        _scale(A_log[c0 * states : c1 * states], np.float32(_LOG2_E), decay[:size])
         _exp2_all(decay[:size])
         _exponents(Delta, c0, c1, states, decay)
         _exp2_all(decay[:size])
         _advance_channels(x, z, Delta, B, C, D, decay, c0, c1, states, h, y)
 
 # %% ../../nbs/engine/decoding.ipynb #387b8670
-_NAMES = ('norm', 'in_proj', 'conv_weight', 'conv_bias', 'x_proj', 'dt_weight', 'dt_bias', 'A_log', 'D', 'out_proj')
+_NAMES = ("norm", "in_proj", "conv_weight", "conv_bias", "x_proj", "dt_weight", "dt_bias", "A_log", "D", "out_proj")
 
 
 @_kernel
-def _decode(worker, threads, layers, scratches, addresses, shapes, states, heads, count, epsilon, hidden, wide, low, y, Delta, logits):
+def _decode(
+    worker,
+    threads,
+    layers,
+    scratches,
+    addresses,
+    shapes,
+    states,
+    heads,
+    count,
+    epsilon,
+    hidden,
+    wide,
+    low,
+    y,
+    Delta,
+    logits,
+):
     "One token of every sequence through all layers; `addresses` as _NAMES, `states` those of convolution and scan, `heads` of final norm and head."
     batch, d = hidden.shape
     met = 0
-    normed = scratches[worker, :batch * d].reshape(batch, d)
-    decay = scratches[worker, batch * d:]
+    normed = scratches[worker, : batch * d].reshape(batch, d)
+    decay = scratches[worker, batch * d :]
     for layer in range(layers):
         channels, n_states, rank, taps = shapes[layer]
         norm, in_proj = carray(_floats(addresses[layer, 0]), d), carray(_floats(addresses[layer, 1]), 2 * channels * d)
-        conv_weight, conv_bias = carray(_floats(addresses[layer, 2]), channels * taps), carray(_floats(addresses[layer, 3]), channels)
+        conv_weight, conv_bias = (
+            carray(_floats(addresses[layer, 2]), channels * taps),
+            carray(_floats(addresses[layer, 3]), channels),
+        )
         x_proj = carray(_floats(addresses[layer, 4]), (rank + 2 * n_states) * channels)
-        dt_weight, dt_bias = carray(_floats(addresses[layer, 5]), channels * rank), carray(_floats(addresses[layer, 6]), channels)
-        A_log, D = carray(_floats(addresses[layer, 7]), channels * n_states), carray(_floats(addresses[layer, 8]), channels)
+        dt_weight, dt_bias = (
+            carray(_floats(addresses[layer, 5]), channels * rank),
+            carray(_floats(addresses[layer, 6]), channels),
+        )
+        A_log, D = (
+            carray(_floats(addresses[layer, 7]), channels * n_states),
+            carray(_floats(addresses[layer, 8]), channels),
+        )
         out_proj = carray(_floats(addresses[layer, 9]), d * channels)
         conv_state = carray(_floats(states[layer, 0]), batch * channels * taps)
         scan_state = carray(_floats(states[layer, 1]), batch * channels * n_states)
@@ -191,7 +234,15 @@ def _decode(worker, threads, layers, scratches, addresses, shapes, states, heads
         _multiply(in_proj, first, last, normed, d, wide)
         _multiply(in_proj, channels + first, channels + last, normed, d, wide)
         for b in range(batch):
-            _convolve_token(wide[b], conv_state[b * channels * taps:(b + 1) * channels * taps], conv_weight, conv_bias, first, last, taps)
+            _convolve_token(
+                wide[b],
+                conv_state[b * channels * taps : (b + 1) * channels * taps],
+                conv_weight,
+                conv_bias,
+                first,
+                last,
+                taps,
+            )
         met += threads
         _meet(count, met)
         rows = rank + 2 * n_states
@@ -201,18 +252,38 @@ def _decode(worker, threads, layers, scratches, addresses, shapes, states, heads
         _multiply(dt_weight, first, last, low, rank, Delta)
         for b in range(batch):
             _open(Delta[b], dt_bias, first, last)
-            _scan_token(wide[b][:channels], wide[b][channels:], Delta[b], A_log, low[b][rank:rank + n_states], low[b][rank + n_states:rows], D,
-                        scan_state[b * channels * n_states:(b + 1) * channels * n_states], decay, first, last, n_states, y[b])
+            _scan_token(
+                wide[b][:channels],
+                wide[b][channels:],
+                Delta[b],
+                A_log,
+                low[b][rank : rank + n_states],
+                low[b][rank + n_states : rows],
+                D,
+                scan_state[b * channels * n_states : (b + 1) * channels * n_states],
+                decay,
+                first,
+                last,
+                n_states,
+                y[b],
+            )
         met += threads
         _meet(count, met)
         for row in range(d * worker // threads, d * (worker + 1) // threads):
             for b in range(batch):
-                hidden[b, row] += _dot(out_proj[row * channels:(row + 1) * channels], y[b][:channels])
+                hidden[b, row] += _dot(out_proj[row * channels : (row + 1) * channels], y[b][:channels])
         met += threads
         _meet(count, met)
     vocabulary = logits.shape[1]
     _normalise(hidden, carray(_floats(heads[0]), d), epsilon, normed)
-    _multiply(carray(_floats(heads[1]), vocabulary * d), vocabulary * worker // threads, vocabulary * (worker + 1) // threads, normed, d, logits)
+    _multiply(
+        carray(_floats(heads[1]), vocabulary * d),
+        vocabulary * worker // threads,
+        vocabulary * (worker + 1) // threads,
+        normed,
+        d,
+        logits,
+    )
 
 # %% ../../nbs/engine/decoding.ipynb #e44c6a8c
 class Watch:
@@ -220,27 +291,65 @@ class Watch:
 
     def __init__(self, model: nn.Module):
         parts = [model.backbone, model.lm_head]
-        children = [(model._modules, name, model._modules[name]) for name in ('backbone', 'lm_head')] + [
-            (parent._modules, name, child) for part in parts for parent in part.modules() for name, child in parent._modules.items()]
-        self._modules = [(owner, name, child, type(child), type(child).forward, child.__dict__, child._forward_hooks, child._forward_pre_hooks) for owner, name, child in children if child is not None]
-        self._parameters = [(module._parameters, name, parameter, None if parameter is None else parameter.data_ptr()) for part in parts for module in part.modules()
-                            for name, parameter in module._parameters.items()]
-        self._norms = [(norm, norm.variance_epsilon) for norm in (*(layer.norm for layer in model.backbone.layers), model.backbone.norm_f)]
+        children = [(model._modules, name, model._modules[name]) for name in ("backbone", "lm_head")] + [
+            (parent._modules, name, child)
+            for part in parts
+            for parent in part.modules()
+            for name, child in parent._modules.items()
+        ]
+        self._modules = [
+            (
+                owner,
+                name,
+                child,
+                type(child),
+                type(child).forward,
+                child.__dict__,
+                child._forward_hooks,
+                child._forward_pre_hooks,
+            )
+            for owner, name, child in children
+            if child is not None
+        ]
+        self._parameters = [
+            (module._parameters, name, parameter, None if parameter is None else parameter.data_ptr())
+            for part in parts
+            for module in part.modules()
+            for name, parameter in module._parameters.items()
+        ]
+        self._norms = [
+            (norm, norm.variance_epsilon)
+            for norm in (*(layer.norm for layer in model.backbone.layers), model.backbone.norm_f)
+        ]
         self._mixers = [layer.mixer.__dict__ for layer in model.backbone.layers]
 
     def unchanged(self) -> bool:
         "Whether every module and parameter is the one it was, at the same address, with no hook, no patch and no mask."
-        if torch_module._global_forward_hooks or torch_module._global_forward_pre_hooks: return False
+        if torch_module._global_forward_hooks or torch_module._global_forward_pre_hooks:
+            return False
         for owner, name, child, cls, forward, attributes, hooks, pre_hooks in self._modules:
-            if owner.get(name) is not child or child.__class__ is not cls or cls.forward is not forward or 'forward' in attributes or hooks or pre_hooks: return False
+            if (
+                owner.get(name) is not child
+                or child.__class__ is not cls
+                or cls.forward is not forward
+                or "forward" in attributes
+                or hooks
+                or pre_hooks
+            ):
+                return False
         for owner, name, parameter, address in self._parameters:
-            if owner.get(name) is not parameter or (parameter is not None and parameter.data_ptr() != address): return False
+            if owner.get(name) is not parameter or (parameter is not None and parameter.data_ptr() != address):
+                return False
         for norm, epsilon in self._norms:
-            if norm.variance_epsilon != epsilon: return False
-        return all(mixer.get('channel_mask') is None and 'inputs_of_scan' not in mixer and mixer['layer_idx'] == layer for layer, mixer in enumerate(self._mixers))
+            if norm.variance_epsilon != epsilon:
+                return False
+        return all(
+            mixer.get("channel_mask") is None and "inputs_of_scan" not in mixer and mixer["layer_idx"] == layer
+            for layer, mixer in enumerate(self._mixers)
+        )
 
 # %% ../../nbs/engine/decoding.ipynb #888e5a8f
-MAX_BATCH = 4                  # sequences; with more, a matrix product that reuses weights in registers is faster
+MAX_BATCH = 4  # sequences; with more, a matrix product that reuses weights in registers is faster
 _one_at_a_time = threading.Lock()
 
 
@@ -250,10 +359,19 @@ class Decoder:
     def __init__(self, model: nn.Module):
         backbone = model.backbone
         self._watch = Watch(model)
-        self._embeddings, self._epsilon = backbone.embeddings.weight, np.float32(backbone.norm_f.variance_epsilon)      # of every norm, see _fits
+        self._embeddings, self._epsilon = (
+            backbone.embeddings.weight,
+            np.float32(backbone.norm_f.variance_epsilon),
+        )  # of every norm, see _fits
         self._tensors = [_tensors_of(layer) for layer in backbone.layers]
         self._heads = [backbone.norm_f.weight, model.lm_head.weight]
-        self._shapes = np.array([(t['A_log'].shape[0], t['A_log'].shape[1], t['dt_weight'].shape[1], t['conv_weight'].shape[-1]) for t in self._tensors], dtype=np.int64)
+        self._shapes = np.array(
+            [
+                (t["A_log"].shape[0], t["A_log"].shape[1], t["dt_weight"].shape[1], t["conv_weight"].shape[-1])
+                for t in self._tensors
+            ],
+            dtype=np.int64,
+        )
         self._addresses = np.array([[t[name].data_ptr() for name in _NAMES] for t in self._tensors], dtype=np.int64)
         self._head_addresses = np.array([tensor.data_ptr() for tensor in self._heads], dtype=np.int64)
         self._state_shapes = [((D, K), (D, N)) for D, N, _, K in self._shapes.tolist()]
@@ -265,29 +383,66 @@ class Decoder:
         Convolution states are (B, D, K), scan states (B, D, N), float32 and contiguous, one each a layer.
         """
         with _one_at_a_time, torch.no_grad():
-            if self._batch != len(ids): self._allocate(len(ids))
-            states = np.array([[conv.data_ptr(), scan.data_ptr()] for conv, scan in zip(conv_states, scan_states)], dtype=np.int64)
+            if self._batch != len(ids):
+                self._allocate(len(ids))
+            states = np.array(
+                [[conv.data_ptr(), scan.data_ptr()] for conv, scan in zip(conv_states, scan_states)], dtype=np.int64
+            )
             torch.index_select(self._embeddings, 0, ids, out=self._hidden)
             logits = torch.empty(len(ids), self._heads[1].shape[0])
             threads = torch.get_num_threads()
-            arrays = [tensor.numpy() for tensor in (self._scratches(threads), self._count.zero_(), self._hidden, self._wide, self._low, self._y, self._Delta, logits)]
-            arguments = [self._addresses, self._shapes, states, self._head_addresses, arrays[1], self._epsilon, *arrays[2:]]
+            arrays = [
+                tensor.numpy()
+                for tensor in (
+                    self._scratches(threads),
+                    self._count.zero_(),
+                    self._hidden,
+                    self._wide,
+                    self._low,
+                    self._y,
+                    self._Delta,
+                    logits,
+                )
+            ]
+            arguments = [
+                self._addresses,
+                self._shapes,
+                states,
+                self._head_addresses,
+                arrays[1],
+                self._epsilon,
+                *arrays[2:],
+            ]
             _compile_once(_decode, arrays[0], arguments)
-            in_parallel(lambda worker, workers: _decode(worker, workers, len(self._shapes), arrays[0], *arguments), threads)
+            in_parallel(
+                lambda worker, workers: _decode(worker, workers, len(self._shapes), arrays[0], *arguments), threads
+            )
         return logits
 
     def takes(self, states: Sequence[tuple[Tensor, Tensor]], batch: int) -> bool:
         "Whether the states of a cache are this model's: one pair a layer, of its shapes. The kernel would read past others."
-        return len(states) == len(self._state_shapes) and all(conv.shape == (batch, *of_conv) and scan.shape == (batch, *of_scan) for (conv, scan), (of_conv, of_scan) in zip(states, self._state_shapes))
+        return len(states) == len(self._state_shapes) and all(
+            conv.shape == (batch, *of_conv) and scan.shape == (batch, *of_scan)
+            for (conv, scan), (of_conv, of_scan) in zip(states, self._state_shapes)
+        )
 
     def _allocate(self, batch):
         d, (channels, states, rank, _) = self._embeddings.shape[1], self._shapes.max(axis=0)
         self._batch, self._count, self._scratch = batch, torch.zeros(1, dtype=torch.int64), torch.empty(0)
-        self._hidden, self._wide, self._low = torch.empty(batch, d), torch.empty(batch, 2 * channels), torch.empty(batch, rank + 2 * states)
-        self._y, self._Delta, self._width = torch.empty(batch, channels), torch.empty(batch, channels), batch * d + 64 * int(states)
+        self._hidden, self._wide, self._low = (
+            torch.empty(batch, d),
+            torch.empty(batch, 2 * channels),
+            torch.empty(batch, rank + 2 * states),
+        )
+        self._y, self._Delta, self._width = (
+            torch.empty(batch, channels),
+            torch.empty(batch, channels),
+            batch * d + 64 * int(states),
+        )
 
     def _scratches(self, threads):
-        if self._scratch.shape[0] != threads: self._scratch = torch.empty(threads, self._width)
+        if self._scratch.shape[0] != threads:
+            self._scratch = torch.empty(threads, self._width)
         return self._scratch
 
     def still_fits(self) -> bool:
@@ -298,29 +453,63 @@ class Decoder:
 def _tensors_of(layer) -> dict[str, Tensor]:
     mixer = layer.mixer
     bias = mixer.conv1d.bias if mixer.conv1d.bias is not None else torch.zeros(mixer.conv1d.weight.shape[0])
-    return dict(zip(_NAMES, (layer.norm.weight, mixer.in_proj.weight, mixer.conv1d.weight, bias, mixer.x_proj.weight, mixer.dt_proj.weight, mixer.dt_proj.bias,
-                             mixer.A_log, mixer.D, mixer.out_proj.weight)))
+    return dict(
+        zip(
+            _NAMES,
+            (
+                layer.norm.weight,
+                mixer.in_proj.weight,
+                mixer.conv1d.weight,
+                bias,
+                mixer.x_proj.weight,
+                mixer.dt_proj.weight,
+                mixer.dt_proj.bias,
+                mixer.A_log,
+                mixer.D,
+                mixer.out_proj.weight,
+            ),
+        )
+    )
 
 # %% ../../nbs/engine/decoding.ipynb #c271522f
 def _is_plain(model: nn.Module) -> bool:
     "Whether the modules below a language model compute what their parameters say."
-    return why_not_plain(model.backbone) is None and type(model.lm_head) is nn.Linear and why_not_plain(model.lm_head) is None and all(getattr(layer.mixer, 'channel_mask', None) is None for layer in model.backbone.layers)
+    return (
+        why_not_plain(model.backbone) is None
+        and type(model.lm_head) is nn.Linear
+        and why_not_plain(model.lm_head) is None
+        and all(getattr(layer.mixer, "channel_mask", None) is None for layer in model.backbone.layers)
+    )
 
 
 def _fits(model: nn.Module) -> bool:
     "Whether the fused step computes what the model's modules would."
-    if not _is_plain(model) or model.lm_head.bias is not None or model.backbone.embeddings.max_norm is not None: return False
+    if not _is_plain(model) or model.lm_head.bias is not None or model.backbone.embeddings.max_norm is not None:
+        return False
     for index, layer in enumerate(model.backbone.layers):
         mixer = layer.mixer
-        if mixer.layer_idx != index: return False              # whose state in a cache it takes
-        if any(projection.bias is not None for projection in (mixer.in_proj, mixer.x_proj, mixer.out_proj)) or mixer.dt_proj.bias is None: return False
-        if layer.norm.variance_epsilon != model.backbone.norm_f.variance_epsilon or getattr(mixer, 'activation', 'silu') not in ('silu', 'swish'): return False
-    return all(p.dtype == torch.float32 and p.device.type == 'cpu' and p.is_contiguous() for part in (model.backbone, model.lm_head) for p in part.parameters())
+        if mixer.layer_idx != index:
+            return False  # whose state in a cache it takes
+        if (
+            any(projection.bias is not None for projection in (mixer.in_proj, mixer.x_proj, mixer.out_proj))
+            or mixer.dt_proj.bias is None
+        ):
+            return False
+        if layer.norm.variance_epsilon != model.backbone.norm_f.variance_epsilon or getattr(
+            mixer, "activation", "silu"
+        ) not in ("silu", "swish"):
+            return False
+    return all(
+        p.dtype == torch.float32 and p.device.type == "cpu" and p.is_contiguous()
+        for part in (model.backbone, model.lm_head)
+        for p in part.parameters()
+    )
 
 
 def decoder_of(model: nn.Module, decoder: Decoder | None = None) -> Decoder | None:
     "A decoder for a Mamba language model, the given one if it still fits; None if only the model's modules can do it."
-    if decoder is not None and decoder.still_fits(): return decoder
+    if decoder is not None and decoder.still_fits():
+        return decoder
     return Decoder(model) if _fits(model) else None
 
 # %% ../../nbs/engine/decoding.ipynb #7b0b4ce0
@@ -331,15 +520,22 @@ class GraphedDecoder:
         self._watch, self._pointers, self._ids = Watch(model), _pointers(cache), ids.clone()
         states = [state for pair in _states(cache) for state in pair]
         before, side = [state.clone() for state in states], torch.cuda.Stream()
-        step = lambda: model.lm_head(model.backbone(self._ids, cache_params=cache, use_cache=True).last_hidden_state.to(model.lm_head.weight.dtype)).to(torch.float32)
+        step = lambda: model.lm_head(
+            model.backbone(self._ids, cache_params=cache, use_cache=True).last_hidden_state.to(
+                model.lm_head.weight.dtype
+            )
+        ).to(torch.float32)
         with torch.no_grad():
             side.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(side):
-                for _ in range(3): step()               # kernels are compiled and chosen before the recording
+                for _ in range(3):
+                    step()  # kernels are compiled and chosen before the recording
             torch.cuda.current_stream().wait_stream(side)
             self._graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(self._graph): self._logits = step()
-            for state, value in zip(states, before): state.copy_(value)
+            with torch.cuda.graph(self._graph):
+                self._logits = step()
+            for state, value in zip(states, before):
+                state.copy_(value)
 
     def still_fits(self, ids: Tensor, cache) -> bool:
         "Whether the recording is of this model, this cache and this batch."
@@ -360,18 +556,38 @@ def _pointers(cache) -> list[int]:
     return [state.data_ptr() for pair in _states(cache) for state in pair]
 
 # %% ../../nbs/engine/decoding.ipynb #c51fb2ad
-def decode_with_cache(model: nn.Module, decoder: Decoder | GraphedDecoder | None, ids: Tensor | None, cache) -> tuple[Tensor | None, Decoder | GraphedDecoder | None]:
+def decode_with_cache(
+    model: nn.Module, decoder: Decoder | GraphedDecoder | None, ids: Tensor | None, cache
+) -> tuple[Tensor | None, Decoder | GraphedDecoder | None]:
     "Logits (B, 1, vocabulary) of one more token, ids (B, 1), its states in a transformers cache; None if the modules must do it. And the decoder, to be handed in next time."
-    if (torch.is_grad_enabled() or ids is None or cache is None or ids.ndim != 2 or ids.shape[1] != 1 or len(ids) < 1 or ids.device.type not in ('cpu', 'cuda')
-            or torch.compiler.is_compiling() or is_in_torch_dispatch_mode()): return None, decoder
+    if (
+        torch.is_grad_enabled()
+        or ids is None
+        or cache is None
+        or ids.ndim != 2
+        or ids.shape[1] != 1
+        or len(ids) < 1
+        or ids.device.type not in ("cpu", "cuda")
+        or torch.compiler.is_compiling()
+        or is_in_torch_dispatch_mode()
+    ):
+        return None, decoder
     states = _states(cache)
-    if any(state is None or len(state) != len(ids) for pair in states for state in pair) or any(layer.record_past for layer in cache.layers): return None, decoder
+    if any(state is None or len(state) != len(ids) for pair in states for state in pair) or any(
+        layer.record_past for layer in cache.layers
+    ):
+        return None, decoder
     if ids.is_cuda:
         if not (isinstance(decoder, GraphedDecoder) and decoder.still_fits(ids, cache)):
-            if not _is_plain(model): return None, decoder       # what Python decides, as adapters do, a recording would not see
+            if not _is_plain(model):
+                return None, decoder  # what Python decides, as adapters do, a recording would not see
             decoder = GraphedDecoder(model, ids, cache)
         return decoder.step(ids), decoder
-    if len(ids) > MAX_BATCH or any(state.dtype != torch.float32 or not state.is_contiguous() for pair in states for state in pair): return None, decoder
+    if len(ids) > MAX_BATCH or any(
+        state.dtype != torch.float32 or not state.is_contiguous() for pair in states for state in pair
+    ):
+        return None, decoder
     decoder = decoder_of(model, decoder if isinstance(decoder, Decoder) else None)
-    if decoder is None or not decoder.takes(states, len(ids)): return None, decoder
+    if decoder is None or not decoder.takes(states, len(ids)):
+        return None, decoder
     return decoder.step(ids[:, 0], *zip(*states))[:, None], decoder

@@ -22,11 +22,16 @@ from .runs import CodesignError, processor
 def checked_device(device: str | torch.device) -> torch.device:
     "The device with its number, if this machine has it; a GPU becomes the current one. Raises CodesignError otherwise, naming those that are here."
     here = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
-    try: found = torch.device(device)
-    except RuntimeError: raise CodesignError(f"device {str(device)!r} is unknown; here: {', '.join(here)}") from None
-    if found.type == "cuda" and found.index is None: found = torch.device("cuda", 0)
-    if str(found) not in here: raise CodesignError(f"device {str(device)!r} is not on this machine; here: {', '.join(here)}")
-    if found.type == "cuda": torch.cuda.set_device(found)      # events, streams and graphs belong to the current device
+    try:
+        found = torch.device(device)
+    except RuntimeError:
+        raise CodesignError(f"device {str(device)!r} is unknown; here: {', '.join(here)}") from None
+    if found.type == "cuda" and found.index is None:
+        found = torch.device("cuda", 0)
+    if str(found) not in here:
+        raise CodesignError(f"device {str(device)!r} is not on this machine; here: {', '.join(here)}")
+    if found.type == "cuda":
+        torch.cuda.set_device(found)  # events, streams and graphs belong to the current device
     return found
 
 
@@ -41,8 +46,10 @@ def using_threads(threads: int | None) -> Iterator[None]:
     "Within, PyTorch uses so many CPU threads; None leaves it as it is."
     before = torch.get_num_threads()
     torch.set_num_threads(threads or before)
-    try: yield
-    finally: torch.set_num_threads(before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def pinning() -> str:
@@ -50,14 +57,19 @@ def pinning() -> str:
     bound = os.environ.get("OMP_PROC_BIND") or os.environ.get("GOMP_CPU_AFFINITY") or os.environ.get("KMP_AFFINITY")
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count()))
     where = f"cores {','.join(map(str, cores))}" if len(cores) < os.cpu_count() else "all cores"
-    return f"threads bound ({bound}) to {where}" if bound and bound.lower() not in ("false", "none", "disabled") else f"threads not bound, {where}"
+    return (
+        f"threads bound ({bound}) to {where}"
+        if bound and bound.lower() not in ("false", "none", "disabled")
+        else f"threads not bound, {where}"
+    )
 
 # %% ../../nbs/engine/machine.ipynb #bda0bb15
 @dataclass(frozen=True)
 class Ceilings:
     "What a device can do at most, as measured by copying and multiplying."
-    bytes_per_s: float      # read plus written, by a copy larger than the caches
-    flops_per_s: float      # by a square matrix product
+
+    bytes_per_s: float  # read plus written, by a copy larger than the caches
+    flops_per_s: float  # by a square matrix product
     dtype: str
     threads: int
     device: str
@@ -75,15 +87,20 @@ class Ceilings:
 def measure_ceilings(
     device: str | torch.device = "cpu",
     dtype: torch.dtype = torch.float32,
-    copy_bytes: int | None = None,     # of the block that is copied; None: 256 MiB, on a GPU 2 GiB
-    side: int | None = None,           # of the square matrices; None: 2,048, on a GPU 8,192
+    copy_bytes: int | None = None,  # of the block that is copied; None: 256 MiB, on a GPU 2 GiB
+    side: int | None = None,  # of the square matrices; None: 2,048, on a GPU 8,192
     repeats: int = 7,
 ) -> Ceilings:
     "Bandwidth and arithmetic rate of a device, each the best of `repeats`."
     device = torch.device(device)
     on_gpu = device.type == "cuda"
-    return Ceilings(_copied_bytes_per_s(device, dtype, copy_bytes or (2**31 if on_gpu else 2**28), repeats), _multiplied_flops_per_s(device, dtype, side or (8192 if on_gpu else 2048), repeats),
-                    str(dtype).removeprefix("torch."), torch.get_num_threads(), machine(device))
+    return Ceilings(
+        _copied_bytes_per_s(device, dtype, copy_bytes or (2**31 if on_gpu else 2**28), repeats),
+        _multiplied_flops_per_s(device, dtype, side or (8192 if on_gpu else 2048), repeats),
+        str(dtype).removeprefix("torch."),
+        torch.get_num_threads(),
+        machine(device),
+    )
 
 
 def _copied_bytes_per_s(device, dtype, nbytes, repeats):
@@ -128,14 +145,19 @@ class EnergyMeter:
 
     def __init__(self, device: str | torch.device = "cpu", powercap: Path = POWERCAP):
         self.joules: float | None = None
-        self.source, self._read = _nvml(torch.device(device)) if torch.device(device).type == "cuda" else _rapl(Path(powercap))
+        self.source, self._read = (
+            _nvml(torch.device(device)) if torch.device(device).type == "cuda" else _rapl(Path(powercap))
+        )
 
     def __enter__(self) -> "EnergyMeter":
         self._before = self._read() if self._read else None
         return self
 
     def __exit__(self, *error):
-        if self._read: self.joules = sum(_difference(then, now, limit) for (then, limit), (now, _) in zip(self._before, self._read()))
+        if self._read:
+            self.joules = sum(
+                _difference(then, now, limit) for (then, limit), (now, _) in zip(self._before, self._read())
+            )
 
 
 def _difference(then, now, limit):
@@ -144,20 +166,36 @@ def _difference(then, now, limit):
 
 
 def _rapl(root):
-    packages = [path for path in sorted(root.glob("intel-rapl:*")) if (path / "energy_uj").is_file() and (path / "name").read_text().startswith("package")]      # not psys, which contains them
-    if not packages: return f"not available: no RAPL counter in {root}", None
-    if not all(os.access(path / "energy_uj", os.R_OK) for path in packages): return f"not available: the RAPL counters in {root} may be read by root only", None
+    packages = [
+        path
+        for path in sorted(root.glob("intel-rapl:*"))
+        if (path / "energy_uj").is_file() and (path / "name").read_text().startswith("package")
+    ]  # not psys, which contains them
+    if not packages:
+        return f"not available: no RAPL counter in {root}", None
+    if not all(os.access(path / "energy_uj", os.R_OK) for path in packages):
+        return f"not available: the RAPL counters in {root} may be read by root only", None
 
-    def read(): return [(1e-6 * int((path / "energy_uj").read_text()), 1e-6 * int((path / "max_energy_range_uj").read_text())) for path in packages]
+    def read():
+        return [
+            (1e-6 * int((path / "energy_uj").read_text()), 1e-6 * int((path / "max_energy_range_uj").read_text()))
+            for path in packages
+        ]
+
     return f"RAPL, {len(packages)} package{'s' if len(packages) > 1 else ''}", read
 
 
 def _nvml(device):
     try:
         import pynvml
+
         pynvml.nvmlInit()
-        handle = pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{torch.cuda.get_device_properties(device).uuid}")     # its index differs where CUDA_VISIBLE_DEVICES hides some
+        handle = pynvml.nvmlDeviceGetHandleByUUID(
+            f"GPU-{torch.cuda.get_device_properties(device).uuid}"
+        )  # its index differs where CUDA_VISIBLE_DEVICES hides some
         pynvml.nvmlDeviceGetTotalEnergyConsumption(handle)
-    except ImportError: return "not available: pip install nvidia-ml-py", None
-    except pynvml.NVMLError as error: return f"not available: NVML says {error}", None
+    except ImportError:
+        return "not available: pip install nvidia-ml-py", None
+    except pynvml.NVMLError as error:
+        return f"not available: NVML says {error}", None
     return "NVML", lambda: [(1e-3 * pynvml.nvmlDeviceGetTotalEnergyConsumption(handle), None)]

@@ -23,10 +23,44 @@ from pathlib import Path
 from filelock import FileLock
 
 from codesign.engine.runs import (
-    GRAPH, NOT_RECORDED, RECIPES_TABLE, SCHEMA, SIZES, CodesignError, DataError, MissingRun, Node, ParameterError, Parameters, Record, Run,
-    Settings, assigned_in, code_hashes, data_name, declared_settings, environment, hash_of, inside, keep_freed_memory, listed_needs, load_settings,
-    locked, needs, notebook_path, plain, read_record, readable_record, rule, run_folder, study_folder, study_records, typed, write_json,
-    write_sealed)
+    GRAPH,
+    NOT_RECORDED,
+    RECIPES_TABLE,
+    SCHEMA,
+    SIZES,
+    CodesignError,
+    DataError,
+    MissingRun,
+    Node,
+    ParameterError,
+    Parameters,
+    Record,
+    Run,
+    Settings,
+    assigned_in,
+    code_hashes,
+    data_name,
+    declared_settings,
+    environment,
+    hash_of,
+    inside,
+    keep_freed_memory,
+    listed_needs,
+    load_settings,
+    locked,
+    needs,
+    notebook_path,
+    plain,
+    read_record,
+    readable_record,
+    rule,
+    run_folder,
+    study_folder,
+    study_records,
+    typed,
+    write_json,
+    write_sealed,
+)
 
 # %% ../../nbs/engine/making.ipynb #a7c3c319
 WAIT_IN_SCRATCH = 900.0  # seconds
@@ -35,7 +69,10 @@ WAIT_IN_SCRATCH = 900.0  # seconds
 def settings_of(notebook: str, parameters: Parameters) -> Settings:
     "The settings of a run: a learning rate, or a number of steps, examples or epochs, counts only where the notebook declares it."
     declared = GRAPH[notebook]["parameters"]
-    return load_settings(parameters.size, *(getattr(parameters, name) if name in declared else None for name in ("lr", "steps", "examples", "epochs")))
+    return load_settings(
+        parameters.size,
+        *(getattr(parameters, name) if name in declared else None for name in ("lr", "steps", "examples", "epochs")),
+    )
 
 
 def text_of(node: Node, parameters: Parameters) -> dict:
@@ -49,7 +86,9 @@ def text_of(node: Node, parameters: Parameters) -> dict:
     from codesign.engine.data import text_digests
 
     model = load_settings(node.size).model
-    found = text_digests(parameters.data, model.tokenizer, model.vocab_size, parameters.tasks if "tasks" in parts else ())
+    found = text_digests(
+        parameters.data, model.tokenizer, model.vocab_size, parameters.tasks if "tasks" in parts else ()
+    )
     return {part: found[part] for part in parts}
 
 
@@ -130,7 +169,7 @@ def _flat(values, prefix=""):
     return flat
 
 # %% ../../nbs/engine/making.ipynb #732e0d63
-FIXED = ("size", "data", "tasks", "steps", "examples", "epochs")     # of a study: its name stands for them
+FIXED = ("size", "data", "tasks", "steps", "examples", "epochs")  # of a study: its name stands for them
 
 
 def fixed_by(notebook: str, parameters: Parameters) -> dict:
@@ -162,8 +201,10 @@ def read_study(study: str) -> dict:
     except (OSError, ValueError, AttributeError, TypeError, RecursionError, ParameterError) as error:
         why, found = " ".join(str(error).split())[:120], _fixed_by_records(study)
         if not found:
-            raise DataError(f"{study}/study.json cannot be read ({why}), and no record says what it held; "
-                            "delete it and give the command with all the study's options") from None
+            raise DataError(
+                f"{study}/study.json cannot be read ({why}), and no record says what it held; "
+                "delete it and give the command with all the study's options"
+            ) from None
         print(f"{study}/study.json cannot be read ({why}); it is written anew from the study's records", flush=True)
         write_json(path, found)
         return found
@@ -214,23 +255,45 @@ def remember_study(study: str, asked: dict, **together: list) -> None:
         with FileLock(folder / ".study.lock"):
             before, asked = read_study(study), plain(asked)
             refuse_another(study, before, asked)
-            merged = {name: [*before.get(name, []), *(v for v in values if v not in before.get(name, []))] for name, values in plain(together).items()}
-            now = before | asked | {name: sorted(values) if name == "seeds" else values for name, values in merged.items()}
+            merged = {
+                name: [*before.get(name, []), *(v for v in values if v not in before.get(name, []))]
+                for name, values in plain(together).items()
+            }
+            now = (
+                before
+                | asked
+                | {name: sorted(values) if name == "seeds" else values for name, values in merged.items()}
+            )
             if now != before:
                 write_json(folder / "study.json", now)
     except OSError as error:
-        raise CodesignError(f"cannot write to {folder}: {error.strerror}; choose another folder with CODESIGN_STUDIES") from None
+        raise CodesignError(
+            f"cannot write to {folder}: {error.strerror}; choose another folder with CODESIGN_STUDIES"
+        ) from None
 
 
 def refuse_another(study: str, known: dict, asked: dict) -> None:
     "Raises ParameterError if `asked` names anything that the study was made without, or another text than it was made on ('corpus', a digest)."
     if "corpus" in known and "corpus" in asked and known["corpus"] != asked["corpus"]:
-        raise ParameterError(f"study {study!r} was made on another text than {_shown(asked.get('data', 'the one that is here now'))} holds now (digest {known['corpus'][:12]}, "
-                             f"now {asked['corpus'][:12]}); put that text back, or give this study another name")
+        raise ParameterError(
+            f"study {study!r} was made on another text than {_shown(asked.get('data', 'the one that is here now'))} holds now (digest {known['corpus'][:12]}, "
+            f"now {asked['corpus'][:12]}); put that text back, or give this study another name"
+        )
     for name, value in plain(asked).items():
-        if name != "corpus" and name in known and known[name] != value and not (name == "data" and None not in (value, known[name]) and data_name(known[name]) == data_name(value)):
-            begun = "" if any(study_folder(study).glob("runs/*/*/record.json")) else ", or delete its study.json, as no run of it is finished"
-            raise ParameterError(f"study {study!r} was made with {name}={_shown(known[name])}, not {_shown(value)}; give this one another name{begun}")
+        if (
+            name != "corpus"
+            and name in known
+            and known[name] != value
+            and not (name == "data" and None not in (value, known[name]) and data_name(known[name]) == data_name(value))
+        ):
+            begun = (
+                ""
+                if any(study_folder(study).glob("runs/*/*/record.json"))
+                else ", or delete its study.json, as no run of it is finished"
+            )
+            raise ParameterError(
+                f"study {study!r} was made with {name}={_shown(known[name])}, not {_shown(value)}; give this one another name{begun}"
+            )
 
 
 def _shown(value):
@@ -257,9 +320,14 @@ def make(notebook: str, parameters: Parameters, job) -> Record:
         record = _standing(folder, hash_of(now))
         if record:
             return record
-        remember_study(parameters.study, fixed | {"corpus": now["text"]["corpus"]} if "corpus" in now["text"] else fixed)
+        remember_study(
+            parameters.study, fixed | {"corpus": now["text"]["corpus"]} if "corpus" in now["text"] else fixed
+        )
         if (folder / "record.json").exists():
-            print(f"again  {node}: {why_not_done(parameters.study, node, parameters) or 'another attempt was asked for'}", flush=True)
+            print(
+                f"again  {node}: {why_not_done(parameters.study, node, parameters) or 'another attempt was asked for'}",
+                flush=True,
+            )
         _begin(folder, hash_of(now))
         settings = declared_settings(notebook, settings_of(notebook, parameters))
         keep_freed_memory()
@@ -270,10 +338,29 @@ def make(notebook: str, parameters: Parameters, job) -> Record:
         except Exception as error:
             _write_failure(folder, node, parameters, error)
             raise
-        content = {**now, "status": "done", "parameters": plain(asdict(parameters)), "hash": hash_of(now),
-                   "environment": plain({**environment(), **run.environment}, "environment"), "metrics": metrics,
-                   "files": files, "wall_s": round(time.perf_counter() - started, 3)}
-        order = ("schema", "run", "status", "parameters", "text", "hash", "inputs", "environment", "metrics", "files", "wall_s")
+        content = {
+            **now,
+            "status": "done",
+            "parameters": plain(asdict(parameters)),
+            "hash": hash_of(now),
+            "environment": plain({**environment(), **run.environment}, "environment"),
+            "metrics": metrics,
+            "files": files,
+            "wall_s": round(time.perf_counter() - started, 3),
+        }
+        order = (
+            "schema",
+            "run",
+            "status",
+            "parameters",
+            "text",
+            "hash",
+            "inputs",
+            "environment",
+            "metrics",
+            "files",
+            "wall_s",
+        )
         content = {key: content[key] for key in (*order, "recipe", "settings", "code")}
         write_sealed(folder / "record.json", content)
         return read_record(folder)
@@ -312,15 +399,27 @@ def _started(marker):
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        print(f"{marker.parent.name}/started.json cannot be read, so what an earlier attempt left is not used; the run begins anew", flush=True)
+        print(
+            f"{marker.parent.name}/started.json cannot be read, so what an earlier attempt left is not used; the run begins anew",
+            flush=True,
+        )
         return None
 
 
 def _write_failure(folder, node, parameters, error):
     details = {name: str(value) for name, value in getattr(error, "details", {}).items()}
-    write_json(folder / "failed.json", {
-        "run": str(node), "status": "failed", "parameters": plain(asdict(parameters)), "error": type(error).__name__,
-        "message": str(error), "details": details, "traceback": traceback.format_exception(error)[-3:]})
+    write_json(
+        folder / "failed.json",
+        {
+            "run": str(node),
+            "status": "failed",
+            "parameters": plain(asdict(parameters)),
+            "error": type(error).__name__,
+            "message": str(error),
+            "details": details,
+            "traceback": traceback.format_exception(error)[-3:],
+        },
+    )
 
 # %% ../../nbs/engine/making.ipynb #48de1c56
 def declared_parameters(notebook: str) -> set[str]:
@@ -332,8 +431,16 @@ def declared_parameters(notebook: str) -> set[str]:
     return assigned_in(tagged[0])
 
 
-COMMANDS = {"00_baseline": "pretrain", "01_csp": "csp", "02_sdm": "sdm", "03_sgh_peft": "finetune", "04_challenge": "challenge",
-            "05_profiling": "profile", "06_results": "results", "11_peers": "peers"}
+COMMANDS = {
+    "00_baseline": "pretrain",
+    "01_csp": "csp",
+    "02_sdm": "sdm",
+    "03_sgh_peft": "finetune",
+    "04_challenge": "challenge",
+    "05_profiling": "profile",
+    "06_results": "results",
+    "11_peers": "peers",
+}
 
 
 def _inputs(node, parameters):
@@ -349,28 +456,50 @@ def _inputs(node, parameters):
         if record is None or record.is_bare:
             command = _command_for(needed, lower)
             what = "does not have" if record is None else "has only the record of, not the files"
-            raise MissingRun(f"{node} needs {needed}, which study {parameters.study!r} {what}; make it with `{command}`")
-        now = text_of(needed, lower) if GRAPH[node.notebook].get("text") else {}     # what reads no text takes a run as it is
+            raise MissingRun(
+                f"{node} needs {needed}, which study {parameters.study!r} {what}; make it with `{command}`"
+            )
+        now = (
+            text_of(needed, lower) if GRAPH[node.notebook].get("text") else {}
+        )  # what reads no text takes a run as it is
         if now and record.text != now:
-            raise MissingRun(f"{node} needs {needed} on the text that is here now, but study {parameters.study!r} has it on {_other_text(record.text, now)}; "
-                             f"put that text back, make {needed} again, or use another study")
+            raise MissingRun(
+                f"{node} needs {needed} on the text that is here now, but study {parameters.study!r} has it on {_other_text(record.text, now)}; "
+                f"put that text back, make {needed} again, or use another study"
+            )
         if damaged := record.damaged():
-            raise MissingRun(f"{node} needs {needed}, whose {damaged[0]} is missing or damaged in study {parameters.study!r}; delete its record.json and make it again")
+            raise MissingRun(
+                f"{node} needs {needed}, whose {damaged[0]} is missing or damaged in study {parameters.study!r}; delete its record.json and make it again"
+            )
         for name, asked in plain(asdict(lower)).items():
-            made = record["parameters"].get(name)        # a record may be older than a parameter
+            made = record["parameters"].get(name)  # a record may be older than a parameter
             if name == "data" and made is not None:
                 asked, made = data_name(asked), data_name(made)
             if name in GRAPH[needed.notebook]["parameters"] and asked != made:
-                raise MissingRun(f"{node} needs {needed} at {name}={asked}, but study {parameters.study!r} has it at {name}={made}; use another study")
+                raise MissingRun(
+                    f"{node} needs {needed} at {name}={asked}, but study {parameters.study!r} has it at {name}={made}; use another study"
+                )
     return upstream(node, parameters)
 
 
 def _command_for(node, parameters):
     "The command that makes a run, with every option that is not the default."
     usual, declared = Parameters(), GRAPH[node.notebook]["parameters"]
-    other = [name for name in ("data", "tasks", "lr", "steps", "examples", "epochs") if name in declared and getattr(parameters, name) != getattr(usual, name)]
-    options = {"size": node.size, "seed": node.seed, "group": node.group, "study": parameters.study} | {name: as_text(getattr(parameters, name)) for name in other}
-    return " ".join(["codesign", COMMANDS.get(node.notebook, "reproduce"), *(f"--{name} {value}" for name, value in options.items())])
+    other = [
+        name
+        for name in ("data", "tasks", "lr", "steps", "examples", "epochs")
+        if name in declared and getattr(parameters, name) != getattr(usual, name)
+    ]
+    options = {"size": node.size, "seed": node.seed, "group": node.group, "study": parameters.study} | {
+        name: as_text(getattr(parameters, name)) for name in other
+    }
+    return " ".join(
+        [
+            "codesign",
+            COMMANDS.get(node.notebook, "reproduce"),
+            *(f"--{name} {value}" for name, value in options.items()),
+        ]
+    )
 
 
 def _other_text(recorded, now):
@@ -382,7 +511,11 @@ def _other_text(recorded, now):
 def passed_on(notebook: str, parameters: Parameters, record: Record | None = None) -> Parameters:
     "What a run below gets: what the notebook decides, and otherwise what the run was made with, if its `record` is there."
     entry, made = GRAPH[notebook], record["parameters"] if record else {}
-    free = [name for name in ("data", "tasks", "lr", "steps", "examples", "epochs") if name not in entry["parameters"] or name in entry.get("keeps", [])]
+    free = [
+        name
+        for name in ("data", "tasks", "lr", "steps", "examples", "epochs")
+        if name not in entry["parameters"] or name in entry.get("keeps", [])
+    ]
     found = {name: made[name] for name in free if name in made}
     found.update({name: found.get(name) for name in entry.get("keeps", [])})
     return typed(Parameters, {**asdict(parameters), **found}, notebook)
@@ -403,18 +536,29 @@ def execute(node: Node, parameters: Parameters) -> Path:
 
     import papermill
 
-    logging.getLogger("papermill").setLevel(logging.CRITICAL)    # it warns of `float | None`, and errors are said in our own line
+    logging.getLogger("papermill").setLevel(
+        logging.CRITICAL
+    )  # it warns of `float | None`, and errors are said in our own line
     source = notebook_path(node.notebook)
     target = inside(study_folder(parameters.study), f"notebooks/{node.notebook}/{node.name}.ipynb")
     values = _for_papermill(node, parameters, declared_parameters(node.notebook))
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary, failed = (target.with_name(f"{prefix}{node.name}{suffix}.ipynb") for prefix, suffix in ((".", f".{os.getpid()}"), ("", ".failed")))
+    temporary, failed = (
+        target.with_name(f"{prefix}{node.name}{suffix}.ipynb")
+        for prefix, suffix in ((".", f".{os.getpid()}"), ("", ".failed"))
+    )
     _sweep(target)
     print(f"making {node} in study {parameters.study}", flush=True) if parameters.study == "scratch" else None
     try:
         with _kernel_watched() as kernel:
-            papermill.execute_notebook(str(source), str(temporary), values, progress_bar=False, cwd=str(source.parent),
-                                       extra_arguments=["--IPKernelApp.log_level=40"])    # no warnings about its sockets
+            papermill.execute_notebook(
+                str(source),
+                str(temporary),
+                values,
+                progress_bar=False,
+                cwd=str(source.parent),
+                extra_arguments=["--IPKernelApp.log_level=40"],
+            )  # no warnings about its sockets
         os.replace(temporary, target)
         failed.unlink(missing_ok=True)
         if kernel.asked_to_stop:
@@ -451,7 +595,7 @@ class _Kernel:
                 if "ipykernel" in " ".join(process.cmdline()):
                     self.peak_bytes = max(self.peak_bytes, process.memory_info().rss)
                     self.stop(process) if self.asked_to_stop else None
-        except psutil.Error:                             # it ended between two looks
+        except psutil.Error:  # it ended between two looks
             pass
 
     def stop(self, process):
@@ -486,13 +630,19 @@ def _why_it_ended(node, error, kernel, failed):
     notebook = f" (notebook: {failed})" if failed else ""
     if kernel.asked_to_stop:
         trained = getattr(error, "ename", "") == "Stopped"
-        return StoppedRun(f"{node}: {error.evalue.split(';')[0] if trained else 'stopped as asked, outside of training'}")
+        return StoppedRun(
+            f"{node}: {error.evalue.split(';')[0] if trained else 'stopped as asked, outside of training'}"
+        )
     if isinstance(error, papermill.exceptions.PapermillExecutionError):
-        return CodesignError(f"{node} failed: {error.ename}: {textwrap.shorten(str(error.evalue), 300)} (notebook with the traceback: {failed})")
+        return CodesignError(
+            f"{node} failed: {error.ename}: {textwrap.shorten(str(error.evalue), 300)} (notebook with the traceback: {failed})"
+        )
     if isinstance(error, DeadKernelError) or "died" in str(error):
         machine = psutil.virtual_memory().total
-        return CodesignError(f"{node} failed: its process was killed, as the system does when memory runs out; it had {kernel.peak_bytes / 1e6:,.0f} MB "
-                             f"of this machine's {machine / 1e6:,.0f} MB; free memory, or ask for fewer jobs or a smaller size, and give the command again{notebook}")
+        return CodesignError(
+            f"{node} failed: its process was killed, as the system does when memory runs out; it had {kernel.peak_bytes / 1e6:,.0f} MB "
+            f"of this machine's {machine / 1e6:,.0f} MB; free memory, or ask for fewer jobs or a smaller size, and give the command again{notebook}"
+        )
     return CodesignError(f"{node} failed: {type(error).__name__}: {textwrap.shorten(str(error), 300)}{notebook}")
 
 
@@ -511,5 +661,7 @@ def _for_papermill(node, parameters, declared):
     matter = {"size", "seed", "group", "study", *GRAPH[node.notebook]["parameters"]}
     unknown = [name for name in values if name in matter and name not in declared]
     if unknown:
-        raise ParameterError(f"{node.notebook}.ipynb does not have {', '.join(unknown)} in its parameters cell; it has: {', '.join(sorted(declared)) or 'none'}")
+        raise ParameterError(
+            f"{node.notebook}.ipynb does not have {', '.join(unknown)} in its parameters cell; it has: {', '.join(sorted(declared)) or 'none'}"
+        )
     return {name: value for name, value in values.items() if name in declared}

@@ -17,20 +17,32 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from .runs import CONTROLS_TABLE, GRAPH, GROUPS_TABLE, NOT_RECORDED, RECIPES_TABLE, TASKS, DataError, Record, data_name, read_record
+from codesign.engine.runs import (
+    CONTROLS_TABLE,
+    GRAPH,
+    GROUPS_TABLE,
+    NOT_RECORDED,
+    RECIPES_TABLE,
+    TASKS,
+    DataError,
+    Record,
+    data_name,
+    read_record,
+)
 from .statistics import effect_size, no_spread, t_interval
 
 # %% ../../nbs/engine/measures.ipynb #effd0ec5
 @dataclass(frozen=True)
 class Measure:
     "How one column of the study's table is named, shown and compared."
+
     label: str
     unit: str = ""
     lower_is_better: bool = True
-    scale: float = 1.0     # the record's value times this is the value shown
+    scale: float = 1.0  # the record's value times this is the value shown
     digits: int = 2
     counted: bool = False  # exact for a given model, so every seed's comparison is certain
-    points: bool = False   # compared by difference instead of ratio
+    points: bool = False  # compared by difference instead of ratio
 
 
 MEASURES = {
@@ -56,7 +68,9 @@ MEASURES = {
 
 def measure_of(name: str) -> Measure:
     "The measure of a column; a task's own metrics, such as 'cola_matthews', are shown in points."
-    return MEASURES.get(name) or Measure(name.replace("_", " "), "points", lower_is_better=False, scale=100, digits=1, points=True)
+    return MEASURES.get(name) or Measure(
+        name.replace("_", " "), "points", lower_is_better=False, scale=100, digits=1, points=True
+    )
 
 
 def label_of(name: str) -> str:
@@ -75,10 +89,25 @@ def plural(number: int, noun: str) -> str:
     return f"{number or 'no'} {noun}{'' if number == 1 else 's'}"
 
 
-PEERS = {"unigram": "unigram model", "bigram": "bigram model", "transformer": "Transformer of the same size", "lstm": "LSTM of the same size", "majority": "majority class"}
-BESIDE_BASE = {"M_base-healed": "M_base with as many more steps as a reduction is healed", "null": "a second copy of M_base", "plant": "M_base with more work"}
-UNMERGED = "-unmerged"                                # a group timed with its adapters beside the weights
-TIMED = ("latency_prefill_ms", "latency_ms_per_token", "latency_decode_ms", "throughput_tokens_per_s")      # comparable within one process only
+PEERS = {
+    "unigram": "unigram model",
+    "bigram": "bigram model",
+    "transformer": "Transformer of the same size",
+    "lstm": "LSTM of the same size",
+    "majority": "majority class",
+}
+BESIDE_BASE = {
+    "M_base-healed": "M_base with as many more steps as a reduction is healed",
+    "null": "a second copy of M_base",
+    "plant": "M_base with more work",
+}
+UNMERGED = "-unmerged"  # a group timed with its adapters beside the weights
+TIMED = (
+    "latency_prefill_ms",
+    "latency_ms_per_token",
+    "latency_decode_ms",
+    "throughput_tokens_per_s",
+)  # comparable within one process only
 
 # %% ../../nbs/engine/measures.ipynb #2b8f0612
 def read_records(study_folder: Path) -> list[Record]:
@@ -92,7 +121,7 @@ def read_records(study_folder: Path) -> list[Record]:
 # %% ../../nbs/engine/measures.ipynb #1b430816
 def sort_out(
     records: list[Record],
-    size: str | None = None,    # None: the one that most records have
+    size: str | None = None,  # None: the one that most records have
     data: str | None = None,
     tasks: list | None = None,  # of fine-tuning and profiling
 ) -> tuple[list[Record], dict[str, str]]:
@@ -100,17 +129,44 @@ def sort_out(
     size = size or _most_common(r["parameters"]["size"] for r in records)
     chosen, aside = [r for r in records if r["parameters"]["size"] == size], {}
     for name, wanted in (("data", data_name(data) if data else None), ("tasks", list(tasks) if tasks else None)):
-        chosen = _agreeing(chosen, aside, name, lambda r: _asked_of(r, name), (lambda r: notebook_of(r) in TASK_NOTEBOOKS) if name == "tasks" else None, wanted)
+        chosen = _agreeing(
+            chosen,
+            aside,
+            name,
+            lambda r: _asked_of(r, name),
+            (lambda r: notebook_of(r) in TASK_NOTEBOOKS) if name == "tasks" else None,
+            wanted,
+        )
     for part in ("corpus", "tokenizer"):
-        chosen = _agreeing(chosen, aside, part, lambda r: _text_read(r, part), lambda r: part in GRAPH.get(notebook_of(r), {}).get("text", ()))
+        chosen = _agreeing(
+            chosen,
+            aside,
+            part,
+            lambda r: _text_read(r, part),
+            lambda r: part in GRAPH.get(notebook_of(r), {}).get("text", ()),
+        )
     for task in sorted({task for r in chosen if isinstance(r.text, dict) for task in r.text.get("tasks", ())}):
-        chosen = _agreeing(chosen, aside, f"the text of {task}", lambda r: r.text["tasks"][task], lambda r: task in (r.text.get("tasks", ()) if isinstance(r.text, dict) else ()))
+        chosen = _agreeing(
+            chosen,
+            aside,
+            f"the text of {task}",
+            lambda r: r.text["tasks"][task],
+            lambda r: task in (r.text.get("tasks", ()) if isinstance(r.text, dict) else ()),
+        )
     for name in ("lr", "steps", "examples", "epochs"):
         for notebook in sorted({notebook_of(r) for r in chosen}):
-            chosen = _agreeing(chosen, aside, name, lambda r: r["parameters"].get(name), lambda r: notebook_of(r) == notebook)
+            chosen = _agreeing(
+                chosen, aside, name, lambda r: r["parameters"].get(name), lambda r: notebook_of(r) == notebook
+            )
     for notebook, group in sorted({(notebook_of(r), r["parameters"]["group"]) for r in chosen}):
         for name in ("settings", "recipe", "code"):
-            chosen = _agreeing(chosen, aside, name, lambda r: r.get(name), lambda r: (notebook_of(r), r["parameters"]["group"]) == (notebook, group))
+            chosen = _agreeing(
+                chosen,
+                aside,
+                name,
+                lambda r: r.get(name),
+                lambda r: (notebook_of(r), r["parameters"]["group"]) == (notebook, group),
+            )
     return _rooted(chosen, aside), aside
 
 
@@ -131,8 +187,10 @@ def _text_read(record: Record, part: str) -> str:
 def _agreeing(records, aside, name, value_of, matters=None, wanted=None):
     "Those that have the wanted or the most common value; the others go aside with a reason."
     concerned = [r for r in records if matters is None or matters(r)]
-    if not concerned: return records
-    if wanted is None: wanted = _most_common(value_of(r) for r in concerned)
+    if not concerned:
+        return records
+    if wanted is None:
+        wanted = _most_common(value_of(r) for r in concerned)
     other = {r["run"]: f"{name} {_difference(value_of(r), wanted)}" for r in concerned if value_of(r) != wanted}
     aside |= other
     return [r for r in records if r["run"] not in other]
@@ -145,7 +203,8 @@ def _most_common(values):
 
 def _difference(value, wanted):
     "What differs, by its place where both are dictionaries."
-    if not (isinstance(value, dict) and isinstance(wanted, dict)): return f"{_said(value)}, not {_said(wanted)}"
+    if not (isinstance(value, dict) and isinstance(wanted, dict)):
+        return f"{_said(value)}, not {_said(wanted)}"
     key = next(key for key in (*value, *wanted) if value.get(key) != wanted.get(key))
     return f"{key} {_difference(value.get(key), wanted.get(key))}"
 
@@ -165,8 +224,10 @@ def _rooted(records, aside):
                 notebook, group = key.split("/")
                 node = (notebook, group, r["parameters"]["seed"])
                 made_from = there.get(node)
-                if made_from is not None and made_from.digest != digest: removed[r["run"]] = f"made from another {key} than the one that lies here"
-                elif made_from is None and _name_of(r, notebook, group) in aside: removed[r["run"]] = f"made from {key}, which was left aside"
+                if made_from is not None and made_from.digest != digest:
+                    removed[r["run"]] = f"made from another {key} than the one that lies here"
+                elif made_from is None and _name_of(r, notebook, group) in aside:
+                    removed[r["run"]] = f"made from {key}, which was left aside"
         aside |= removed
         there = {node: r for node, r in there.items() if r["run"] not in removed}
     return list(there.values())
@@ -185,17 +246,26 @@ PROFILE_NAMES = {"latency_prefill_ms_p50": "latency_prefill_ms", "latency_decode
 RATIO_NAMES = {"latency_prefill": "latency_prefill_ms", "latency_decode_batch1": "latency_decode_ms"}
 BACKBONE = ("ppl_word", "ppl_token", "bits_per_byte", "params_total", "flops_per_token", "tokens_trained")
 FINETUNED = ("score_points", "params_trainable", "params_head")
-PROFILED = ("latency_prefill_ms_p50", "latency_ms_per_token", "latency_decode_batch1_ms_p50", "throughput_tokens_per_s", "mem_peak_bytes",
-            "mem_train_peak_bytes", "checkpoint_bytes", "cache_bytes_per_sequence")
+PROFILED = (
+    "latency_prefill_ms_p50",
+    "latency_ms_per_token",
+    "latency_decode_batch1_ms_p50",
+    "throughput_tokens_per_s",
+    "mem_peak_bytes",
+    "mem_train_peak_bytes",
+    "checkpoint_bytes",
+    "cache_bytes_per_sequence",
+)
 
 
 @dataclass(frozen=True)
 class Source:
     "One number of one run, and where it stands."
+
     value: float
     record: Record
-    keys: tuple[str, ...]    # the way to it below `metrics`
-    over: tuple[str, ...] = ()    # of a ratio of two numbers of one record: the way to the second
+    keys: tuple[str, ...]  # the way to it below `metrics`
+    over: tuple[str, ...] = ()  # of a ratio of two numbers of one record: the way to the second
 
 
 def study_cells(records: list[Record]) -> dict[tuple[str, int], dict[str, Source]]:
@@ -211,10 +281,18 @@ def study_cells(records: list[Record]) -> dict[tuple[str, int], dict[str, Source
         found[node] = record
     seeds = sorted({seed for _, _, seed in found})
     unmerged = [group + UNMERGED for group in RECIPES_TABLE]
-    rows = {(group, seed): _cells(found, group, seed) for group in (*RECIPES_TABLE, *unmerged, *BESIDE_BASE, *PEERS) for seed in seeds}
+    rows = {
+        (group, seed): _cells(found, group, seed)
+        for group in (*RECIPES_TABLE, *unmerged, *BESIDE_BASE, *PEERS)
+        for seed in seeds
+    }
     there = {group for (group, _), cells in rows.items() if cells} | set(GROUPS_TABLE)
     controls = {group for _, group, _ in found} & set(CONTROLS_TABLE)
-    return {(group, seed): cells for (group, seed), cells in rows.items() if group in there and (group not in CONTROLS_TABLE or group in controls)}
+    return {
+        (group, seed): cells
+        for (group, seed), cells in rows.items()
+        if group in there and (group not in CONTROLS_TABLE or group in controls)
+    }
 
 
 def study_table(records: list[Record]) -> pd.DataFrame:
@@ -240,28 +318,50 @@ def _cells(found, group, seed):
 
     def take(column, record, *keys):
         value = record.metrics if record else {}
-        for key in keys: value = value.get(key, {})
-        if isinstance(value, (int, float)): cells[column] = Source(value, record, keys)
+        for key in keys:
+            value = value.get(key, {})
+        if isinstance(value, (int, float)):
+            cells[column] = Source(value, record, keys)
 
     if group in PEERS or group in BESIDE_BASE or group.endswith(UNMERGED):
         _compare_with(take, found, group, seed)
         return cells
     tuned = found.get(("03_sgh_peft", group, seed))
-    timed = next((record for which in ("all", "controls") if (record := found.get(("05_profiling", which, seed))) and group in record.metrics.get("groups", {})), None)
+    timed = next(
+        (
+            record
+            for which in ("all", "controls")
+            if (record := found.get(("05_profiling", which, seed))) and group in record.metrics.get("groups", {})
+        ),
+        None,
+    )
     backbone = found.get((*RECIPES_TABLE[group]["backbone"].split("/"), seed))
-    for name in BACKBONE: take(name, backbone, name)
-    if backbone and "tokens_trained" not in cells:                # only put into another order: it has read what its source has
-        for key in backbone["inputs"]: take("tokens_trained", found.get((*key.split("/"), seed)), "tokens_trained")
-    for name in (*FINETUNED, *filter(_is_task_metric, tuned.metrics if tuned else ())): take(name, tuned, name)
-    for name in PROFILED: take(PROFILE_NAMES.get(name, name), timed, "groups", group, name)
+    for name in BACKBONE:
+        take(name, backbone, name)
+    if backbone and "tokens_trained" not in cells:  # only put into another order: it has read what its source has
+        for key in backbone["inputs"]:
+            take("tokens_trained", found.get((*key.split("/"), seed)), "tokens_trained")
+    for name in (*FINETUNED, *filter(_is_task_metric, tuned.metrics if tuned else ())):
+        take(name, tuned, name)
+    for name in PROFILED:
+        take(PROFILE_NAMES.get(name, name), timed, "groups", group, name)
     for pair in timed.metrics.get("ratios", {}) if timed else ():
         if pair.split("/")[0] == group:
-            for name, column in RATIO_NAMES.items(): take(f"{column}/{pair.split('/')[1]}", timed, "ratios", pair, name, "ratio")
+            for name, column in RATIO_NAMES.items():
+                take(f"{column}/{pair.split('/')[1]}", timed, "ratios", pair, name, "ratio")
     base = timed.metrics["groups"].get("M_base", {}) if timed else {}
     for name in PROFILED:
         column = PROFILE_NAMES.get(name, name)
-        if column in TIMED and column in cells and f"{column}/M_base" not in cells and name in base and group != "M_base":
-            cells[f"{column}/M_base"] = Source(cells[column].value / base[name], timed, ("groups", group, name), ("groups", "M_base", name))
+        if (
+            column in TIMED
+            and column in cells
+            and f"{column}/M_base" not in cells
+            and name in base
+            and group != "M_base"
+        ):
+            cells[f"{column}/M_base"] = Source(
+                cells[column].value / base[name], timed, ("groups", group, name), ("groups", "M_base", name)
+            )
     return cells
 
 
@@ -269,19 +369,25 @@ def _compare_with(take, found, peer, seed):
     "What is only there for comparison: counting, other architectures, always the same answer, the controls of the clock."
     timed = found.get(("05_profiling", "all", seed))
     if peer in ("null", "plant"):
-        for name, column in RATIO_NAMES.items(): take(f"{column}/M_base", timed, peer, name, "ratio")
+        for name, column in RATIO_NAMES.items():
+            take(f"{column}/M_base", timed, peer, name, "ratio")
     elif peer.endswith(UNMERGED):
-        for name, column in RATIO_NAMES.items(): take(f"{column}/M_base", timed, "ratios", f"{peer.removesuffix(UNMERGED)}, unmerged/M_base", name, "ratio")
+        for name, column in RATIO_NAMES.items():
+            take(f"{column}/M_base", timed, "ratios", f"{peer.removesuffix(UNMERGED)}, unmerged/M_base", name, "ratio")
     elif peer == "M_base-healed":
         healed = found.get(("01_csp", "M_csp-N4", seed)) or found.get(("01_csp", "M_csp-N8", seed))
         take("ppl_word", healed, "ppl_word_unreduced_healed")
     elif peer == "majority":
-        tuned = next((record for (notebook, _, of), record in found.items() if notebook == "03_sgh_peft" and of == seed), None)
-        for task in TASKS: take(f"{task}_accuracy", tuned, f"{task}_majority_accuracy")
+        tuned = next(
+            (record for (notebook, _, of), record in found.items() if notebook == "03_sgh_peft" and of == seed), None
+        )
+        for task in TASKS:
+            take(f"{task}_accuracy", tuned, f"{task}_majority_accuracy")
     elif peer in ("unigram", "bigram"):
         take("ppl_token", found.get(("00_baseline", "M_base", seed)), f"ppl_{peer}")
     else:
-        for name in BACKBONE: take(name, found.get(("11_peers", peer, seed)), name)
+        for name in BACKBONE:
+            take(name, found.get(("11_peers", peer, seed)), name)
 
 
 def _is_task_metric(name):
@@ -295,9 +401,18 @@ def missing_runs(records: list[Record], seeds=()) -> list[str]:
     seeds = sorted({seed for _, seed, _ in there} | set(seeds))
     makers = dict.fromkeys(tuple(recipe["backbone"].split("/")) for recipe in GROUPS_TABLE.values())
     wanted = [*makers, *(("03_sgh_peft", group) for group in GROUPS_TABLE), ("05_profiling", "all")]
-    free = {(notebook, group) for notebook, _, group in there if notebook == "05_profiling" and group != "controls" or GRAPH.get(notebook, {}).get("first_seed")}
+    free = {
+        (notebook, group)
+        for notebook, _, group in there
+        if notebook == "05_profiling" and group != "controls" or GRAPH.get(notebook, {}).get("first_seed")
+    }
     wanted += sorted({(notebook, group) for notebook, _, group in there} - set(wanted) - free)
-    return [f"{notebook}/s{seed}/{group}" for seed in seeds for notebook, group in wanted if (notebook, seed, group) not in there]
+    return [
+        f"{notebook}/s{seed}/{group}"
+        for seed in seeds
+        for notebook, group in wanted
+        if (notebook, seed, group) not in there
+    ]
 
 # %% ../../nbs/engine/measures.ipynb #c31bf741
 def paired(table: pd.DataFrame, measure: str, group: str, against: str) -> pd.Series:
@@ -306,9 +421,14 @@ def paired(table: pd.DataFrame, measure: str, group: str, against: str) -> pd.Se
     Times are never divided across processes: groups that were not timed in turns are compared by what each took beside M_base.
     """
     there = set(table.index.get_level_values(0))
-    measured = lambda name, other: table.loc[name, f"{measure}/{other}"].dropna() if name in there and f"{measure}/{other}" in table.columns else pd.Series(dtype=float)
-    if len(direct := measured(group, against)): return np.log(direct)
-    if measure in TIMED:                             # two processes, or two rounds of one: only what each took beside M_base may be compared
+    measured = lambda name, other: (
+        table.loc[name, f"{measure}/{other}"].dropna()
+        if name in there and f"{measure}/{other}" in table.columns
+        else pd.Series(dtype=float)
+    )
+    if len(direct := measured(group, against)):
+        return np.log(direct)
+    if measure in TIMED:  # two processes, or two rounds of one: only what each took beside M_base may be compared
         return (np.log(measured(group, "M_base")) - np.log(measured(against, "M_base"))).dropna()
     if measure not in table.columns or not {group, against} <= there:
         return pd.Series(dtype=float)
@@ -320,7 +440,16 @@ def effect(table: pd.DataFrame, measure: str, group: str, against: str) -> dict:
     "Mean ratio (measures in points: mean difference) of `group` to `against` with its 95% t interval, the standardised effect, and the number of seeds."
     values, points = paired(table, measure, group, against), measure_of(measure).points
     estimate, low, high = (float(value) for value in (t_interval(values) if points else np.exp(t_interval(values))))
-    return dict(measure=measure, group=group, against=against, estimate=estimate, low=low, high=high, hedges_g=effect_size(values), seeds=len(values))
+    return dict(
+        measure=measure,
+        group=group,
+        against=against,
+        estimate=estimate,
+        low=low,
+        high=high,
+        hedges_g=effect_size(values),
+        seeds=len(values),
+    )
 
 # %% ../../nbs/engine/measures.ipynb #07a10cea
 def cell(values, measure: Measure) -> str:
@@ -338,8 +467,13 @@ def cell(values, measure: Measure) -> str:
 
 def interval_text(found: dict, seeds: int) -> str:
     "An effect as text: '1.012 [1.003, 1.021]', with the number of seeds where it is not all of them."
-    if not found["seeds"]: return "not run"
+    if not found["seeds"]:
+        return "not run"
     points = measure_of(found["measure"]).points
     number = lambda value: f"{value:{'+.2f' if points else '.3f'}}".replace("-", "−")
     fewer = f" ({found['seeds']} of {seeds} seeds)" if found["seeds"] < seeds else ""
-    return number(found["estimate"]) + (f" [{number(found['low'])}, {number(found['high'])}]" if found["high"] - found["low"] > 1e-9 else "") + fewer
+    return (
+        number(found["estimate"])
+        + (f" [{number(found['low'])}, {number(found['high'])}]" if found["high"] - found["low"] > 1e-9 else "")
+        + fewer
+    )

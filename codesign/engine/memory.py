@@ -38,17 +38,20 @@ class AllocationMeter(TorchDispatchMode):
     def __init__(self):
         super().__init__()
         self.live, self.peak, self.at_peak = 0, 0, {}
-        self.number = weakref.WeakKeyDictionary()     # None: it was there before
+        self.number = weakref.WeakKeyDictionary()  # None: it was there before
         self._living: dict[int, int] = {}
         self._births = 0
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         for tensor in tree_leaves((args, kwargs or {})):
-            if isinstance(tensor, Tensor): self.number.setdefault(tensor.untyped_storage())
+            if isinstance(tensor, Tensor):
+                self.number.setdefault(tensor.untyped_storage())
         output = function(*args, **(kwargs or {}))
         for tensor in tree_leaves(output):
-            if isinstance(tensor, Tensor) and (storage := tensor.untyped_storage()) not in self.number: self._born(storage)
-        if self.live > self.peak: self.peak, self.at_peak = self.live, dict(self._living)
+            if isinstance(tensor, Tensor) and (storage := tensor.untyped_storage()) not in self.number:
+                self._born(storage)
+        if self.live > self.peak:
+            self.peak, self.at_peak = self.live, dict(self._living)
         return output
 
     def _born(self, storage):
@@ -58,7 +61,8 @@ class AllocationMeter(TorchDispatchMode):
         self._living[self._births] = storage.nbytes()
         weakref.finalize(storage, self._died, self._births)
 
-    def _died(self, number): self.live -= self._living.pop(number)
+    def _died(self, number):
+        self.live -= self._living.pop(number)
 
 
 def peak_memory(function: Callable[[], object], device: str | torch.device = "cpu") -> int:
@@ -69,7 +73,8 @@ def peak_memory(function: Callable[[], object], device: str | torch.device = "cp
         before = torch.cuda.memory_allocated(device)
         function()
         return torch.cuda.max_memory_allocated(device) - before
-    with AllocationMeter() as meter: function()
+    with AllocationMeter() as meter:
+        function()
     return meter.peak
 
 # %% ../../nbs/engine/memory.ipynb #cc422910
@@ -77,18 +82,23 @@ def peak_memory(function: Callable[[], object], device: str | torch.device = "cp
 def profiled(**options) -> Iterator[torch.profiler.profile]:
     "torch.profiler.profile without the lines that some builds of PyTorch write to the terminal at its start and end."
     profiler = torch.profiler.profile(**options)
-    with _mute(): profiler.start()
-    try: yield profiler
+    with _mute():
+        profiler.start()
+    try:
+        yield profiler
     finally:
-        with _mute(): profiler.stop()
+        with _mute():
+            profiler.stop()
 
 
 @contextmanager
 def _mute():
     sys.stderr.flush()
     kept = os.dup(2)
-    with open(os.devnull, "w") as nowhere: os.dup2(nowhere.fileno(), 2)
-    try: yield
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
     finally:
         os.dup2(kept, 2)
         os.close(kept)
@@ -96,10 +106,14 @@ def _mute():
 
 def allocator_peak(function: Callable[[], object], device: str | torch.device = "cpu") -> int:
     "Peak bytes that PyTorch's allocator hands out during a call, beyond what it had handed out before."
-    if torch.device(device).type == "cuda": return peak_memory(function, device)
-    with profiled(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profiler: function()
+    if torch.device(device).type == "cuda":
+        return peak_memory(function, device)
+    with profiled(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profiler:
+        function()
     live = peak = 0
-    for event in sorted((e for e in profiler.profiler.kineto_results.events() if e.name() == "[memory]"), key=lambda e: e.start_ns()):
+    for event in sorted(
+        (e for e in profiler.profiler.kineto_results.events() if e.name() == "[memory]"), key=lambda e: e.start_ns()
+    ):
         live += event.nbytes()
         peak = max(peak, live)
     return peak
@@ -110,11 +124,14 @@ _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 def resident_peak(function: Callable[[], object]) -> int | None:
     "Bytes that a call adds to this process's resident set at its worst; None where the system does not say (it must be Linux with glibc)."
-    if platform.libc_ver()[0] != "glibc" or not _STATUS.is_file(): return None
+    if platform.libc_ver()[0] != "glibc" or not _STATUS.is_file():
+        return None
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)
-    try: _CLEAR.write_text("5")              # sets the high-water mark to what is resident now
-    except OSError: return None
+    try:
+        _CLEAR.write_text("5")  # sets the high-water mark to what is resident now
+    except OSError:
+        return None
     before = _resident("VmRSS")
     function()
     return max(0, _resident("VmHWM") - before)
@@ -125,9 +142,16 @@ def in_fresh_process(function: str, *arguments):
     code = "import importlib, json, sys; module, name, arguments = json.loads(sys.argv[1]); value = getattr(importlib.import_module(module), name)(*arguments); print(); print(json.dumps(value))"
     module, _, name = function.rpartition(".")
     asked = json.dumps([module, name, arguments])
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path), "OMP_NUM_THREADS": str(torch.get_num_threads())}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+        "OMP_NUM_THREADS": str(torch.get_num_threads()),
+    }
     done = subprocess.run([sys.executable, "-c", code, asked], capture_output=True, text=True, env=environment)
-    if done.returncode: raise CodesignError(f"{function} failed in a process of its own: {done.stderr.strip().splitlines()[-1] if done.stderr.strip() else f'exit code {done.returncode}'}")
+    if done.returncode:
+        raise CodesignError(
+            f"{function} failed in a process of its own: {done.stderr.strip().splitlines()[-1] if done.stderr.strip() else f'exit code {done.returncode}'}"
+        )
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -144,12 +168,13 @@ def out_of_memory(error: BaseException) -> bool:
 @dataclass(frozen=True)
 class MemorySplit:
     "Bytes at the worst moment of a step, by owner, beside what other instruments saw."
+
     weights: int
     gradients: int
     optimizer: int
     activations: int
-    measured_peak: int            # by PyTorch's allocator, weights and all that lived before included
-    reserved: int | None          # on a GPU, what the allocator held for it; on a CPU None: see `resident_peak`
+    measured_peak: int  # by PyTorch's allocator, weights and all that lived before included
+    reserved: int | None  # on a GPU, what the allocator held for it; on a CPU None: see `resident_peak`
 
     @property
     def total(self) -> int:
@@ -162,28 +187,36 @@ class MemorySplit:
 
 
 def memory_split(
-    step: Callable[[], object],               # does the same each time it is called
+    step: Callable[[], object],  # does the same each time it is called
     model: nn.Module,
     optimizer: torch.optim.Optimizer | None = None,
     device: str | torch.device = "cpu",
 ) -> MemorySplit:
     "The bytes of `step` at its worst moment by owner, and by the allocator's count. Calls it three times: once so that what stays is there, and once an instrument."
     step()
-    weights, state = _bytes(_storages([*model.parameters(), *model.buffers()])), _bytes(_storages(value for state in optimizer.state.values() for value in state.values())) if optimizer else 0
+    weights, state = (
+        _bytes(_storages([*model.parameters(), *model.buffers()])),
+        _bytes(_storages(value for state in optimizer.state.values() for value in state.values())) if optimizer else 0,
+    )
     gradients_before = [weakref.ref(storage) for storage in _gradients(model)]
-    with AllocationMeter() as meter: step()
+    with AllocationMeter() as meter:
+        step()
     gradients = _gradients(model)
-    kept = _bytes(storage for storage in gradients if any(then() is storage for then in gradients_before))      # others are made anew in each step
+    kept = _bytes(
+        storage for storage in gradients if any(then() is storage for then in gradients_before)
+    )  # others are made anew in each step
     new = sum(meter.at_peak.get(meter.number.get(storage), 0) for storage in gradients)
     lasting_bytes = weights + kept + state
-    if torch.device(device).type == "cuda": measured, reserved = _cuda_peak(step, weights + state + _bytes(gradients), gradients, device)
-    else: measured, reserved = lasting_bytes + allocator_peak(step), None
+    if torch.device(device).type == "cuda":
+        measured, reserved = _cuda_peak(step, weights + state + _bytes(gradients), gradients, device)
+    else:
+        measured, reserved = lasting_bytes + allocator_peak(step), None
     return MemorySplit(weights, kept + new, state, meter.peak - new, measured, reserved)
 
 
 def _cuda_peak(step, own, gradients, device):
     "Most bytes that the allocator handed out for this model, and held for it; what others had before is taken off."
-    gradients.clear()                    # this list must not keep them alive
+    gradients.clear()  # this list must not keep them alive
     torch.cuda.empty_cache()
     others = torch.cuda.memory_allocated(device) - own
     torch.cuda.reset_peak_memory_stats(device)
@@ -195,10 +228,19 @@ def _cuda_peak(step, own, gradients, device):
 
 def _storages(tensors: Iterable) -> list:
     "The storages of tensors, each once, tied ones too."
-    return list({storage.data_ptr(): storage for tensor in tensors if isinstance(tensor, Tensor) for storage in [tensor.untyped_storage()]}.values())
+    return list(
+        {
+            storage.data_ptr(): storage
+            for tensor in tensors
+            if isinstance(tensor, Tensor)
+            for storage in [tensor.untyped_storage()]
+        }.values()
+    )
 
 
-def _gradients(model): return _storages(p.grad for p in model.parameters() if p.grad is not None)
+def _gradients(model):
+    return _storages(p.grad for p in model.parameters() if p.grad is not None)
 
 
-def _bytes(storages): return sum(storage.nbytes() for storage in storages)
+def _bytes(storages):
+    return sum(storage.nbytes() for storage in storages)

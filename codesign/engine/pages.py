@@ -41,14 +41,15 @@ figure { margin: 0; } img { width: 100%; max-width: 32rem; height: auto; display
 @dataclass(frozen=True)
 class Markup:
     "Text that is HTML already and must not be escaped; no kind of str, or pandas would make it one."
+
     text: str
 
 
 def html_table(
     table: pd.DataFrame,
-    empty: str = "nothing here",    # said in the place of a table without rows
-    cards: bool = False,            # on a narrow screen, stack a row's cells instead of scrolling sideways
-    ids: list[str] | None = None,   # of the rows, for links
+    empty: str = "nothing here",  # said in the place of a table without rows
+    cards: bool = False,  # on a narrow screen, stack a row's cells instead of scrolling sideways
+    ids: list[str] | None = None,  # of the rows, for links
 ) -> str:
     "A table as HTML: cells escaped unless they are `Markup`, NaN and None as a dash."
     if not len(table):
@@ -63,7 +64,8 @@ def html_table(
 
 
 def _text(value):
-    if isinstance(value, Markup): return value.text
+    if isinstance(value, Markup):
+        return value.text
     return "–" if value is None or isinstance(value, float) and math.isnan(value) else html.escape(str(value))
 
 
@@ -79,5 +81,7 @@ def html_figure(png: bytes, caption: str) -> str:
 def html_page(title: str, lead: str, sections: list[tuple[str, str]]) -> str:
     "A whole page from a title, and a lead and sections (heading, body) that are HTML already."
     body = "".join(f"<h2>{html.escape(heading)}</h2>{content}" for heading, content in sections)
-    return (f"<!doctype html><html lang='en'><head><meta charset='utf-8'><meta name='viewport' content='width=device-width, initial-scale=1'><title>{html.escape(title)}</title>"
-            f"<style>{STYLE}</style></head><body><h1>{html.escape(title)}</h1><p class='lead'>{lead}</p>{body}</body></html>\n")
+    return (
+        f"<!doctype html><html lang='en'><head><meta charset='utf-8'><meta name='viewport' content='width=device-width, initial-scale=1'><title>{html.escape(title)}</title>"
+        f"<style>{STYLE}</style></head><body><h1>{html.escape(title)}</h1><p class='lead'>{lead}</p>{body}</body></html>\n"
+    )

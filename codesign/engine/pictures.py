@@ -25,32 +25,98 @@ from .runs import CONTROLS_TABLE, GROUPS_TABLE
 from .statistics import t_interval
 
 # %% ../../nbs/engine/pictures.ipynb #0ff6b07e
-GROUP_COLORS = {"M_base": "#6E6E6E", "M_csp": "#56B4E9", "M_sdm": "#029E73", "M_sgh": "#DE8F05", "M_sdm+sgh": "#CC78BC", "M_full": "#0173B2", "M_challenge": "#D55E00"}
-GROUP_MARKERS = {"M_base": "o", "M_csp": "v", "M_sdm": "s", "M_sgh": "^", "M_sdm+sgh": "P", "M_full": "D", "M_challenge": "X"}
-VARIES = {"C_permuted": "M_csp", "C_shuffled": "M_full", "C_lora": "M_full", "C_activation": "M_challenge", "same_shape": "M_challenge", "C_random": "M_challenge"}
+GROUP_COLORS = {
+    "M_base": "#6E6E6E",
+    "M_csp": "#56B4E9",
+    "M_sdm": "#029E73",
+    "M_sgh": "#DE8F05",
+    "M_sdm+sgh": "#CC78BC",
+    "M_full": "#0173B2",
+    "M_challenge": "#D55E00",
+}
+GROUP_MARKERS = {
+    "M_base": "o",
+    "M_csp": "v",
+    "M_sdm": "s",
+    "M_sgh": "^",
+    "M_sdm+sgh": "P",
+    "M_full": "D",
+    "M_challenge": "X",
+}
+VARIES = {
+    "C_permuted": "M_csp",
+    "C_shuffled": "M_full",
+    "C_lora": "M_full",
+    "C_activation": "M_challenge",
+    "same_shape": "M_challenge",
+    "C_random": "M_challenge",
+}
 
 
 def look(group: str) -> dict:
     "How a group's mark is drawn: arguments of `plot`."
     kin = group if group in GROUP_COLORS else VARIES.get(group, group.rsplit("-", 1)[0])
     color = GROUP_COLORS.get(kin, "#000000")
-    return dict(marker=GROUP_MARKERS.get(kin, {"transformer": "p", "lstm": "h"}.get(group, "d")), color=color, mfc=color if group in GROUP_COLORS else "white", mec="white" if group in GROUP_COLORS else color)
+    return dict(
+        marker=GROUP_MARKERS.get(kin, {"transformer": "p", "lstm": "h"}.get(group, "d")),
+        color=color,
+        mfc=color if group in GROUP_COLORS else "white",
+        mec="white" if group in GROUP_COLORS else color,
+    )
 
 # %% ../../nbs/engine/pictures.ipynb #383acc9f
-COLUMN = 8.5 / 2.54          # inches: the width of a column in print
+COLUMN = 8.5 / 2.54  # inches: the width of a column in print
 INTERVAL = "bars: 95% t interval over seeds; small marks: single seeds"
-LETTERS = {"font.size": 7, "axes.titlesize": 7, "axes.labelsize": 7, "xtick.labelsize": 6.5, "ytick.labelsize": 6.5, "legend.fontsize": 6.5, "axes.linewidth": 0.6, "xtick.major.width": 0.6, "ytick.major.width": 0.6,
-           "xtick.major.size": 2.5, "ytick.major.size": 2.5, "xtick.minor.size": 1.5, "xtick.minor.width": 0.5, "pdf.fonttype": 42}
+LETTERS = {
+    "font.size": 7,
+    "axes.titlesize": 7,
+    "axes.labelsize": 7,
+    "xtick.labelsize": 6.5,
+    "ytick.labelsize": 6.5,
+    "legend.fontsize": 6.5,
+    "axes.linewidth": 0.6,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "xtick.major.size": 2.5,
+    "ytick.major.size": 2.5,
+    "xtick.minor.size": 1.5,
+    "xtick.minor.width": 0.5,
+    "pdf.fonttype": 42,
+}
 
 
-_PLAIN = {name: value for name, value in matplotlib.rcParamsDefault.items() if name.partition(".")[0] in ("axes", "figure", "font", "grid", "legend", "lines", "mathtext", "patch", "path", "pdf", "savefig", "scatter", "text", "xtick", "ytick")}
+_PLAIN = {
+    name: value
+    for name, value in matplotlib.rcParamsDefault.items()
+    if name.partition(".")[0]
+    in (
+        "axes",
+        "figure",
+        "font",
+        "grid",
+        "legend",
+        "lines",
+        "mathtext",
+        "patch",
+        "path",
+        "pdf",
+        "savefig",
+        "scatter",
+        "text",
+        "xtick",
+        "ytick",
+    )
+}
 
 
 def _in_print(draw):
     "Draws with the letters and lines of print, whatever the notebook's own style is."
+
     @wraps(draw)
     def drawn(*arguments):
-        with matplotlib.rc_context({**_PLAIN, **LETTERS}): return draw(*arguments)
+        with matplotlib.rc_context({**_PLAIN, **LETTERS}):
+            return draw(*arguments)
+
     return drawn
 
 
@@ -58,7 +124,8 @@ def _canvas(height, rows=1, columns=1, **options):
     "A figure of a column's width and so many centimetres."
     figure = Figure(figsize=(COLUMN, height / 2.54), layout="constrained", dpi=150)  # for the screen; a file gets more
     axes = figure.subplots(rows, columns, squeeze=False, **options)
-    for ax in axes.flat: ax.spines[["top", "right"]].set_visible(False)
+    for ax in axes.flat:
+        ax.spines[["top", "right"]].set_visible(False)
     return figure, axes
 
 
@@ -66,8 +133,17 @@ def _caption(figure, analysis, text, seeds_of=None):
     "Writes size, data, seeds and `text` under a figure, and which groups lack seeds or all of them (`seeds_of`: group -> seeds shown)."
     seeds_of = seeds_of or {}
     absent = [name for name, seeds in seeds_of.items() if not seeds]
-    fewer = [f"{name} {seeds} of {len(analysis.seeds)} seeds" for name, seeds in seeds_of.items() if 0 < seeds < len(analysis.seeds)]
-    parts = [analysis.where, text, f"fewer seeds: {', '.join(fewer)}" if fewer else "", f"not run: {', '.join(absent)}" if absent else ""]
+    fewer = [
+        f"{name} {seeds} of {len(analysis.seeds)} seeds"
+        for name, seeds in seeds_of.items()
+        if 0 < seeds < len(analysis.seeds)
+    ]
+    parts = [
+        analysis.where,
+        text,
+        f"fewer seeds: {', '.join(fewer)}" if fewer else "",
+        f"not run: {', '.join(absent)}" if absent else "",
+    ]
     height = figure.get_size_inches()[1]
     lines = textwrap.wrap("; ".join(filter(None, parts)), 74)
     figure.text(0.012, 0.03 / height, "\n".join(lines), fontsize=6, color="0.3", va="bottom", linespacing=1.25)
@@ -96,30 +172,72 @@ def _seeds(ax, group, x, y):
 
 # %% ../../nbs/engine/pictures.ipynb #00d51ec4
 VERDICT_COLORS = {"Supported": "#02795a", "Refuted": "#b84f00", "Undecided": "#8a6508", "Not run": "#57606a"}
-FOREST_LIMIT, LINEAR = 90, 2  # percent, or points: where the axis ends, and up to where it is linear; beyond, it is logarithmic
+FOREST_LIMIT, LINEAR = (
+    90,
+    2,
+)  # percent, or points: where the axis ends, and up to where it is linear; beyond, it is logarithmic
 FOREST_TICKS = (-40, -4, 0, 4, 40)
-SHORT = {"latency_prefill_ms": "latency", "ppl_word": "perplexity", "flops_per_token": "FLOPs", "params_trainable": "trainable", "score_points": "score", "mem_peak_bytes": "memory"}
+SHORT = {
+    "latency_prefill_ms": "latency",
+    "ppl_word": "perplexity",
+    "flops_per_token": "FLOPs",
+    "params_trainable": "trainable",
+    "score_points": "score",
+    "mem_peak_bytes": "memory",
+}
 
 
 @_in_print
 def hypotheses_figure(analysis) -> Figure:
     "Forest plot: each component's change in percent (score: points) with its interval, the allowed side shaded up to its bound."
-    parts = {name: rows.to_dict("records") if rows.seeds.any() else [] for name, rows in analysis.components.groupby("hypothesis", sort=False)}
+    parts = {
+        name: rows.to_dict("records") if rows.seeds.any() else []
+        for name, rows in analysis.components.groupby("hypothesis", sort=False)
+    }
     heights = [max(1, len(rows)) + 1.0 for rows in parts.values()]
-    figure, axes = _canvas(0.36 * sum(heights) + 2.0, len(parts), 1, sharex=True, gridspec_kw=dict(height_ratios=heights))
+    figure, axes = _canvas(
+        0.36 * sum(heights) + 2.0, len(parts), 1, sharex=True, gridspec_kw=dict(height_ratios=heights)
+    )
     verdicts = analysis.verdicts.set_index("hypothesis")
     for ax, (name, rows) in zip(axes[:, 0], parts.items()):
-        ax.set_title(f"{name}  {verdicts.verdict[name]}", loc="left", x=-0.62, fontsize=7, fontweight="bold", color=VERDICT_COLORS[verdicts.verdict[name]], pad=3)
-        ax.set_title(verdicts.claim[name].split(":")[0].replace("M_full dominates M_base and M_challenge", "dominates both"), loc="right", x=1.44, fontsize=6, color="0.3", pad=3)
+        ax.set_title(
+            f"{name}  {verdicts.verdict[name]}",
+            loc="left",
+            x=-0.62,
+            fontsize=7,
+            fontweight="bold",
+            color=VERDICT_COLORS[verdicts.verdict[name]],
+            pad=3,
+        )
+        ax.set_title(
+            verdicts.claim[name].split(":")[0].replace("M_full dominates M_base and M_challenge", "dominates both"),
+            loc="right",
+            x=1.44,
+            fontsize=6,
+            color="0.3",
+            pad=3,
+        )
         _both_ways(ax)
-        ax.set(xlim=(-FOREST_LIMIT, FOREST_LIMIT), ylim=(len(rows) - 0.4, -0.6), yticks=range(len(rows)), yticklabels=[_row_label(row) for row in rows])
+        ax.set(
+            xlim=(-FOREST_LIMIT, FOREST_LIMIT),
+            ylim=(len(rows) - 0.4, -0.6),
+            yticks=range(len(rows)),
+            yticklabels=[_row_label(row) for row in rows],
+        )
         ax.tick_params(axis="y", labelsize=6, length=0, pad=4)
         ax.tick_params(axis="x", labelsize=6)
-        if not rows: _nothing(ax)
-        for position, row in enumerate(rows): _forest_row(ax, position, row)
+        if not rows:
+            _nothing(ax)
+        for position, row in enumerate(rows):
+            _forest_row(ax, position, row)
     axes[-1, 0].set_xlabel("change, % (score: points)", fontsize=6.5)
     seeds = {name: min((row["seeds"] for row in rows if row["judged"]), default=0) for name, rows in parts.items()}
-    return _caption(figure, analysis, "bars: 95% t interval over seeds; shaded: what the claim allows; in grey: shown beside, not judged; minor ticks at 1, 2, 10, 20; arrows: beyond the axis", seeds)
+    return _caption(
+        figure,
+        analysis,
+        "bars: 95% t interval over seeds; shaded: what the claim allows; in grey: shown beside, not judged; minor ticks at 1, 2, 10, 20; arrows: beyond the axis",
+        seeds,
+    )
 
 
 def _both_ways(ax):
@@ -142,15 +260,45 @@ def _forest_row(ax, position, row):
     percent = (lambda value: value) if measure.points else (lambda value: 100 * (value - 1))
     estimate, low, high, bound = (percent(row[name]) for name in ("estimate", "low", "high", "bound"))
     edge = -FOREST_LIMIT if measure.lower_is_better else FOREST_LIMIT
-    ax.fill_betweenx([position - 0.4, position + 0.4], bound, edge, color="0.9" if row["judged"] else "0.955", lw=0, zorder=0)
+    ax.fill_betweenx(
+        [position - 0.4, position + 0.4], bound, edge, color="0.9" if row["judged"] else "0.955", lw=0, zorder=0
+    )
     ax.plot([bound, bound], [position - 0.4, position + 0.4], color="0.3", lw=0.8, zorder=1)
     color = look(row["group"])["color"] if row["judged"] else "0.6"
     inside = max(-FOREST_LIMIT, min(FOREST_LIMIT, estimate))
     mark = look(row["group"])["marker"] if inside == estimate else "<" if estimate < 0 else ">"
-    if not math.isnan(low): ax.plot(np.clip([low, high], -FOREST_LIMIT, FOREST_LIMIT), [position] * 2, color=color, lw=2.2, alpha=0.55, solid_capstyle="butt", zorder=2, clip_on=False)
+    if not math.isnan(low):
+        ax.plot(
+            np.clip([low, high], -FOREST_LIMIT, FOREST_LIMIT),
+            [position] * 2,
+            color=color,
+            lw=2.2,
+            alpha=0.55,
+            solid_capstyle="butt",
+            zorder=2,
+            clip_on=False,
+        )
     ax.plot(inside, position, mark, color=color, ms=3, mec="white", mew=0.3, zorder=3, clip_on=False)
-    interval = f" [{low:+.1f}, {high:+.1f}]" if high - low > .05 else " exact" if row["exact"] else " one seed" if row["seeds"] == 1 else ""
-    ax.text(1.03, position, f"{estimate + 0.0 if abs(estimate) >= .05 else 0:+.1f}{interval}".replace("+0.0 exact", "0 exact").replace("-", "−"), transform=ax.get_yaxis_transform(), fontsize=6, va="center", color="0.1" if row["judged"] else "0.45")
+    interval = (
+        f" [{low:+.1f}, {high:+.1f}]"
+        if high - low > 0.05
+        else " exact"
+        if row["exact"]
+        else " one seed"
+        if row["seeds"] == 1
+        else ""
+    )
+    ax.text(
+        1.03,
+        position,
+        f"{estimate + 0.0 if abs(estimate) >= 0.05 else 0:+.1f}{interval}".replace("+0.0 exact", "0 exact").replace(
+            "-", "−"
+        ),
+        transform=ax.get_yaxis_transform(),
+        fontsize=6,
+        va="center",
+        color="0.1" if row["judged"] else "0.45",
+    )
 
 # %% ../../nbs/engine/pictures.ipynb #7451fc0e
 PARETO = ("latency_prefill_ms", "flops_per_token", "params_trainable")
@@ -164,13 +312,16 @@ def pareto_figure(analysis) -> Figure:
     for ax, name in zip(axes[:, 0], PARETO):
         means = {}
         for group in GROUPS_TABLE:
-            if group not in analysis.table.index: continue
+            if group not in analysis.table.index:
+                continue
             y = analysis.table.loc[group, "score_points"].dropna()
             x = pd.Series(1.0, y.index) if group == "M_base" else np.exp(paired(analysis.table, name, group, "M_base"))
-            if group == "M_base": x = x[analysis.table.loc[group, name].reindex(y.index).notna()]
+            if group == "M_base":
+                x = x[analysis.table.loc[group, name].reindex(y.index).notna()]
             both = pd.DataFrame(dict(x=x, y=y)).dropna()
             drawn[group] = min(drawn[group], len(both))
-            if not len(both): continue
+            if not len(both):
+                continue
             x_mean, *x_range = np.exp(t_interval(np.log(both.x)))
             y_mean, *y_range = t_interval(both.y)
             _seeds(ax, group, both.x, both.y)
@@ -178,12 +329,24 @@ def pareto_figure(analysis) -> Figure:
             means[group] = (x_mean, y_mean)
         ax.set_xlabel(f"{short_label(name)}, ratio to M_base")
         ax.set_ylabel("score, points")
-        if not means: _nothing(ax)
-        elif name == "params_trainable": ax.set_xscale("log")
+        if not means:
+            _nothing(ax)
+        elif name == "params_trainable":
+            ax.set_xscale("log")
         front = _front(means)
         ax.plot([x for x, _ in front], [y for _, y in front], color="0.75", lw=1, drawstyle="steps-post", zorder=0)
     handles = {label: handle for ax in axes[:, 0] for handle, label in zip(*ax.get_legend_handles_labels())}
-    if handles: figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=4, frameon=False, handletextpad=0.1, columnspacing=0.8, borderaxespad=0.1)
+    if handles:
+        figure.legend(
+            handles.values(),
+            handles.keys(),
+            loc="outside upper center",
+            ncols=4,
+            frameon=False,
+            handletextpad=0.1,
+            columnspacing=0.8,
+            borderaxespad=0.1,
+        )
     return _caption(figure, analysis, INTERVAL + "; grey: the front of the means, best is upper left", drawn)
 
 
@@ -191,11 +354,21 @@ def _front(means):
     "Points, cheapest first, than which no other is both cheaper and better."
     front = []
     for x, y in sorted(means.values(), key=lambda point: (point[0], -point[1])):
-        if not front or y > front[-1][1]: front.append((x, y))
+        if not front or y > front[-1][1]:
+            front.append((x, y))
     return front
 
 # %% ../../nbs/engine/pictures.ipynb #b4855ff1
-ABLATION = ("ppl_word", "score_points", "latency_prefill_ms", "latency_decode_ms", "throughput_tokens_per_s", "flops_per_token", "params_trainable", "mem_peak_bytes")
+ABLATION = (
+    "ppl_word",
+    "score_points",
+    "latency_prefill_ms",
+    "latency_decode_ms",
+    "throughput_tokens_per_s",
+    "flops_per_token",
+    "params_trainable",
+    "mem_peak_bytes",
+)
 
 
 @_in_print
@@ -203,19 +376,27 @@ def ablation_figure(analysis) -> Figure:
     "Every group relative to M_base, measure by measure: mean ratio (score: points) with interval, seeds as small marks."
     figure, axes = _canvas(15.5, 4, 2, sharey=True)
     groups = [group for group in GROUPS_TABLE if group != "M_base"][::-1]
-    shown_seeds = {(name, group): len(paired(analysis.table, name, group, "M_base")) for name in ABLATION for group in groups[::-1]}
-    fewest = {group: min((n for (_, other), n in shown_seeds.items() if other == group and n), default=0) for group in groups[::-1]}
+    shown_seeds = {
+        (name, group): len(paired(analysis.table, name, group, "M_base")) for name in ABLATION for group in groups[::-1]
+    }
+    fewest = {
+        group: min((n for (_, other), n in shown_seeds.items() if other == group and n), default=0)
+        for group in groups[::-1]
+    }
     for ax, name in zip(axes.flat, ABLATION):
         measure = MEASURES[name]
         ax.axvline(0 if measure.points else 1, color=GROUP_COLORS["M_base"], lw=0.8, zorder=0)
         for position, group in enumerate(groups):
             values = paired(analysis.table, name, group, "M_base").to_numpy()
-            if not len(values): continue
+            if not len(values):
+                continue
             mean, *interval = t_interval(values) if measure.points else np.exp(t_interval(values))
             _seeds(ax, group, values if measure.points else np.exp(values), np.full(len(values), position - 0.3))
             _marked(ax, group, mean, position, interval)
-        if len(ax.lines) == 1: _nothing(ax)
-        if name == "params_trainable" and len(ax.lines) > 1: ax.set_xscale("log")
+        if len(ax.lines) == 1:
+            _nothing(ax)
+        if name == "params_trainable" and len(ax.lines) > 1:
+            ax.set_xscale("log")
         ax.set_title(f"{short_label(name).removesuffix(' per token')} {'←' if measure.lower_is_better else '→'}", pad=3)
         ax.set_xlabel("points above M_base" if measure.points else "ratio to M_base", fontsize=6, labelpad=1)
         ax.set(yticks=range(len(groups)), yticklabels=groups, ylim=(-0.7, len(groups) - 0.5))
@@ -226,24 +407,44 @@ def ablation_figure(analysis) -> Figure:
 def contrasts_figure(analysis, contrasts) -> Figure:
     "Each contrast (question, group, against, measure) with its interval, perplexity and latency in percent, score in points; seeds as small marks."
     asked = {kind: [row for row in contrasts if measure_of(row[3]).points == kind] for kind in (False, True)}
-    figure, axes = _canvas(0.62 * len(contrasts) + 2.6, 2, 1, gridspec_kw=dict(height_ratios=[len(asked[False]), len(asked[True])]))
+    figure, axes = _canvas(
+        0.62 * len(contrasts) + 2.6, 2, 1, gridspec_kw=dict(height_ratios=[len(asked[False]), len(asked[True])])
+    )
     absent = {}
     for ax, (points, rows) in zip(axes[:, 0], asked.items()):
         ax.axvline(0, color="0.4", lw=0.8, zorder=0)
         for position, (question, group, against, name) in enumerate(rows):
             values = paired(analysis.table, name, group, against).to_numpy()
             if not len(values):
-                ax.text(0.5, position, "not run", transform=ax.get_yaxis_transform(), fontsize=6, va="center", ha="center", color="0.5")
+                ax.text(
+                    0.5,
+                    position,
+                    "not run",
+                    transform=ax.get_yaxis_transform(),
+                    fontsize=6,
+                    va="center",
+                    ha="center",
+                    color="0.5",
+                )
                 continue
             absent[f"{group} / {against}"] = len(values)
             shown = (lambda v: v) if points else (lambda v: 100 * np.expm1(v))
             mean, low, high = shown(np.array(t_interval(values)))
             _seeds(ax, group, shown(values), np.full(len(values), position + 0.3))
             _marked(ax, group, mean, position, (low, high))
-        if not points: _both_ways(ax)
-        ax.set(yticks=range(len(rows)), ylim=(len(rows) - 0.4, -0.6), yticklabels=[f"{group} / {against}\n{SHORT[name]}" for _, group, against, name in rows])
+        if not points:
+            _both_ways(ax)
+        ax.set(
+            yticks=range(len(rows)),
+            ylim=(len(rows) - 0.4, -0.6),
+            yticklabels=[f"{group} / {against}\n{SHORT[name]}" for _, group, against, name in rows],
+        )
         ax.tick_params(axis="y", labelsize=6, length=0)
-        ax.set_xlabel("difference in score, points; right: better" if points else "change, %; left: better", fontsize=6.5, labelpad=1)
+        ax.set_xlabel(
+            "difference in score, points; right: better" if points else "change, %; left: better",
+            fontsize=6.5,
+            labelpad=1,
+        )
     return _caption(figure, analysis, INTERVAL + "; minor ticks at 1, 2, 10, 20%", absent)
 
 # %% ../../nbs/engine/pictures.ipynb #50e8a571
@@ -253,25 +454,53 @@ def _tier_rank(tier):
 
 
 def _tier_color(tier):
-    return matplotlib.colormaps["Blues"]({"frozen": 0.06, "ia3": 0.25}.get(tier) or min(0.9, 0.35 + 0.13 * math.log2(_tier_rank(tier) - 1)))
+    return matplotlib.colormaps["Blues"](
+        {"frozen": 0.06, "ia3": 0.25}.get(tier) or min(0.9, 0.35 + 0.13 * math.log2(_tier_rank(tier) - 1))
+    )
 
 
 def kept_shares(analysis) -> dict[int, np.ndarray]:
     "Share of channels kept by SDM, by seed: an array over layers."
-    runs = {r["parameters"]["seed"]: r["metrics"] for r in analysis.records if notebook_of(r) == "02_sdm" and r["parameters"]["group"] == "M_sdm"}
-    return {seed: np.array(m["kept_by_layer"]) * len(m["kept_by_layer"]) / m["channels_total"] for seed, m in runs.items() if "kept_by_layer" in m}
+    runs = {
+        r["parameters"]["seed"]: r["metrics"]
+        for r in analysis.records
+        if notebook_of(r) == "02_sdm" and r["parameters"]["group"] == "M_sdm"
+    }
+    return {
+        seed: np.array(m["kept_by_layer"]) * len(m["kept_by_layer"]) / m["channels_total"]
+        for seed, m in runs.items()
+        if "kept_by_layer" in m
+    }
 
 
 @_in_print
 def layers_figure(analysis) -> Figure:
     "By layer: share of channels that SDM kept and mean keep probability, a line per seed and their mean; below, the adapters that each tiered group's layers were given, a row per seed."
-    tiers = {(group, r["parameters"]["seed"]): r["metrics"]["tiers"] for group in GROUPS_TABLE for r in analysis.records
-             if notebook_of(r) == "03_sgh_peft" and r["parameters"]["group"] == group and r["metrics"].get("policy") and isinstance(r["metrics"].get("tiers"), list)}
+    tiers = {
+        (group, r["parameters"]["seed"]): r["metrics"]["tiers"]
+        for group in GROUPS_TABLE
+        for r in analysis.records
+        if notebook_of(r) == "03_sgh_peft"
+        and r["parameters"]["group"] == group
+        and r["metrics"].get("policy")
+        and isinstance(r["metrics"].get("tiers"), list)
+    }
     tiers = {key: row for key, row in tiers.items() if len(set(row)) > 1}
-    figure, axes = _canvas(5.2 + 0.28 * len(tiers) + (0.9 if tiers else 0), 2, 2, gridspec_kw=dict(height_ratios=[3.4, max(0.6, 0.28 * len(tiers))]), sharex=True)
-    importance = {r["parameters"]["seed"]: np.array(r["metrics"]["importance_by_layer"]) for r in analysis.records
-                  if notebook_of(r) == "02_sdm" and r["parameters"]["group"] == "M_sdm" and "importance_by_layer" in r["metrics"]}
-    for ax, by_seed, label in zip(axes[0], (kept_shares(analysis), importance), ("share of channels kept", "mean keep probability")):
+    figure, axes = _canvas(
+        5.2 + 0.28 * len(tiers) + (0.9 if tiers else 0),
+        2,
+        2,
+        gridspec_kw=dict(height_ratios=[3.4, max(0.6, 0.28 * len(tiers))]),
+        sharex=True,
+    )
+    importance = {
+        r["parameters"]["seed"]: np.array(r["metrics"]["importance_by_layer"])
+        for r in analysis.records
+        if notebook_of(r) == "02_sdm" and r["parameters"]["group"] == "M_sdm" and "importance_by_layer" in r["metrics"]
+    }
+    for ax, by_seed, label in zip(
+        axes[0], (kept_shares(analysis), importance), ("share of channels kept", "mean keep probability")
+    ):
         ax.set_title(label, pad=3)
         if not by_seed:
             _nothing(ax)
@@ -279,14 +508,22 @@ def layers_figure(analysis) -> Figure:
         values = np.array(list(by_seed.values()))
         layers = np.arange(1, values.shape[1] + 1)
         ax.plot(layers, values.T, color=GROUP_COLORS["M_sdm"], lw=0.7, alpha=0.45, marker="s", ms=1.8)
-        ax.plot(layers, values.mean(axis=0), color=GROUP_COLORS["M_sdm"], lw=1.6, marker="s", ms=4, mec="white", mew=0.5)
+        ax.plot(
+            layers, values.mean(axis=0), color=GROUP_COLORS["M_sdm"], lw=1.6, marker="s", ms=4, mec="white", mew=0.5
+        )
         ax.set(ylim=(0, 1.03), xticks=layers if len(layers) <= 12 else layers[::4])
         ax.tick_params(labelbottom=True)
-    for ax in axes[1]: ax.remove()
+    for ax in axes[1]:
+        ax.remove()
     below = figure.add_subplot(figure.axes[0].get_gridspec()[1, :])
     below.spines[:].set_visible(False)
     _draw_tiers(below, tiers)
-    return _caption(figure, analysis, "thick: mean over seeds; thin: single seeds; below: adapters by layer, a row per seed", {"M_sdm": len(importance)})
+    return _caption(
+        figure,
+        analysis,
+        "thick: mean over seeds; thin: single seeds; below: adapters by layer, a row per seed",
+        {"M_sdm": len(importance)},
+    )
 
 
 def _draw_tiers(ax, tiers):
@@ -295,42 +532,89 @@ def _draw_tiers(ax, tiers):
         return _nothing(ax, "no tiers recorded")
     for position, row in enumerate(tiers.values()):
         for layer, tier in enumerate(row, start=1):
-            ax.add_patch(matplotlib.patches.Rectangle((layer - 0.46, position - 0.4), 0.92, 0.8, color=_tier_color(tier), lw=0))
+            ax.add_patch(
+                matplotlib.patches.Rectangle((layer - 0.46, position - 0.4), 0.92, 0.8, color=_tier_color(tier), lw=0)
+            )
     layers = len(next(iter(tiers.values())))
-    ax.set(xlim=(0.5, layers + 0.5), ylim=(len(tiers) - 0.4, -0.6), xticks=range(1, layers + 1, 1 if layers <= 12 else 4), yticks=range(len(tiers)), yticklabels=[f"{group}, {seed}" for group, seed in tiers])
+    ax.set(
+        xlim=(0.5, layers + 0.5),
+        ylim=(len(tiers) - 0.4, -0.6),
+        xticks=range(1, layers + 1, 1 if layers <= 12 else 4),
+        yticks=range(len(tiers)),
+        yticklabels=[f"{group}, {seed}" for group, seed in tiers],
+    )
     ax.tick_params(length=0, labelsize=6)
     ax.set_xlabel("layer")
     kinds = sorted({tier for row in tiers.values() for tier in row}, key=_tier_rank)
     handles = [matplotlib.patches.Patch(color=_tier_color(kind), label=kind) for kind in kinds]
-    ax.legend(handles=handles, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4, frameon=False, handlelength=1, columnspacing=1, borderaxespad=0.2)
+    ax.legend(
+        handles=handles,
+        loc="lower center",
+        bbox_to_anchor=(0.5, 1.0),
+        ncols=4,
+        frameon=False,
+        handlelength=1,
+        columnspacing=1,
+        borderaxespad=0.2,
+    )
 
 # %% ../../nbs/engine/pictures.ipynb #0078e713
 @_in_print
 def latency_figure(analysis) -> Figure:
     "Paired latency ratios to M_base, one bar per seed, with the null control: M_base against a second copy of itself."
-    runs = {which: sorted((r for r in analysis.records if notebook_of(r) == "05_profiling" and r["parameters"]["group"] == which), key=lambda r: r["parameters"]["seed"]) for which in ("all", "controls")}
-    rows = [("M_base twice (null)", "all", None)] + [(group, "all", group) for group in GROUPS_TABLE if group != "M_base"]
-    rows += [(group, "controls", group) for group in CONTROLS_TABLE if any(f"{group}/M_base" in r.metrics.get("ratios", {}) for r in runs["controls"])]
+    runs = {
+        which: sorted(
+            (r for r in analysis.records if notebook_of(r) == "05_profiling" and r["parameters"]["group"] == which),
+            key=lambda r: r["parameters"]["seed"],
+        )
+        for which in ("all", "controls")
+    }
+    rows = [("M_base twice (null)", "all", None)] + [
+        (group, "all", group) for group in GROUPS_TABLE if group != "M_base"
+    ]
+    rows += [
+        (group, "controls", group)
+        for group in CONTROLS_TABLE
+        if any(f"{group}/M_base" in r.metrics.get("ratios", {}) for r in runs["controls"])
+    ]
     figure, axes = _canvas(0.4 * len(rows) + 2.2, 1, 2, sharey=True)
     for ax, what, label in zip(axes[0], ("latency_prefill", "latency_decode_batch1"), ("prefill", "decoding, batch 1")):
         for position, (name, which, group) in enumerate(rows):
             for number, record in enumerate(runs[which]):
-                source = record.metrics.get("null", {}) if group is None else record.metrics.get("ratios", {}).get(f"{group}/M_base", {})
-                if what not in source: continue
+                source = (
+                    record.metrics.get("null", {})
+                    if group is None
+                    else record.metrics.get("ratios", {}).get(f"{group}/M_base", {})
+                )
+                if what not in source:
+                    continue
                 ratio, y = source[what], position + 0.55 * ((number + 0.5) / len(runs[which]) - 0.5)
                 style = look(group or "M_base")
                 ax.plot([ratio["low"], ratio["high"]], [y, y], color=style["color"], lw=1.1, solid_capstyle="butt")
                 ax.plot(ratio["ratio"], y, **style, ms=2.8, mew=0.5, ls="")
-        if ax.lines: ax.axvline(1, color="0.3", lw=0.7, zorder=0)
-        else: _nothing(ax)
+        if ax.lines:
+            ax.axvline(1, color="0.3", lw=0.7, zorder=0)
+        else:
+            _nothing(ax)
         ax.set_title(label, pad=3)
         ax.set_xlabel("ratio to M_base", fontsize=6.5)
         ax.set(yticks=range(len(rows)), yticklabels=[name for name, _, _ in rows], ylim=(len(rows) - 0.4, -0.6))
         ax.tick_params(axis="y", length=0)
-    return _caption(figure, analysis, "a mark per seed; bars: bootstrap 95% interval of the paired ratio over timed rounds", {"profiling": len(runs["all"])})
+    return _caption(
+        figure,
+        analysis,
+        "a mark per seed; bars: bootstrap 95% interval of the paired ratio over timed rounds",
+        {"profiling": len(runs["all"])},
+    )
 
 # %% ../../nbs/engine/pictures.ipynb #6d80f278
-CURVES = (("00_baseline", "M_base"), ("02_sdm", "M_sdm"), ("04_challenge", "M_challenge"), ("11_peers", "transformer"), ("11_peers", "lstm"))
+CURVES = (
+    ("00_baseline", "M_base"),
+    ("02_sdm", "M_sdm"),
+    ("04_challenge", "M_challenge"),
+    ("11_peers", "transformer"),
+    ("11_peers", "lstm"),
+)
 
 
 @_in_print
@@ -341,14 +625,32 @@ def learning_figure(analysis) -> Figure:
     for notebook, group in CURVES:
         ran = [r for r in analysis.records if notebook_of(r) == notebook and r["parameters"]["group"] == group]
         runs = [r for r in ran if r.metrics.get("learning_curve", {}).get("loss")]
-        if ran and not runs: silent.append(group)
-        if not ran and notebook != "11_peers": drawn[group] = 0
-        if not runs: continue
+        if ran and not runs:
+            silent.append(group)
+        if not ran and notebook != "11_peers":
+            drawn[group] = 0
+        if not runs:
+            continue
         drawn[group] = len(runs)
-        curves = [(np.array(r.metrics["learning_curve"]["step"]), np.array(r.metrics["learning_curve"]["loss"]), r.metrics["tokens_trained"] / r.metrics["learning_curve"]["step"][-1]) for r in runs]
-        for steps, loss, tokens in curves: ax.plot(steps * tokens, loss, color=look(group)["color"], lw=0.5, alpha=0.35)
+        curves = [
+            (
+                np.array(r.metrics["learning_curve"]["step"]),
+                np.array(r.metrics["learning_curve"]["loss"]),
+                r.metrics["tokens_trained"] / r.metrics["learning_curve"]["step"][-1],
+            )
+            for r in runs
+        ]
+        for steps, loss, tokens in curves:
+            ax.plot(steps * tokens, loss, color=look(group)["color"], lw=0.5, alpha=0.35)
         if all(len(loss) == len(curves[0][1]) for _, loss, _ in curves):
-            ax.plot(curves[0][0] * curves[0][2], np.mean([loss for _, loss, _ in curves], axis=0), color=look(group)["color"], lw=1.3, ls={"lstm": ":", "transformer": "--"}.get(group, "-"), label=group)
+            ax.plot(
+                curves[0][0] * curves[0][2],
+                np.mean([loss for _, loss, _ in curves], axis=0),
+                color=look(group)["color"],
+                lw=1.3,
+                ls={"lstm": ":", "transformer": "--"}.get(group, "-"),
+                label=group,
+            )
     if drawn and any(drawn.values()):
         ax.legend(frameon=False)
         ax.set(xlabel="tokens read", ylabel="training loss, nats per token", yscale="log")
@@ -360,7 +662,12 @@ def learning_figure(analysis) -> Figure:
         ax.set_axis_off()
         _nothing(ax, "no learning curve recorded")
     without = f"; no curve recorded: {', '.join(silent)}" if silent else ""
-    return _caption(figure, analysis, f"thin: single seeds; each averaged over equal stretches of its own steps; M_challenge: from where it was pruned{without}", drawn)
+    return _caption(
+        figure,
+        analysis,
+        f"thin: single seeds; each averaged over equal stretches of its own steps; M_challenge: from where it was pruned{without}",
+        drawn,
+    )
 
 # %% ../../nbs/engine/pictures.ipynb #8ebb8249
 @_in_print
@@ -370,32 +677,67 @@ def scaling_figure(analyses) -> Figure:
     groups = ("M_csp", "M_sdm", "M_full", "M_challenge")
     sized = [(a, a.table.loc["M_base", "params_total"].mean()) for a in analyses if "M_base" in a.table.index]
     sized = [(a, parameters) for a, parameters in sized if not math.isnan(parameters)]
-    for ax, (name, label) in zip(axes[:, 0], (("ppl_word", "perplexity, ratio"), ("latency_prefill_ms", "latency, ratio"), ("score_points", "score, points"))):
+    for ax, (name, label) in zip(
+        axes[:, 0],
+        (
+            ("ppl_word", "perplexity, ratio"),
+            ("latency_prefill_ms", "latency, ratio"),
+            ("score_points", "score, points"),
+        ),
+    ):
         for place, group in enumerate(groups):
-            found = [(parameters * 1.04 ** (place - 1.5), effect(a.table, name, group, "M_base")) for a, parameters in sized]
+            found = [
+                (parameters * 1.04 ** (place - 1.5), effect(a.table, name, group, "M_base")) for a, parameters in sized
+            ]
             found = [(x, e) for x, e in found if e["seeds"]]
-            ax.plot([x for x, _ in found], [e["estimate"] for _, e in found], color=look(group)["color"], lw=0.8, alpha=0.6, zorder=1)
-            for x, e in found: _marked(ax, group, x, e["estimate"], None, (e["low"], e["high"]))
+            ax.plot(
+                [x for x, _ in found],
+                [e["estimate"] for _, e in found],
+                color=look(group)["color"],
+                lw=0.8,
+                alpha=0.6,
+                zorder=1,
+            )
+            for x, e in found:
+                _marked(ax, group, x, e["estimate"], None, (e["low"], e["high"]))
         ax.axhline(0 if measure_of(name).points else 1, color=GROUP_COLORS["M_base"], lw=0.8, zorder=0)
-        if len(ax.lines) == 1: _nothing(ax)
+        if len(ax.lines) == 1:
+            _nothing(ax)
         ax.set_ylabel(label)
-        if sized: ax.set_xscale("log")
+        if sized:
+            ax.set_xscale("log")
     if sized:
         least, most = (bound(parameters for _, parameters in sized) for bound in (min, max))
         axes[-1, 0].set_xlim(least / 2, 2 * most)
         axes[-1, 0].xaxis.set_minor_locator(matplotlib.ticker.NullLocator())
-        axes[-1, 0].set_xticks([parameters for _, parameters in sized], [f"{a.size}\n{parameters / 1e6:.2g} M" for a, parameters in sized])
+        axes[-1, 0].set_xticks(
+            [parameters for _, parameters in sized], [f"{a.size}\n{parameters / 1e6:.2g} M" for a, parameters in sized]
+        )
         handles = dict(zip(*axes[0, 0].get_legend_handles_labels()[::-1]))
-        if handles: figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=4, frameon=False, handletextpad=0.1, columnspacing=1)
+        if handles:
+            figure.legend(
+                handles.values(),
+                handles.keys(),
+                loc="outside upper center",
+                ncols=4,
+                frameon=False,
+                handletextpad=0.1,
+                columnspacing=1,
+            )
     axes[-1, 0].set_xlabel("parameters of M_base")
     what = replace(analyses[-1], size=", ".join(a.size for a in analyses))
-    return _caption(figure, what, f"seeds: {', '.join(f'{a.size} {len(a.seeds)}' for a in analyses) or 'none'}; bars: 95% t interval over seeds; one size shows no trend")
+    return _caption(
+        figure,
+        what,
+        f"seeds: {', '.join(f'{a.size} {len(a.seeds)}' for a in analyses) or 'none'}; bars: 95% t interval over seeds; one size shows no trend",
+    )
 
 # %% ../../nbs/engine/pictures.ipynb #6e3e05ff
 def png(figure: Figure, dpi: int = 300) -> bytes:
     "The figure as a PNG file."
     buffer = io.BytesIO()
-    with matplotlib.rc_context({**_PLAIN, **LETTERS}): figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
+    with matplotlib.rc_context({**_PLAIN, **LETTERS}):
+        figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
     return buffer.getvalue()
 
 

@@ -13,7 +13,9 @@ from torch import Tensor, nn
 from torch.nn.modules import module as torch_module
 
 # %% ../../nbs/engine/plain.ipynb #88912286
-_FORWARD_OF: dict[type, Callable] = {cls: cls.forward for cls in (nn.Linear, nn.Conv1d, nn.Embedding, nn.ModuleList, nn.Dropout)}
+_FORWARD_OF: dict[type, Callable] = {
+    cls: cls.forward for cls in (nn.Linear, nn.Conv1d, nn.Embedding, nn.ModuleList, nn.Dropout)
+}
 
 
 def plain(cls: type) -> type:
@@ -28,26 +30,38 @@ def why_not_plain(model: nn.Module) -> str | None:
     Looked at, in every module: its exact class, a `forward` of the class or of this one object that is not the known one,
     hooks, and parameters that are not ordinary tensors (quantised ones report a type that they are not stored in).
     """
-    if torch_module._global_forward_hooks or torch_module._global_forward_pre_hooks: return "a hook is registered for all modules"
+    if torch_module._global_forward_hooks or torch_module._global_forward_pre_hooks:
+        return "a hook is registered for all modules"
     return next(_reasons(model), None)
 
 
 def _reasons(model: nn.Module) -> Iterator[str]:
     for name, module in model.named_modules():
         name = name or type(module).__name__
-        if type(module) not in _FORWARD_OF: yield f"{name} is a {type(module).__module__}.{type(module).__qualname__}"
-        elif not unchanged(module): yield f"{name} has a forward pass of its own, or a hook"
+        if type(module) not in _FORWARD_OF:
+            yield f"{name} is a {type(module).__module__}.{type(module).__qualname__}"
+        elif not unchanged(module):
+            yield f"{name} has a forward pass of its own, or a hook"
         for key, parameter in module._parameters.items():
-            if parameter is not None and not ordinary(parameter): yield f"{name}.{key} is a {type(parameter).__name__} on {parameter.device}"
+            if parameter is not None and not ordinary(parameter):
+                yield f"{name}.{key} is a {type(parameter).__name__} on {parameter.device}"
 
 
 def unchanged(module: nn.Module) -> bool:
     "Whether a module of a known class computes what the class did when it was entered: no method replaced, no hook."
-    methods = {name for name, value in vars(type(module)).items() if callable(value)} | {'forward'}
-    return (type(module).forward is _FORWARD_OF.get(type(module)) and module.__dict__.keys().isdisjoint(methods)
-            and not module._forward_hooks and not module._forward_pre_hooks)
+    methods = {name for name, value in vars(type(module)).items() if callable(value)} | {"forward"}
+    return (
+        type(module).forward is _FORWARD_OF.get(type(module))
+        and module.__dict__.keys().isdisjoint(methods)
+        and not module._forward_hooks
+        and not module._forward_pre_hooks
+    )
 
 
 def ordinary(parameter: Tensor) -> bool:
     "Whether a parameter is a dense tensor with memory of its own."
-    return type(parameter) in (nn.Parameter, Tensor) and parameter.layout == torch.strided and parameter.device.type != 'meta'
+    return (
+        type(parameter) in (nn.Parameter, Tensor)
+        and parameter.layout == torch.strided
+        and parameter.device.type != "meta"
+    )

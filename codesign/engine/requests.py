@@ -21,35 +21,53 @@ from .sources import hub_reachable
 @dataclass(frozen=True)
 class CompressSettings:
     "What `compress` may be asked."
-    flops: float = rule("above 0", .75)               # share of the FLOPs that may stay, at most 1
-    states: int | None = rule("1 or more", None)      # states a layer keeps; None: all
-    data: str = "embedded"                            # text to calibrate on (training split), and to measure on (validation split)
+
+    flops: float = rule("above 0", 0.75)  # share of the FLOPs that may stay, at most 1
+    states: int | None = rule("1 or more", None)  # states a layer keeps; None: all
+    data: str = "embedded"  # text to calibrate on (training split), and to measure on (validation split)
     calibration_tokens: int = rule("1 or more", 65_536)
-    length: int = rule("1 or more", 256)              # tokens of a block
-    multiple: int = rule("1 or more", 8)              # widths are multiples of this
-    uniform: bool = False                             # one width for all layers, in plain Mamba format
-    mask_steps: int = rule("0 or more", 0)            # of mask learning; 0: activation-weighted magnitude
+    length: int = rule("1 or more", 256)  # tokens of a block
+    multiple: int = rule("1 or more", 8)  # widths are multiples of this
+    uniform: bool = False  # one width for all layers, in plain Mamba format
+    mask_steps: int = rule("0 or more", 0)  # of mask learning; 0: activation-weighted magnitude
     heal_steps: int = rule("0 or more", 0)
-    heal_lr: float = rule("above 0", 3e-4)            # peak learning rate of healing
-    batch_size: int = rule("1 or more", 8)            # sequences of a step
-    profile_length: int = rule("1 or more", 512)      # tokens of the timed prefill, batch 1
-    iterations: int = rule("100 or more", 100)        # timed rounds
+    heal_lr: float = rule("above 0", 3e-4)  # peak learning rate of healing
+    batch_size: int = rule("1 or more", 8)  # sequences of a step
+    profile_length: int = rule("1 or more", 512)  # tokens of the timed prefill, batch 1
+    iterations: int = rule("100 or more", 100)  # timed rounds
     seed: int = rule("0 to 4294967295", 42)
-    threads: int | None = rule(CORES, None)     # CPU threads; None: the machine's
+    threads: int | None = rule(CORES, None)  # CPU threads; None: the machine's
 
     def __post_init__(self):
-        if self.flops > 1: raise ParameterError(f"compress: flops={self.flops} is out of range; valid: above 0, at most 1; 0.75 keeps three quarters of the FLOPs")
+        if self.flops > 1:
+            raise ParameterError(
+                f"compress: flops={self.flops} is out of range; valid: above 0, at most 1; 0.75 keeps three quarters of the FLOPs"
+            )
 
 # %% ../../nbs/engine/requests.ipynb #9255bc69
 def model_folder(path: str | Path) -> Path:
     "The folder of a model: one of this machine, or what the Hugging Face hub gives for owner/name. Raises CodesignError in one line."
     folder = user_path("path", path)
-    if folder.is_dir(): return folder
-    if str(path).count("/") != 1 or str(path).startswith((".", "/", "~")): raise CodesignError(f"there is no folder {path}; give a folder that transformers saved, or owner/name of a model on the Hugging Face hub")
+    if folder.is_dir():
+        return folder
+    if str(path).count("/") != 1 or str(path).startswith((".", "/", "~")):
+        raise CodesignError(
+            f"there is no folder {path}; give a folder that transformers saved, or owner/name of a model on the Hugging Face hub"
+        )
     from huggingface_hub import snapshot_download
-    try: return Path(snapshot_download(str(path), allow_patterns=["*.safetensors", "*.json", "*.jinja", "merges.txt"], local_files_only=not hub_reachable()))
-    except Exception as error:      # the hub and its client raise many kinds
-        raise CodesignError(f"{path} is no folder here, and the Hugging Face hub does not give it ({type(error).__name__}); save the model locally and give its folder") from None
+
+    try:
+        return Path(
+            snapshot_download(
+                str(path),
+                allow_patterns=["*.safetensors", "*.json", "*.jinja", "merges.txt"],
+                local_files_only=not hub_reachable(),
+            )
+        )
+    except Exception as error:  # the hub and its client raise many kinds
+        raise CodesignError(
+            f"{path} is no folder here, and the Hugging Face hub does not give it ({type(error).__name__}); save the model locally and give its folder"
+        ) from None
 
 
 def check_model(folder: Path) -> None:
@@ -61,17 +79,23 @@ def check_model(folder: Path) -> None:
 def check_tokenizer(folder: str | Path) -> None:
     "Raises CodesignError for a folder without the file of a tokenizer."
     path = user_path("tokenizer", folder) / "tokenizer.json"
-    if not path.is_file(): raise CodesignError(f"{folder} has no tokenizer.json; save the tokenizer beside the model, or give its folder with --tokenizer")
+    if not path.is_file():
+        raise CodesignError(
+            f"{folder} has no tokenizer.json; save the tokenizer beside the model, or give its folder with --tokenizer"
+        )
     json_object(path)
 
 
 def writable(out: str | Path) -> Path:
     "A folder to be written, if that can be done; nothing is made yet."
     out = user_path("out", out)
-    if out.exists(): raise CodesignError(f"{out} is there already; give a folder that is not")
+    if out.exists():
+        raise CodesignError(f"{out} is there already; give a folder that is not")
     parent = next(folder for folder in out.absolute().parents if folder.exists())
-    if not parent.is_dir(): raise CodesignError(f"{out} cannot be written: {parent} is a file; give another folder")
-    if not os.access(parent, os.W_OK): raise CodesignError(f"{out} cannot be written: no permission in {parent}; give another folder")
+    if not parent.is_dir():
+        raise CodesignError(f"{out} cannot be written: {parent} is a file; give another folder")
+    if not os.access(parent, os.W_OK):
+        raise CodesignError(f"{out} cannot be written: no permission in {parent}; give another folder")
     return out
 
 
@@ -86,9 +110,11 @@ def check_compress(path: str | Path, out: str | Path, tokenizer: str | Path | No
 def check_convert(path: str | Path, out: str | Path, tokenizer: str | Path | None = None) -> tuple[Path, Path]:
     "The folder of a checkpoint of mamba_ssm and the one to write. Raises CodesignError, in one line, for what cannot be converted."
     source, out = user_path("path", path), writable(out)
-    if not source.is_dir(): raise CodesignError(f"there is no folder {path}; give the folder of a checkpoint that mamba_ssm wrote")
+    if not source.is_dir():
+        raise CodesignError(f"there is no folder {path}; give the folder of a checkpoint that mamba_ssm wrote")
     check_original(source)
-    if tokenizer: check_tokenizer(tokenizer)
+    if tokenizer:
+        check_tokenizer(tokenizer)
     return source, out
 
 
@@ -98,14 +124,32 @@ def check_models(folders: Sequence[str | Path]) -> list[Path]:
     Raises CodesignError also if they hold different tokenizers: then equal ids are different texts of different lengths.
     """
     folders = [user_path("group", folder) for folder in folders]
-    if len({folder.resolve() for folder in folders}) < max(2, len(folders)): raise CodesignError("give at least two different folders: --group A --against B; a second copy of B runs along by itself")
-    for folder in folders: check_model(folder)
-    places = {str(folder): next((path for path in (folder / "tokenizer.json", folder.parent / "tokenizer" / "tokenizer.json") if path.is_file()), None) for folder in folders}
+    if len({folder.resolve() for folder in folders}) < max(2, len(folders)):
+        raise CodesignError(
+            "give at least two different folders: --group A --against B; a second copy of B runs along by itself"
+        )
+    for folder in folders:
+        check_model(folder)
+    places = {
+        str(folder): next(
+            (
+                path
+                for path in (folder / "tokenizer.json", folder.parent / "tokenizer" / "tokenizer.json")
+                if path.is_file()
+            ),
+            None,
+        )
+        for folder in folders
+    }
     found = {folder: file_sha256(path) for folder, path in places.items() if path}
-    if len(set(found.values())) > 1: raise CodesignError(f"these models have different tokenizers, so they do not read the same tokens: {', '.join(found)}; compare models of one tokenizer")
+    if len(set(found.values())) > 1:
+        raise CodesignError(
+            f"these models have different tokenizers, so they do not read the same tokens: {', '.join(found)}; compare models of one tokenizer"
+        )
     return folders
 
 
 def check_device(device: str) -> None:
     "Raises ParameterError for what is no name of a device; whether it is here, PyTorch knows."
-    if not re.fullmatch(r"cpu|cuda(:\d{1,3})?", device): raise ParameterError(f"device={device!r} is unknown; valid: cpu, cuda, or cuda: and a number")
+    if not re.fullmatch(r"cpu|cuda(:\d{1,3})?", device):
+        raise ParameterError(f"device={device!r} is unknown; valid: cpu, cuda, or cuda: and a number")

@@ -81,7 +81,9 @@ CORES = "1 to the cores of this machine"
 
 def usable_cores() -> int:
     "How many cores this process may use; all of them where OpenMP is told to bind threads, since it then narrows the main thread's share."
-    if any(os.environ.get(name) for name in ("OMP_PROC_BIND", "OMP_PLACES", "GOMP_CPU_AFFINITY", "KMP_AFFINITY")) or not hasattr(os, "sched_getaffinity"):
+    if any(
+        os.environ.get(name) for name in ("OMP_PROC_BIND", "OMP_PLACES", "GOMP_CPU_AFFINITY", "KMP_AFFINITY")
+    ) or not hasattr(os, "sched_getaffinity"):
         return os.cpu_count() or 1
     return len(os.sched_getaffinity(0))
 
@@ -112,11 +114,15 @@ def typed(cls, values: dict, where: str):
     or missing name, a wrong type, a value out of range, and for infinities and NaN.
     """
     if not isinstance(values, dict):
-        raise ParameterError(f"{where}: {_short(values)} is not a mapping of names to values; valid names: {', '.join(item.name for item in fields(cls))}")
+        raise ParameterError(
+            f"{where}: {_short(values)} is not a mapping of names to values; valid names: {', '.join(item.name for item in fields(cls))}"
+        )
     known = {item.name: item for item in fields(cls)}
     for name in values:
         if name not in known:
-            raise ParameterError(f"{where}: unknown name {name!r}{closest(name, known) or ';'} valid: {', '.join(known)}")
+            raise ParameterError(
+                f"{where}: unknown name {name!r}{closest(name, known) or ';'} valid: {', '.join(known)}"
+            )
     missing = [name for name, item in known.items() if item.default is MISSING and name not in values]
     if missing:
         raise ParameterError(f"{where}: {', '.join(missing)} not given")
@@ -183,6 +189,7 @@ def _coerced(value, kind):
 @dataclass(frozen=True)
 class ModelSettings:
     "The shape of a Mamba before anything is removed from it."
+
     d_model: int = rule("1 or more")
     n_layer: int = rule("1 or more")
     vocab_size: int = rule("1 or more")
@@ -203,27 +210,29 @@ class ModelSettings:
 @dataclass(frozen=True)
 class PretrainSettings:
     "Phase A: causal language modelling with AdamW, warm-up and cosine."
+
     lr: float = rule("above 0")
     beta1: float = rule("0 to 1")
     beta2: float = rule("0 to 1")
     eps: float = rule("above 0")
     weight_decay: float = rule("0 or more")
-    batch_size: int = rule("1 or more")             # sequences per optimizer step
-    micro_batch_size: int = rule("1 or more")       # sequences per forward pass
-    length: int = rule("1 or more")                 # tokens per sequence
+    batch_size: int = rule("1 or more")  # sequences per optimizer step
+    micro_batch_size: int = rule("1 or more")  # sequences per forward pass
+    length: int = rule("1 or more")  # tokens per sequence
     epochs: float = rule("above 0")
-    max_steps: int | None = rule("1 or more")       # None: as the epochs give
+    max_steps: int | None = rule("1 or more")  # None: as the epochs give
     warmup_fraction: float = rule("0 to 1")
     min_lr_fraction: float = rule("0 to 1")
     clip_norm: float = rule("above 0")
     precision: str = rule(("fp32", "bf16"))
-    checkpoint_every: int = rule("1 or more")       # optimizer steps
-    branch_fraction: float = rule("0 to 1", 0.8)    # where M_challenge leaves dense training
+    checkpoint_every: int = rule("1 or more")  # optimizer steps
+    branch_fraction: float = rule("0 to 1", 0.8)  # where M_challenge leaves dense training
 
 
 @dataclass(frozen=True)
 class SDMSettings:
     "Structured differentiable masking: which form, how much, how fast."
+
     mode: str = rule(("target", "lambda"))
     lambda_: float = rule("0 or more")
     mask_lr: float = rule("above 0")
@@ -235,28 +244,30 @@ class SDMSettings:
     ramp_fraction: float = rule("0 to 1", 0.2)
     initial_keep: float = rule("0 to 1", 0.95)
     straight_through: bool = True
-    distill: float = rule("0 or more", 0.0)         # weight of the divergence from the dense model
+    distill: float = rule("0 or more", 0.0)  # weight of the divergence from the dense model
 
 
 @dataclass(frozen=True)
 class CSPSettings:
     "Statistics of the states: how much text; and what is made of them: an order, a reduction."
+
     tokens: int = rule("1 or more")
-    burn_in: int = rule("0 or more")                # positions left out at the start of a sequence
+    burn_in: int = rule("0 or more")  # positions left out at the start of a sequence
     order: str = rule(("layer", "global"), "layer")
     null_draws: int = rule("1 or more", 19)
     bootstrap: int = rule("0 or more", 20)
     choice: str = rule(("backward", "contribution", "magnitude", "merge", "random"), "backward")
     fold: str = rule(("output", "moment", "none"), "output")
     ridge: float = rule("0 or more", 1e-6)
-    compare_tokens: int = rule("1 or more", 131_072)    # of validation, that choices and folds are compared on
-    heal_fraction: float = rule("0 to 1", 0.05)     # of the pre-training steps
-    heal_lr_fraction: float = rule("above 0", 0.02) # of the pre-training learning rate
+    compare_tokens: int = rule("1 or more", 131_072)  # of validation, that choices and folds are compared on
+    heal_fraction: float = rule("0 to 1", 0.05)  # of the pre-training steps
+    heal_lr_fraction: float = rule("above 0", 0.02)  # of the pre-training learning rate
 
 # %% ../../nbs/engine/runs.ipynb #9f0dedd3
 @dataclass(frozen=True)
 class FinetuneSettings:
     "Phase B: fine-tuning on classification tasks, and the sizes of the adapters."
+
     lr: float = rule("above 0")
     batch_size: int = rule("1 or more")
     weight_decay: float = rule("0 or more")
@@ -268,7 +279,7 @@ class FinetuneSettings:
     clip_norm: float = rule("above 0")
     epochs: dict[str, int] = rule("1 or more each")  # by task
     length: int = rule("1 or more")
-    max_examples: int | None = rule("1 or more")     # None: the whole training split
+    max_examples: int | None = rule("1 or more")  # None: the whole training split
     precision: str = rule(("fp32", "bf16"))
     patience: int = rule("1 or more", 3)
     holdout_fraction: float = rule("0 to 1", 0.1)
@@ -278,12 +289,13 @@ class FinetuneSettings:
     alpha_factor: float = rule("above 0", 2.0)
     dropout: float = rule("0 to 1", 0.05)
     uniform_rank: int = rule("1 or more", 16)
-    budget_share: float = rule("0 to 1", 0.5)        # policy budget: of the uniform LoRA's trainable parameters
+    budget_share: float = rule("0 to 1", 0.5)  # policy budget: of the uniform LoRA's trainable parameters
 
 
 @dataclass(frozen=True)
 class ProfileSettings:
     "What is timed, at which shapes, how often."
+
     decode_batches: tuple[int, ...] = rule("at least 1, all")
     decode_tokens: int = rule("1 or more")
     throughput_batches: tuple[int, ...] = rule("at least 1, all")
@@ -293,9 +305,9 @@ class ProfileSettings:
     iterations: int = rule("100 or more", 200)
     warmup: int = rule("0 or more", 10)
     precision: str = rule(("fp32", "bf16"), "fp32")
-    scaling_lengths: tuple[int, ...] = rule("at least 1, all", (256, 1024, 4096, 16384))     # at batch 1
+    scaling_lengths: tuple[int, ...] = rule("at least 1, all", (256, 1024, 4096, 16384))  # at batch 1
     scaling_rounds: int = rule("1 or more", 5)
-    trials: int = rule("1 or more", 20)              # repeats of the controls, null and plant
+    trials: int = rule("1 or more", 20)  # repeats of the controls, null and plant
 
 
 SECTIONS = {
@@ -311,6 +323,7 @@ SECTIONS = {
 @dataclass(frozen=True)
 class Settings:
     "Everything that a size decides."
+
     size: str
     model: ModelSettings
     pretrain: PretrainSettings
@@ -331,7 +344,9 @@ class _OnceEach(yaml.SafeLoader):
         seen = set()
         for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
             if (key.tag, key.value) in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"{key.value!r} is given twice; give each name once", key.start_mark)
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"{key.value!r} is given twice; give each name once", key.start_mark
+                )
             seen.add((key.tag, key.value))
         return super().construct_mapping(node, deep)
 
@@ -384,7 +399,9 @@ def _recipes(name):
             if not isinstance(recipe, dict) or not isinstance(recipe.get(key), str):
                 raise ParameterError(f"{name}, {group}: {key} must be given as text; see M_base in configs/groups.yaml")
         if recipe["backbone"].count("/") != 1:
-            raise ParameterError(f"{name}, {group}: backbone={recipe['backbone']!r} is no run; valid: notebook/group, such as 00_baseline/M_base")
+            raise ParameterError(
+                f"{name}, {group}: backbone={recipe['backbone']!r} is no run; valid: notebook/group, such as 00_baseline/M_base"
+            )
     return table
 
 
@@ -402,17 +419,17 @@ GROUPS_TABLE = Table(lambda: _recipes("groups.yaml"))
 CONTROLS_TABLE = Table(lambda: _recipes("controls.yaml"))
 RECIPES_TABLE = Table(lambda: {**GROUPS_TABLE, **CONTROLS_TABLE})
 TASKS = ("sst2", "mrpc", "qnli", "mnli", "cola", "stsb", "qqp", "rte")
-EMBEDDED_TASKS = ("cola", "rte")    # unless others are asked for
+EMBEDDED_TASKS = ("cola", "rte")  # unless others are asked for
 DATA = ("embedded", "wikitext-2", "wikitext-103", "ptb")
 
 # %% ../../nbs/engine/runs.ipynb #361cd66e
 @cache
 def load_settings(
-    size: str,                 # a name in `SIZES`
-    lr: float | None = None,   # replaces the learning rates of both phases
+    size: str,  # a name in `SIZES`
+    lr: float | None = None,  # replaces the learning rates of both phases
     steps: int | None = None,  # replaces the number of pre-training steps
     examples: int | None = None,  # replaces the most training examples of a task
-    epochs: int | None = None, # replaces the epochs of every task
+    epochs: int | None = None,  # replaces the epochs of every task
 ) -> Settings:
     "The settings of a size. Raises ParameterError for an unknown size or a bad file, naming file, key, value and range."
     if size not in SIZES:
@@ -421,22 +438,30 @@ def load_settings(
     own = read_yaml(CONFIGS / name)
     for section in own:
         if section not in SECTIONS:
-            raise ParameterError(f"{name}: unknown section {section!r}{closest(section, SECTIONS) or ';'} valid: {', '.join(SECTIONS)}")
+            raise ParameterError(
+                f"{name}: unknown section {section!r}{closest(section, SECTIONS) or ';'} valid: {', '.join(SECTIONS)}"
+            )
     sections = {}
     for section, (cls, base) in SECTIONS.items():
         if not isinstance(own.get(section, {}), dict):
-            raise ParameterError(f"{name}, {section}: {_short(own[section])} is not a mapping of names to values; valid names: {', '.join(item.name for item in fields(cls))}")
+            raise ParameterError(
+                f"{name}, {section}: {_short(own[section])} is not a mapping of names to values; valid names: {', '.join(item.name for item in fields(cls))}"
+            )
         values = {**(read_yaml(CONFIGS / base) if base else {}), **own.get(section, {})}
         sections[section] = typed(cls, values, f"{name}, {section}")
     settings = Settings(size=size, **sections)
     if lr is not None:
-        settings = replace(settings, pretrain=replace(settings.pretrain, lr=lr), finetune=replace(settings.finetune, lr=lr))
+        settings = replace(
+            settings, pretrain=replace(settings.pretrain, lr=lr), finetune=replace(settings.finetune, lr=lr)
+        )
     if steps is not None:
         settings = replace(settings, pretrain=replace(settings.pretrain, max_steps=steps))
     if examples is not None:
         settings = replace(settings, finetune=replace(settings.finetune, max_examples=examples))
     if epochs is not None:
-        settings = replace(settings, finetune=replace(settings.finetune, epochs=dict.fromkeys(settings.finetune.epochs, epochs)))
+        settings = replace(
+            settings, finetune=replace(settings.finetune, epochs=dict.fromkeys(settings.finetune.epochs, epochs))
+        )
     return settings
 
 # %% ../../nbs/engine/runs.ipynb #da01feb2
@@ -445,7 +470,9 @@ def repository() -> Path:
     for folder in (PACKAGE.parent, *Path.cwd().resolve().parents, Path.cwd().resolve()):
         if (folder / "nbs").is_dir() and (folder / "settings.ini").is_file():
             return folder
-    raise CodesignError("the notebooks are not here: runs are made from the repository; clone it and `pip install -e .`")
+    raise CodesignError(
+        "the notebooks are not here: runs are made from the repository; clone it and `pip install -e .`"
+    )
 
 
 def notebooks_folder() -> Path:
@@ -455,7 +482,9 @@ def notebooks_folder() -> Path:
         return repository() / "nbs"
     folder = user_path("CODESIGN_NOTEBOOKS", chosen).resolve()
     if not folder.is_dir():
-        raise ParameterError(f"CODESIGN_NOTEBOOKS={chosen!r} is no folder; give the folder of the notebooks, or leave it unset")
+        raise ParameterError(
+            f"CODESIGN_NOTEBOOKS={chosen!r} is no folder; give the folder of the notebooks, or leave it unset"
+        )
     return folder
 
 
@@ -464,8 +493,10 @@ def user_path(name: str, text: str | Path) -> Path:
     try:
         path = Path(text).expanduser()
         path.exists()
-    except (OSError, RuntimeError, ValueError) as error:     # too long, ~ of nobody, a zero byte
-        raise ParameterError(f"{name}={_short(str(text))} is not a usable path: {getattr(error, 'strerror', None) or error}") from None
+    except (OSError, RuntimeError, ValueError) as error:  # too long, ~ of nobody, a zero byte
+        raise ParameterError(
+            f"{name}={_short(str(text))} is not a usable path: {getattr(error, 'strerror', None) or error}"
+        ) from None
     if not str(text).strip():
         raise ParameterError(f"{name} is empty; give a path")
     return path
@@ -479,10 +510,33 @@ def load_graph() -> dict:
     return graph
 
 
-EVERY_RECORD = "every record"     # what a group of a notebook needs that reads all there is
-BESIDE = "~"     # between the names of groups that a notebook with `side_by_side` takes together
-_ENTRY = {"groups": dict, "settings": list, "parameters": list, "text": list, "keeps": list, "on_demand": list, "side_by_side": bool, "alone": bool, "with_controls": bool, "first_seed": bool}
-_ASKED = ("size", "seed", "group", "data", "tasks", "study", "lr", "steps", "examples", "epochs", "threads")     # the fields of Parameters
+EVERY_RECORD = "every record"  # what a group of a notebook needs that reads all there is
+BESIDE = "~"  # between the names of groups that a notebook with `side_by_side` takes together
+_ENTRY = {
+    "groups": dict,
+    "settings": list,
+    "parameters": list,
+    "text": list,
+    "keeps": list,
+    "on_demand": list,
+    "side_by_side": bool,
+    "alone": bool,
+    "with_controls": bool,
+    "first_seed": bool,
+}
+_ASKED = (
+    "size",
+    "seed",
+    "group",
+    "data",
+    "tasks",
+    "study",
+    "lr",
+    "steps",
+    "examples",
+    "epochs",
+    "threads",
+)  # the fields of Parameters
 _IN_WORDS = {dict: "a mapping", list: "a list", bool: "true or false"}
 
 
@@ -491,17 +545,23 @@ def _check_graph(graph, where):
     for notebook, entry in graph.items():
         _check_name(notebook, "notebook", where)
         _check_entry(entry, f"{where}, {notebook}")
-    runs = {f"{notebook}/{group}": listed for notebook, entry in graph.items() for group, listed in entry["groups"].items()}
+    runs = {
+        f"{notebook}/{group}": listed for notebook, entry in graph.items() for group, listed in entry["groups"].items()
+    }
     for run, listed in runs.items():
         for needed in [] if listed == EVERY_RECORD else listed:
             if needed not in runs:
-                raise ParameterError(f"{where}: {run} needs {_short(needed)}, which it does not list{closest(needed, runs) or ';'} valid: notebook/group, such as {next(iter(runs))}")
+                raise ParameterError(
+                    f"{where}: {run} needs {_short(needed)}, which it does not list{closest(needed, runs) or ';'} valid: notebook/group, such as {next(iter(runs))}"
+                )
     _refuse_circles(runs, where)
 
 
 def _check_name(name, what, where):
     if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._+-]*", name):
-        raise ParameterError(f"{where}: {_short(name)} is no name of a {what}, which becomes a file's; valid: A-Z a-z 0-9 . _ + -")
+        raise ParameterError(
+            f"{where}: {_short(name)} is no name of a {what}, which becomes a file's; valid: A-Z a-z 0-9 . _ + -"
+        )
 
 
 def _check_entry(entry, where):
@@ -509,20 +569,34 @@ def _check_entry(entry, where):
         raise ParameterError(f"{where}: {_short(entry)} is not a mapping; it must name groups, settings and parameters")
     for key, value in entry.items():
         if key not in _ENTRY:
-            raise ParameterError(f"{where}: unknown name {key!r}{closest(key, _ENTRY) or ';'} valid: {', '.join(_ENTRY)}")
+            raise ParameterError(
+                f"{where}: unknown name {key!r}{closest(key, _ENTRY) or ';'} valid: {', '.join(_ENTRY)}"
+            )
         if not isinstance(value, _ENTRY[key]):
             raise ParameterError(f"{where}: {key}={_short(value)} is not {_IN_WORDS[_ENTRY[key]]}")
     missing = [key for key in ("groups", "settings", "parameters") if key not in entry]
     if missing or not entry["groups"]:
-        raise ParameterError(f"{where}: {', '.join(missing)} not given" if missing else f"{where}: groups is empty; list at least one")
-    for key, valid in {"settings": SECTIONS, "parameters": _ASKED, "text": ("corpus", "tokenizer", "tasks"), "keeps": _ASKED, "on_demand": entry["groups"]}.items():
+        raise ParameterError(
+            f"{where}: {', '.join(missing)} not given" if missing else f"{where}: groups is empty; list at least one"
+        )
+    for key, valid in {
+        "settings": SECTIONS,
+        "parameters": _ASKED,
+        "text": ("corpus", "tokenizer", "tasks"),
+        "keeps": _ASKED,
+        "on_demand": entry["groups"],
+    }.items():
         for value in entry.get(key, []):
             if not isinstance(value, str) or value not in valid:
-                raise ParameterError(f"{where}: {key} lists {_short(value)}{closest(value, valid) or ';'} valid: {', '.join(map(str, valid))}")
+                raise ParameterError(
+                    f"{where}: {key} lists {_short(value)}{closest(value, valid) or ';'} valid: {', '.join(map(str, valid))}"
+                )
     for group, listed in entry["groups"].items():
         _check_name(group, "group", where)
         if listed != EVERY_RECORD and not isinstance(listed, list):
-            raise ParameterError(f"{where}: groups, {group}={_short(listed)} is not a list of the runs that it needs; valid: [], [00_baseline/M_base], {EVERY_RECORD}")
+            raise ParameterError(
+                f"{where}: groups, {group}={_short(listed)} is not a list of the runs that it needs; valid: [], [00_baseline/M_base], {EVERY_RECORD}"
+            )
 
 
 def _refuse_circles(runs, where):
@@ -530,7 +604,9 @@ def _refuse_circles(runs, where):
 
     def follow(run, path):
         if run in path:
-            raise ParameterError(f"{where}: these runs need each other, so none can be first: {' needs '.join([*path[path.index(run):], run])}")
+            raise ParameterError(
+                f"{where}: these runs need each other, so none can be first: {' needs '.join([*path[path.index(run) :], run])}"
+            )
         if run not in done:
             for needed in [] if runs[run] == EVERY_RECORD else runs[run]:
                 follow(needed, [*path, run])
@@ -546,6 +622,7 @@ GRAPH = Table(load_graph)
 @dataclass(frozen=True)
 class Node:
     "One run of the graph."
+
     notebook: str  # such as '03_sgh_peft'
     size: str
     seed: int
@@ -572,13 +649,18 @@ def listed_needs(notebook: str, group: str, graph: dict = GRAPH) -> list[str] | 
     if BESIDE not in group or not entry.get("side_by_side"):
         return entry["groups"][group]
     recipes = {member: RECIPES_TABLE[member] for member in group.split(BESIDE)}
-    tuned = [f"03_sgh_peft/{member}" for member, recipe in recipes.items() if recipe["finetuning"] != "full" and member in graph.get("03_sgh_peft", {"groups": ()})["groups"]]
+    tuned = [
+        f"03_sgh_peft/{member}"
+        for member, recipe in recipes.items()
+        if recipe["finetuning"] != "full" and member in graph.get("03_sgh_peft", {"groups": ()})["groups"]
+    ]
     return list(dict.fromkeys([*(recipe["backbone"] for recipe in recipes.values()), *tuned]))
 
 # %% ../../nbs/engine/runs.ipynb #7b8faea3
 @dataclass(frozen=True)
 class Parameters:
     "What a run is asked to do: checked, frozen, recorded."
+
     size: str = "nano"
     seed: int = rule("0 to 4294967295", 42)
     group: str = "M_base"
@@ -586,10 +668,10 @@ class Parameters:
     tasks: tuple[str, ...] = EMBEDDED_TASKS
     study: str = "scratch"
     lr: float | None = rule("above 0", None)
-    steps: int | None = rule("1 or more", None)     # of pre-training
+    steps: int | None = rule("1 or more", None)  # of pre-training
     examples: int | None = rule("1 or more", None)  # of a task, for fine-tuning
-    epochs: int | None = rule("1 or more", None)    # of fine-tuning
-    threads: int | None = rule(CORES, None)         # of the processor
+    epochs: int | None = rule("1 or more", None)  # of fine-tuning
+    threads: int | None = rule(CORES, None)  # of the processor
 
     @classmethod
     def checked(cls, notebook: str, **values) -> "Parameters":
@@ -610,13 +692,19 @@ class Parameters:
         "Parameters from the `globals()` of a notebook, straight after its parameters cell."
         names = {item.name for item in fields(cls)}
         for name in sorted(_assigned(namespace, names) - names):
-            raise ParameterError(f"{notebook}: unknown parameter {name!r}{closest(name, names) or ';'} valid: {', '.join(item.name for item in fields(cls))}")
+            raise ParameterError(
+                f"{notebook}: unknown parameter {name!r}{closest(name, names) or ';'} valid: {', '.join(item.name for item in fields(cls))}"
+            )
         return cls.checked(notebook, **{name: namespace[name] for name in names if name in namespace})
 
 
 def _known(what, value, options, elsewhere=()):
     if value not in options:
-        why = " is not made by this notebook" if value in elsewhere else f" is unknown{closest(value, [*options, *elsewhere])}"
+        why = (
+            " is not made by this notebook"
+            if value in elsewhere
+            else f" is unknown{closest(value, [*options, *elsewhere])}"
+        )
         raise ParameterError(f"{what}={_short(value)}{why}; valid: {', '.join(options)}".replace("?;", "?"))
     return True
 
@@ -624,7 +712,9 @@ def _known(what, value, options, elsewhere=()):
 def _known_group(group, groups, side_by_side):
     members = group.split(BESIDE)
     if not side_by_side or len(members) == 1:
-        hint = f", or recipes side by side such as M_csp{BESIDE}M_base" if side_by_side and group in RECIPES_TABLE else ""
+        hint = (
+            f", or recipes side by side such as M_csp{BESIDE}M_base" if side_by_side and group in RECIPES_TABLE else ""
+        )
         try:
             _known("group", group, groups, RECIPES_TABLE)
         except ParameterError as error:
@@ -643,7 +733,9 @@ def known_data(data: str, there: bool = True) -> str:
         return data
     path = user_path("data", data.removeprefix("text:")) if data.removeprefix("text:").strip() else None
     if path is None or there and not path.exists():
-        raise ParameterError(f"data={data!r}: there is no file or folder at this path; valid: {', '.join(DATA)}, text:PATH")
+        raise ParameterError(
+            f"data={data!r}: there is no file or folder at this path; valid: {', '.join(DATA)}, text:PATH"
+        )
     return f"text:{path.resolve()}"
 
 
@@ -662,8 +754,11 @@ def _assigned(namespace, names):
     namespace["_parameters_were_read"] = True
     if first:
         plain = (str, int, float, bool, list, tuple, type(None))
-        return {name for name, value in namespace.items()
-                if isinstance(value, plain) and not name.startswith("_") and name not in ("In", "Out", "exit", "quit")}
+        return {
+            name
+            for name, value in namespace.items()
+            if isinstance(value, plain) and not name.startswith("_") and name not in ("In", "Out", "exit", "quit")
+        }
     for source in reversed(namespace.get("In", [])):
         assigned = assigned_in(source)
         if assigned & names:
@@ -675,7 +770,7 @@ def assigned_in(source: str) -> set[str]:
     "The names that the code assigns at its top level."
     try:
         body = ast.parse(source).body
-    except SyntaxError:                              # a cell with a magic
+    except SyntaxError:  # a cell with a magic
         return set()
     targets = [target for node in body if isinstance(node, ast.Assign) for target in node.targets]
     targets += [node.target for node in body if isinstance(node, ast.AnnAssign)]
@@ -692,8 +787,10 @@ def study_folder(study: str) -> Path:
     "The folder of a study. Raises ParameterError if the name is not a plain folder name."
     reserved = {"grids", "con", "prn", "aux", "nul"}
     if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}", study) or study.lower() in reserved:
-        raise ParameterError(f"study={_short(study)} is not a usable name; valid: 1 to 64 of A-Z a-z 0-9 . _ - that do not begin "
-                             f"with a dot, and none of {', '.join(sorted(reserved))}")
+        raise ParameterError(
+            f"study={_short(study)} is not a usable name; valid: 1 to 64 of A-Z a-z 0-9 . _ - that do not begin "
+            f"with a dot, and none of {', '.join(sorted(reserved))}"
+        )
     return inside(studies_folder(), study)
 
 
@@ -766,7 +863,9 @@ class Undeclared:
     def __getattr__(self, name):
         if name.startswith("__"):
             raise AttributeError(name)
-        raise CodesignError(f"{self.notebook} reads settings.{self.section}.{name}: list {self.section} under its `settings` in graph.yaml")
+        raise CodesignError(
+            f"{self.notebook} reads settings.{self.section}.{name}: list {self.section} under its `settings` in graph.yaml"
+        )
 
 
 def declared_settings(notebook: str, settings: Settings) -> Settings:
@@ -795,7 +894,7 @@ def plain(value, name: str = "metrics"):
     "`value` as JSON can hold it. Raises CodesignError naming the place of a NaN, an infinity or a foreign type."
     if isinstance(value, dict):
         return {str(key): plain(item, f"{name}.{key}") for key, item in value.items()}
-    if hasattr(value, "tolist"):                     # arrays and scalars of numpy and torch
+    if hasattr(value, "tolist"):  # arrays and scalars of numpy and torch
         value = value.tolist()
     if isinstance(value, (list, tuple)):
         return [plain(item, f"{name}[{place}]") for place, item in enumerate(value)]
@@ -815,7 +914,7 @@ def file_sha256(path: Path) -> str:
     return digest.hexdigest()
 
 # %% ../../nbs/engine/runs.ipynb #857c9116
-SCHEMA = 3                  # 1 had no seal, 2 did not name the text
+SCHEMA = 3  # 1 had no seal, 2 did not name the text
 READABLE = (2, SCHEMA)
 KEYS = ("run", "status", "parameters", "hash", "inputs", "environment", "metrics", "files", "wall_s")
 NOT_RECORDED = "not recorded"
@@ -852,7 +951,9 @@ class Record(dict):
             raise MissingRun(f"{self['run']} has left no {name!r}; it has: {', '.join(self['files']) or 'no files'}")
         if damaged := self.damaged(entries):
             again = f"delete {self['run']}/record.json in the study's runs and make the run again"
-            raise DataError(f"{self['run']}/{damaged[0]} is missing or damaged: its content is not what the run left; {again}")
+            raise DataError(
+                f"{self['run']}/{damaged[0]} is missing or damaged: its content is not what the run left; {again}"
+            )
         return self.folder / name
 
     def damaged(self, names=None) -> list[str]:
@@ -914,7 +1015,7 @@ def read_sealed(path: Path, name: str, again: str, old: bool = False) -> dict:
         raise DataError(f"{name} has no seal; {again}")
     try:
         fits = content.get("sha256") == seal_of(content)
-    except (ValueError, TypeError):                  # NaN or an infinity, which no record holds
+    except (ValueError, TypeError):  # NaN or an infinity, which no record holds
         fits = False
     if not fits:
         raise DataError(f"{name} was changed after it was written: its seal does not fit; {again}")
@@ -923,7 +1024,11 @@ def read_sealed(path: Path, name: str, again: str, old: bool = False) -> dict:
 
 def _repeatable(metrics):
     if isinstance(metrics, dict):
-        return {key: _repeatable(value) for key, value in metrics.items() if not key.endswith("_s") and not key.startswith("mem_")}
+        return {
+            key: _repeatable(value)
+            for key, value in metrics.items()
+            if not key.endswith("_s") and not key.startswith("mem_")
+        }
     return metrics
 
 # %% ../../nbs/engine/runs.ipynb #c4fa3be3
@@ -958,15 +1063,17 @@ def readable_record(folder: Path) -> Record | None:
 
 def study_records(study: str, size: str | None = None) -> dict[str, Record]:
     "All records of a study (of one size) by 'notebook/name', sorted. Raises DataError as `read_record` does."
-    found = {f"{path.parent.parent.name}/{path.parent.name}": read_record(path.parent)
-             for path in sorted((study_folder(study) / "runs").glob("*/*/record.json"))}
+    found = {
+        f"{path.parent.parent.name}/{path.parent.name}": read_record(path.parent)
+        for path in sorted((study_folder(study) / "runs").glob("*/*/record.json"))
+    }
     return {name: record for name, record in found.items() if record and size in (None, record["parameters"]["size"])}
 
 # %% ../../nbs/engine/runs.ipynb #176f8f32
 @contextmanager
 def locked(
     folder: Path,
-    what,               # what the error calls it
+    what,  # what the error calls it
     wait: float = 0.0,  # seconds to wait for another holder
 ):
     "Holds a folder's lock. Raises RunLocked, naming the holder's process and host, if it is held longer than `wait`."
@@ -977,7 +1084,9 @@ def locked(
     except Timeout:
         _wait_for(lock, folder, what, wait)
     except OSError as error:
-        raise CodesignError(f"cannot write to {folder}: {error.strerror}; choose another folder with CODESIGN_STUDIES") from None
+        raise CodesignError(
+            f"cannot write to {folder}: {error.strerror}; choose another folder with CODESIGN_STUDIES"
+        ) from None
     try:
         (folder / ".holder").write_text(f"{os.getpid()}@{socket.gethostname()}")
         yield
@@ -1005,11 +1114,11 @@ class Run:
         settings: Settings,
         folder: Path,
         inputs: dict[str, Record],
-        made_from: dict | None = None,    # the run's identity, see `codesign.engine.making`; None: not checked
+        made_from: dict | None = None,  # the run's identity, see `codesign.engine.making`; None: not checked
     ):
         self.node, self.parameters, self.settings = node, parameters, settings
         self.folder, self.inputs, self.made_from = folder, inputs, made_from
-        self.environment = {}                        # what the job adds: device, kernel
+        self.environment = {}  # what the job adds: device, kernel
         self._outputs, self._log_is_open = [], False
 
     def file(self, name: str) -> Path:
@@ -1033,7 +1142,9 @@ class Run:
         """
         path = self.folder / "metrics.jsonl"
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
-        read = [(line, values) for line in lines if (values := _logged(line)) is not None]    # a kill may leave half a line
+        read = [
+            (line, values) for line in lines if (values := _logged(line)) is not None
+        ]  # a kill may leave half a line
         kept, there = [], set()
         for line, values in read:
             named = values.get("phase"), values["step"]
@@ -1044,8 +1155,11 @@ class Run:
         self._log_is_open = True
         if missing := len({(phase, at) for at in range(first, step)} - there):
             self.environment["steps_missing_in_log"] = self.environment.get("steps_missing_in_log", 0) + missing
-            print(f"{self.node}: metrics.jsonl lacks {missing} of the {step - first} steps before the checkpoint; "
-                  "the run goes on, its learning curve has a gap", flush=True)
+            print(
+                f"{self.node}: metrics.jsonl lacks {missing} of the {step - first} steps before the checkpoint; "
+                "the run goes on, its learning curve has a gap",
+                flush=True,
+            )
 
     def fingerprint(self, phase: str = "") -> str:
         "What a checkpoint of this run belongs to: the run's name, everything it is made from, and the phase of training."
@@ -1059,9 +1173,13 @@ class Run:
         for part, digest in found.items():
             known = {} if self.made_from is None else self.made_from["text"]
             if self.made_from is not None and part not in known:
-                raise CodesignError(f"{self.node.notebook} reads the {part}: list {part} under its `text` in graph.yaml")
+                raise CodesignError(
+                    f"{self.node.notebook} reads the {part}: list {part} under its `text` in graph.yaml"
+                )
             if known and known[part] != digest:
-                raise DataError(f"{self.node}: the {part} changed while the run was being made; leave the data as it is and give the command again")
+                raise DataError(
+                    f"{self.node}: the {part} changed while the run was being made; leave the data as it is and give the command again"
+                )
 
     def output_files(self) -> dict[str, dict]:
         "sha256 and bytes of every named output. Raises CodesignError for one that was never written."
@@ -1072,7 +1190,10 @@ class Run:
             if not found or not found[0].is_file():
                 raise CodesignError(f"{self.node} named the output {name!r} but has not written it")
             for item in found:
-                files[item.relative_to(self.folder).as_posix()] = {"sha256": file_sha256(item), "bytes": item.stat().st_size}
+                files[item.relative_to(self.folder).as_posix()] = {
+                    "sha256": file_sha256(item),
+                    "bytes": item.stat().st_size,
+                }
         return files
 
 
@@ -1082,7 +1203,12 @@ def _logged(line):
         values = json.loads(line)
     except (ValueError, RecursionError):
         return None
-    if not isinstance(values, dict) or type(values.get("step")) is not int or "loss" not in values or not isinstance(values.get("phase", ""), str):
+    if (
+        not isinstance(values, dict)
+        or type(values.get("step")) is not int
+        or "loss" not in values
+        or not isinstance(values.get("phase", ""), str)
+    ):
         return None
     numbers = [value for name, value in values.items() if name != "phase"]
     return values if all(isinstance(value, (int, float)) and math.isfinite(value) for value in numbers) else None
@@ -1094,9 +1220,16 @@ def environment() -> dict:
     device = "cuda" if torch and torch.cuda.is_available() else "cpu"
     threads = torch.get_num_threads() if torch else int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count())
     return {
-        "python": platform.python_version(), "torch": getattr(torch, "__version__", None) and str(torch.__version__),
-        "transformers": getattr(transformers, "__version__", None), "platform": platform.platform(), "processor": processor(),
-        "device": torch.cuda.get_device_name() if device == "cuda" else device, "kernel": scan and scan.kernel_path(device), "threads": threads, "commit": _commit(), "mem_peak_rss_bytes": peak_resident_bytes(),
+        "python": platform.python_version(),
+        "torch": getattr(torch, "__version__", None) and str(torch.__version__),
+        "transformers": getattr(transformers, "__version__", None),
+        "platform": platform.platform(),
+        "processor": processor(),
+        "device": torch.cuda.get_device_name() if device == "cuda" else device,
+        "kernel": scan and scan.kernel_path(device),
+        "threads": threads,
+        "commit": _commit(),
+        "mem_peak_rss_bytes": peak_resident_bytes(),
     }
 
 
@@ -1113,7 +1246,7 @@ def peak_resident_bytes() -> int | None:
     "Most memory that this process ever had; None where the system does not say."
     try:
         import resource
-    except ImportError:                              # Windows
+    except ImportError:  # Windows
         return None
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
@@ -1128,7 +1261,7 @@ def _commit():
     return done.stdout.strip() or None
 
 # %% ../../nbs/engine/runs.ipynb #616e7436
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3      # of malloc.h
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 
 
 def keep_freed_memory() -> bool:
@@ -1136,4 +1269,7 @@ def keep_freed_memory() -> bool:
     if platform.libc_ver()[0] != "glibc":
         return False
     libc = ctypes.CDLL(None)
-    return bool(libc.mallopt(_M_TRIM_THRESHOLD, 2**30) and (libc.mallopt(_M_MMAP_THRESHOLD, 2**30) or libc.mallopt(_M_MMAP_THRESHOLD, 2**25)))   # older versions take 32 MiB at most
+    return bool(
+        libc.mallopt(_M_TRIM_THRESHOLD, 2**30)
+        and (libc.mallopt(_M_MMAP_THRESHOLD, 2**30) or libc.mallopt(_M_MMAP_THRESHOLD, 2**25))
+    )  # older versions take 32 MiB at most

@@ -26,29 +26,33 @@ from . import scan_cpu, scan_reference
 
 # %% ../../nbs/engine/scan.ipynb #206a362d
 BACKENDS = {
-    'reference': 'PyTorch, one token at a time: any device and floating type, differentiable twice',
-    'cpu': 'numba, fused: float32, bfloat16, float64; the same bits at any number of threads',
-    'triton': 'Triton, fused: float32, bfloat16, float16; the same bits in every run on one device',
-    'mamba_ssm': "mamba-ssm's CUDA scan: float32, bfloat16, float16; its backward adds in no fixed order, so bits may differ",
+    "reference": "PyTorch, one token at a time: any device and floating type, differentiable twice",
+    "cpu": "numba, fused: float32, bfloat16, float64; the same bits at any number of threads",
+    "triton": "Triton, fused: float32, bfloat16, float16; the same bits in every run on one device",
+    "mamba_ssm": "mamba-ssm's CUDA scan: float32, bfloat16, float16; its backward adds in no fixed order, so bits may differ",
 }
 
 # %% ../../nbs/engine/scan.ipynb #9c5c535a
 @lru_cache
-def _installed(package: str) -> bool: return find_spec(package) is not None
+def _installed(package: str) -> bool:
+    return find_spec(package) is not None
 
 
 def _why_not_triton() -> str | None:
-    if not _installed('triton'): return "the package triton is not installed: pip install triton (Linux)"
-    if not torch.cuda.is_available() and os.environ.get('TRITON_INTERPRET') != '1': return "no CUDA device; TRITON_INTERPRET=1 in the environment runs it on a CPU, slowly, for tests"
+    if not _installed("triton"):
+        return "the package triton is not installed: pip install triton (Linux)"
+    if not torch.cuda.is_available() and os.environ.get("TRITON_INTERPRET") != "1":
+        return "no CUDA device; TRITON_INTERPRET=1 in the environment runs it on a CPU, slowly, for tests"
 
 
 def _why_not_mamba_ssm() -> str | None:
-    if not torch.cuda.is_available(): return "no CUDA device"
-    if not (_installed('mamba_ssm') and _installed('selective_scan_cuda')):
+    if not torch.cuda.is_available():
+        return "no CUDA device"
+    if not (_installed("mamba_ssm") and _installed("selective_scan_cuda")):
         return "mamba-ssm with its compiled scan is not installed: MAMBA_KEEP_CUDA_BUILD=TRUE pip install mamba-ssm --no-build-isolation"
 
 
-_WHY_NOT = {'reference': lambda: None, 'cpu': lambda: None, 'triton': _why_not_triton, 'mamba_ssm': _why_not_mamba_ssm}
+_WHY_NOT = {"reference": lambda: None, "cpu": lambda: None, "triton": _why_not_triton, "mamba_ssm": _why_not_mamba_ssm}
 
 
 def available_backends() -> dict[str, str | None]:
@@ -56,7 +60,7 @@ def available_backends() -> dict[str, str | None]:
     return {name: why_not() for name, why_not in _WHY_NOT.items()}
 
 # %% ../../nbs/engine/scan.ipynb #e805a266
-_CHOSEN: list[str] = []     # what 'auto' means, innermost choice last
+_CHOSEN: list[str] = []  # what 'auto' means, innermost choice last
 
 
 @contextmanager
@@ -65,43 +69,56 @@ def scan_backend(name: str) -> Iterator[None]:
 
     Raises ValueError if it cannot be used here.
     """
-    if name not in BACKENDS: raise ValueError(f"unknown backend {name!r}; choose one of {', '.join(BACKENDS)}")
-    if why_not := _WHY_NOT[name](): raise ValueError(f"backend {name!r} cannot be used here: {why_not}")
+    if name not in BACKENDS:
+        raise ValueError(f"unknown backend {name!r}; choose one of {', '.join(BACKENDS)}")
+    if why_not := _WHY_NOT[name]():
+        raise ValueError(f"backend {name!r} cannot be used here: {why_not}")
     _CHOSEN.append(name)
-    try: yield
-    finally: _CHOSEN.pop()
+    try:
+        yield
+    finally:
+        _CHOSEN.pop()
 
 
-def kernel_path(device: str | torch.device = 'cpu', lacking: Sequence[str] = ()) -> str:
+def kernel_path(device: str | torch.device = "cpu", lacking: Sequence[str] = ()) -> str:
     "Name of the backend that 'auto' takes for tensors on `device`, for the record of a run; those in `lacking` don't count."
-    if _CHOSEN and not (_CHOSEN[-1] == 'mamba_ssm' and 'mamba_ssm' in lacking): return _CHOSEN[-1]
-    candidates = {'cpu': ('cpu',), 'cuda': ('mamba_ssm', 'triton')}.get(torch.device(device).type, ())
-    return next((name for name in candidates if name not in lacking and _WHY_NOT[name]() is None), 'reference')
+    if _CHOSEN and not (_CHOSEN[-1] == "mamba_ssm" and "mamba_ssm" in lacking):
+        return _CHOSEN[-1]
+    candidates = {"cpu": ("cpu",), "cuda": ("mamba_ssm", "triton")}.get(torch.device(device).type, ())
+    return next((name for name in candidates if name not in lacking and _WHY_NOT[name]() is None), "reference")
 
 
 def _choose_backend(backend: str, device: torch.device, lacking: Sequence[str] = ()) -> str:
     "A usable backend by name, or what 'auto' means on this device; `lacking` names those that cannot do what is asked for."
-    if backend == 'auto':
-        if not _CHOSEN or _CHOSEN[-1] == 'mamba_ssm' and lacking == ('mamba_ssm',): return kernel_path(device, lacking)
+    if backend == "auto":
+        if not _CHOSEN or _CHOSEN[-1] == "mamba_ssm" and lacking == ("mamba_ssm",):
+            return kernel_path(device, lacking)
         backend = _CHOSEN[-1]
-    if backend not in BACKENDS: raise ValueError(f"unknown backend {backend!r}; choose one of auto, {', '.join(BACKENDS)}")
-    if backend in lacking: raise ValueError(f"backend {backend!r} lacks what is asked for (mamba_ssm: initial_state, capture, one token, convolution; both GPU backends: float64); use 'auto'")
-    if why_not := _WHY_NOT[backend](): raise ValueError(f"backend {backend!r} cannot be used here: {why_not}")
-    if backend == 'cpu' and device.type != 'cpu': raise ValueError(f"backend 'cpu' needs tensors on the CPU, got {device.type}; use 'auto' or 'reference'")
-    if backend == 'mamba_ssm' and device.type != 'cuda': raise ValueError(f"backend 'mamba_ssm' needs tensors on a CUDA device, got {device.type}; use 'auto'")
+    if backend not in BACKENDS:
+        raise ValueError(f"unknown backend {backend!r}; choose one of auto, {', '.join(BACKENDS)}")
+    if backend in lacking:
+        raise ValueError(
+            f"backend {backend!r} lacks what is asked for (mamba_ssm: initial_state, capture, one token, convolution; both GPU backends: float64); use 'auto'"
+        )
+    if why_not := _WHY_NOT[backend]():
+        raise ValueError(f"backend {backend!r} cannot be used here: {why_not}")
+    if backend == "cpu" and device.type != "cpu":
+        raise ValueError(f"backend 'cpu' needs tensors on the CPU, got {device.type}; use 'auto' or 'reference'")
+    if backend == "mamba_ssm" and device.type != "cuda":
+        raise ValueError(f"backend 'mamba_ssm' needs tensors on a CUDA device, got {device.type}; use 'auto'")
     return backend
 
 
 def _lacking(x: Tensor, plain: bool) -> tuple[str, ...]:
     "Backends that cannot take x; mamba-ssm's does nothing but a plain scan."
-    return ('mamba_ssm', 'triton') if x.dtype == torch.float64 else () if plain else ('mamba_ssm',)
+    return ("mamba_ssm", "triton") if x.dtype == torch.float64 else () if plain else ("mamba_ssm",)
 
 
 def _fused(backend: str) -> ModuleType:
-    return scan_cpu if backend == 'cpu' else import_module('codesign.engine.scan_triton')
+    return scan_cpu if backend == "cpu" else import_module("codesign.engine.scan_triton")
 
 # %% ../../nbs/engine/scan.ipynb #e01c551e
-MAX_STATES = 256    # per channel; the limit of mamba-ssm, and of a Triton block
+MAX_STATES = 256  # per channel; the limit of mamba-ssm, and of a Triton block
 
 
 def _check(function: str, x: Tensor, A: Tensor, tokens: dict, constants: dict, validate: bool = False) -> torch.dtype:
@@ -110,54 +127,131 @@ def _check(function: str, x: Tensor, A: Tensor, tokens: dict, constants: dict, v
     `tokens` have x's type; `constants` may not be wider than the computing type. Raises ValueError, naming the tensor.
     """
     if x.ndim < 2 or A.ndim != 2 or A.shape[0] != x.shape[-1]:
-        raise ValueError(f"{function}: x must be (batch, {'length, ' if x.ndim != 2 else ''}channels) and A (channels, states), got {tuple(x.shape)} and {tuple(A.shape)}")
-    if not 1 <= A.shape[1] <= MAX_STATES: raise ValueError(f"{function}: 1 to {MAX_STATES} states a channel, got {A.shape[1]}")
-    if not x.is_floating_point(): raise ValueError(f"{function}: x must have a floating type, got {x.dtype}")
+        raise ValueError(
+            f"{function}: x must be (batch, {'length, ' if x.ndim != 2 else ''}channels) and A (channels, states), got {tuple(x.shape)} and {tuple(A.shape)}"
+        )
+    if not 1 <= A.shape[1] <= MAX_STATES:
+        raise ValueError(f"{function}: 1 to {MAX_STATES} states a channel, got {A.shape[1]}")
+    if not x.is_floating_point():
+        raise ValueError(f"{function}: x must have a floating type, got {x.dtype}")
     compute = torch.float64 if x.dtype == torch.float64 else torch.float32
     row = (*x.shape[:-1], A.shape[1])
-    expected = dict(delta=tuple(x.shape), z=tuple(x.shape), B=row, C=row, D=(x.shape[-1],), delta_bias=(x.shape[-1],),
-                    initial_state=(x.shape[0], *A.shape), state=(x.shape[0], *A.shape), A=tuple(A.shape))
+    expected = dict(
+        delta=tuple(x.shape),
+        z=tuple(x.shape),
+        B=row,
+        C=row,
+        D=(x.shape[-1],),
+        delta_bias=(x.shape[-1],),
+        initial_state=(x.shape[0], *A.shape),
+        state=(x.shape[0], *A.shape),
+        A=tuple(A.shape),
+    )
     for name, tensor in (tokens | constants).items():
-        if tensor is None: continue
+        if tensor is None:
+            continue
         if tuple(tensor.shape) != expected[name]:
-            raise ValueError(f"{function}: {name} must have shape {expected[name]} beside x {tuple(x.shape)} and A {tuple(A.shape)}, got {tuple(tensor.shape)}")
-        if tensor.device != x.device: raise ValueError(f"{function}: {name} is on {tensor.device} beside x on {x.device}; move one of them")
-        if name in tokens and tensor.dtype != x.dtype: raise ValueError(f"{function}: {name} is {tensor.dtype} beside x {x.dtype}; per-token tensors must have one type")
+            raise ValueError(
+                f"{function}: {name} must have shape {expected[name]} beside x {tuple(x.shape)} and A {tuple(A.shape)}, got {tuple(tensor.shape)}"
+            )
+        if tensor.device != x.device:
+            raise ValueError(f"{function}: {name} is on {tensor.device} beside x on {x.device}; move one of them")
+        if name in tokens and tensor.dtype != x.dtype:
+            raise ValueError(
+                f"{function}: {name} is {tensor.dtype} beside x {x.dtype}; per-token tensors must have one type"
+            )
         if name in constants and torch.promote_types(tensor.dtype, compute) != compute:
-            raise ValueError(f"{function}: {name} is {tensor.dtype}, wider than the computing type {compute} of x {x.dtype}; convert it")
-        if validate and not tensor.isfinite().all(): raise ValueError(f"{function}: {name} holds NaN or infinity")
+            raise ValueError(
+                f"{function}: {name} is {tensor.dtype}, wider than the computing type {compute} of x {x.dtype}; convert it"
+            )
+        if validate and not tensor.isfinite().all():
+            raise ValueError(f"{function}: {name} holds NaN or infinity")
     if validate and not (x.isfinite().all() and (A < 0).all()):
-        raise ValueError(f"{function}: " + ("A must be negative, else states grow without bound" if x.isfinite().all() else "x holds NaN or infinity"))
+        raise ValueError(
+            f"{function}: "
+            + (
+                "A must be negative, else states grow without bound"
+                if x.isfinite().all()
+                else "x holds NaN or infinity"
+            )
+        )
     return compute
 
 # %% ../../nbs/engine/scan.ipynb #0cad5450
-@torch.library.custom_op('codesign::selective_scan', mutates_args=())
-def _scan_op(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None, z: Tensor | None, delta_bias: Tensor | None, initial_state: Tensor | None,
-             delta_softplus: bool, capture: Sequence[int], keep: bool, backend: str) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    *outputs, kept = _fused(backend).scan_forward(x, delta, A, B, C, D, z, delta_bias, initial_state, delta_softplus, capture, keep)
-    return *outputs, kept.reshape(-1)      # on one axis: an axis of one chunk would tie an exported graph to the lengths of its example
+@torch.library.custom_op("codesign::selective_scan", mutates_args=())
+def _scan_op(
+    x: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    z: Tensor | None,
+    delta_bias: Tensor | None,
+    initial_state: Tensor | None,
+    delta_softplus: bool,
+    capture: Sequence[int],
+    keep: bool,
+    backend: str,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    *outputs, kept = _fused(backend).scan_forward(
+        x, delta, A, B, C, D, z, delta_bias, initial_state, delta_softplus, capture, keep
+    )
+    return *outputs, kept.reshape(
+        -1
+    )  # on one axis: an axis of one chunk would tie an exported graph to the lengths of its example
 
 
 @_scan_op.register_fake
 def _(x, delta, A, B, C, D, z, delta_bias, initial_state, delta_softplus, capture, keep, backend):
     batch, length, channels = x.shape
     kept = _fused(backend).kept_shape(batch, length if keep else 0, channels, A.shape[1])
-    return x.new_empty(x.shape), A.new_empty(batch, *A.shape), A.new_empty(batch, len(capture), *A.shape), A.new_empty(math.prod(kept))
+    return (
+        x.new_empty(x.shape),
+        A.new_empty(batch, *A.shape),
+        A.new_empty(batch, len(capture), *A.shape),
+        A.new_empty(math.prod(kept)),
+    )
 
 
-@torch.library.custom_op('codesign::selective_scan_backward', mutates_args=())
-def _scan_backward_op(y_grad: Tensor, last_state_grad: Tensor, x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None, z: Tensor | None,
-                      delta_bias: Tensor | None, initial_state: Tensor | None, kept: Tensor, delta_softplus: bool, backend: str,
-                      ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+@torch.library.custom_op("codesign::selective_scan_backward", mutates_args=())
+def _scan_backward_op(
+    y_grad: Tensor,
+    last_state_grad: Tensor,
+    x: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    z: Tensor | None,
+    delta_bias: Tensor | None,
+    initial_state: Tensor | None,
+    kept: Tensor,
+    delta_softplus: bool,
+    backend: str,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     kept = kept.view(_fused(backend).kept_shape(*x.shape, A.shape[1]))
-    return _fused(backend).scan_backward(y_grad, last_state_grad, x, delta, A, B, C, D, z, delta_bias, delta_softplus, kept)
+    return _fused(backend).scan_backward(
+        y_grad, last_state_grad, x, delta, A, B, C, D, z, delta_bias, delta_softplus, kept
+    )
 
 
 @_scan_backward_op.register_fake
 def _(y_grad, last_state_grad, x, delta, A, B, C, D, z, delta_bias, initial_state, kept, delta_softplus, backend):
     like = lambda tensor: tensor.new_empty(tensor.shape)
     vector = A.new_empty(A.shape[0])
-    return like(x), like(x), like(A), like(B), like(C), vector, x.new_empty((0,) if z is None else x.shape), like(vector), A.new_empty(x.shape[0], *A.shape)
+    return (
+        like(x),
+        like(x),
+        like(A),
+        like(B),
+        like(C),
+        vector,
+        x.new_empty((0,) if z is None else x.shape),
+        like(vector),
+        A.new_empty(x.shape[0], *A.shape),
+    )
 
 # %% ../../nbs/engine/scan.ipynb #e446e642
 def _save_scan(ctx, inputs, output):
@@ -177,7 +271,8 @@ _scan_op.register_autograd(_differentiate_scan, setup_context=_save_scan)
 # %% ../../nbs/engine/scan.ipynb #ec8744d4
 def _count_flops(operator, formula: Callable) -> None:
     "Tell PyTorch's FLOP counter what an operator costs, from the shapes of its arguments."
-    if operator not in flop_registry: register_flop_formula(operator)(formula)
+    if operator not in flop_registry:
+        register_flop_formula(operator)(formula)
 
 
 def scan_flops(x_shape: Sequence[int], A_shape: Sequence[int]) -> int:
@@ -186,142 +281,220 @@ def scan_flops(x_shape: Sequence[int], A_shape: Sequence[int]) -> int:
 
 
 _count_flops(torch.ops.codesign.selective_scan, lambda x, delta, A, *others, **more: scan_flops(x, A))
-_count_flops(torch.ops.codesign.selective_scan_backward, lambda y_grad, last_state_grad, x, delta, A, *others, **more: 2 * scan_flops(x, A))
+_count_flops(
+    torch.ops.codesign.selective_scan_backward,
+    lambda y_grad, last_state_grad, x, delta, A, *others, **more: 2 * scan_flops(x, A),
+)
 
 # %% ../../nbs/engine/scan.ipynb #b3a66c34
 def _scan_mamba_ssm(x, delta, A, B, C, D, z, delta_bias, delta_softplus):
     from mamba_ssm.ops.selective_scan_interface import selective_scan_fn as theirs
 
     channels_first = [None if tensor is None else tensor.mT.contiguous() for tensor in (x, delta, B, C, z)]
-    y, last_state = theirs(channels_first[0], channels_first[1], A, *channels_first[2:4], D, channels_first[4], delta_bias, delta_softplus, True)
+    y, last_state = theirs(
+        channels_first[0],
+        channels_first[1],
+        A,
+        *channels_first[2:4],
+        D,
+        channels_first[4],
+        delta_bias,
+        delta_softplus,
+        True,
+    )
     return y.mT, last_state, A.new_empty(x.shape[0], 0, *A.shape)
 
 # %% ../../nbs/engine/scan.ipynb #5228cee8
 def selective_scan(
-    x: Tensor,                           # (B, L, D) input
-    delta: Tensor,                       # (B, L, D) step size before bias and softplus
-    A: Tensor,                           # (D, N) decay rates, negative
-    B: Tensor,                           # (B, L, N) input projection
-    C: Tensor,                           # (B, L, N) output projection
-    D: Tensor | None = None,             # (D,) direct path
-    z: Tensor | None = None,             # (B, L, D) gate: y is multiplied by SiLU(z)
-    delta_bias: Tensor | None = None,    # (D,) added to delta
-    delta_softplus: bool = False,        # whether softplus is applied to delta
+    x: Tensor,  # (B, L, D) input
+    delta: Tensor,  # (B, L, D) step size before bias and softplus
+    A: Tensor,  # (D, N) decay rates, negative
+    B: Tensor,  # (B, L, N) input projection
+    C: Tensor,  # (B, L, N) output projection
+    D: Tensor | None = None,  # (D,) direct path
+    z: Tensor | None = None,  # (B, L, D) gate: y is multiplied by SiLU(z)
+    delta_bias: Tensor | None = None,  # (D,) added to delta
+    delta_softplus: bool = False,  # whether softplus is applied to delta
     initial_state: Tensor | None = None,  # (B, D, N) state before the first token, zero if None
-    return_last_state: bool = False,     # whether to return the state after the last token as well
-    capture: Sequence[int] = (),         # tokens, ascending, after which the state is wanted as well
-    backend: str = 'auto',               # 'auto' or a name of BACKENDS
-    validate: bool = False,              # whether to look at every number: finite, and A negative
-):                                       # y (B, L, D) in x's type [, last state (B, D, N)] [, captured (B, len(capture), D, N)]
+    return_last_state: bool = False,  # whether to return the state after the last token as well
+    capture: Sequence[int] = (),  # tokens, ascending, after which the state is wanted as well
+    backend: str = "auto",  # 'auto' or a name of BACKENDS
+    validate: bool = False,  # whether to look at every number: finite, and A negative
+):  # y (B, L, D) in x's type [, last state (B, D, N)] [, captured (B, len(capture), D, N)]
     """The selective scan (Mamba, Gu and Dao 2023, algorithm 2), differentiable in every tensor; captured states carry no gradient.
 
     delta, B, C and z have x's type. It computes, and returns states, in float64 if x is float64, else in float32.
     Raises ValueError for a shape, type or device that does not fit, for more than MAX_STATES states, and for a backend
     that is unknown, cannot be used here, or lacks an option.
     """
-    tokens, constants = dict(delta=delta, B=B, C=C, z=z), dict(A=A, D=D, delta_bias=delta_bias, initial_state=initial_state)
-    if x.ndim != 3: raise ValueError(f"selective_scan: x must be (batch, length, channels), got {tuple(x.shape)}")
-    compute, capture = _check('selective_scan', x, A, tokens, constants, validate), list(capture)
+    tokens, constants = (
+        dict(delta=delta, B=B, C=C, z=z),
+        dict(A=A, D=D, delta_bias=delta_bias, initial_state=initial_state),
+    )
+    if x.ndim != 3:
+        raise ValueError(f"selective_scan: x must be (batch, length, channels), got {tuple(x.shape)}")
+    compute, capture = _check("selective_scan", x, A, tokens, constants, validate), list(capture)
     if capture and not (capture == sorted(set(capture)) and 0 <= capture[0] and capture[-1] < x.shape[1]):
         raise ValueError(f"selective_scan: capture must be ascending tokens from 0 to {x.shape[1] - 1}, got {capture}")
     name = _choose_backend(backend, x.device, _lacking(x, not capture and initial_state is None))
-    A, D, delta_bias, initial_state = (tensor if tensor is None else tensor.to(compute) for tensor in constants.values())
-    if name == 'mamba_ssm': y, last_state, captured = _scan_mamba_ssm(x, delta, A, B, C, D, z, delta_bias, delta_softplus)
-    elif name == 'reference':
+    A, D, delta_bias, initial_state = (
+        tensor if tensor is None else tensor.to(compute) for tensor in constants.values()
+    )
+    if name == "mamba_ssm":
+        y, last_state, captured = _scan_mamba_ssm(x, delta, A, B, C, D, z, delta_bias, delta_softplus)
+    elif name == "reference":
         wide = [tensor if tensor is None else tensor.to(compute) for tensor in (x, delta, B, C, z)]
-        state = torch.zeros(x.shape[0], *A.shape, dtype=compute, device=x.device) if initial_state is None else initial_state
-        y, last_state, captured = scan_reference.scan(*wide[:2], A, *wide[2:4], D, wide[4], delta_bias, delta_softplus, state, tuple(capture))
+        state = (
+            torch.zeros(x.shape[0], *A.shape, dtype=compute, device=x.device)
+            if initial_state is None
+            else initial_state
+        )
+        y, last_state, captured = scan_reference.scan(
+            *wide[:2], A, *wide[2:4], D, wide[4], delta_bias, delta_softplus, state, tuple(capture)
+        )
     else:
-        narrow = [tensor if tensor is None or name != 'cpu' or x.dtype != torch.float16 else tensor.float() for tensor in (x, delta, B, C, z)]
-        keep = torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in (x, *tokens.values(), *constants.values()))
+        narrow = [
+            tensor if tensor is None or name != "cpu" or x.dtype != torch.float16 else tensor.float()
+            for tensor in (x, delta, B, C, z)
+        ]
+        keep = torch.is_grad_enabled() and any(
+            tensor is not None and tensor.requires_grad for tensor in (x, *tokens.values(), *constants.values())
+        )
         y, last_state, captured, _ = torch.ops.codesign.selective_scan(
-            *narrow[:2], A, *narrow[2:4], D, narrow[4], delta_bias, initial_state, bool(delta_softplus), capture, keep, name)
+            *narrow[:2],
+            A,
+            *narrow[2:4],
+            D,
+            narrow[4],
+            delta_bias,
+            initial_state,
+            bool(delta_softplus),
+            capture,
+            keep,
+            name,
+        )
     outputs = [y.to(x.dtype), *([last_state] if return_last_state else []), *([captured.detach()] if capture else [])]
     return outputs[0] if len(outputs) == 1 else tuple(outputs)
 
 # %% ../../nbs/engine/scan.ipynb #93d32711
 def selective_scan_states(
-    x: Tensor,                            # (B, L, D) input
-    delta: Tensor,                        # (B, L, D) step size before bias and softplus
-    A: Tensor,                            # (D, N) decay rates
-    B: Tensor,                            # (B, L, N) input projection
-    delta_bias: Tensor | None = None,     # (D,) added to delta
-    delta_softplus: bool = False,         # whether softplus is applied to delta
+    x: Tensor,  # (B, L, D) input
+    delta: Tensor,  # (B, L, D) step size before bias and softplus
+    A: Tensor,  # (D, N) decay rates
+    B: Tensor,  # (B, L, N) input projection
+    delta_bias: Tensor | None = None,  # (D,) added to delta
+    delta_softplus: bool = False,  # whether softplus is applied to delta
     initial_state: Tensor | None = None,  # (B, D, N) state before the first token, zero if None
-) -> Tensor:                              # (B, L, D, N) the state after every token
+) -> Tensor:  # (B, L, D, N) the state after every token
     "All true states h_t of the recurrence (Mamba, equation 2a); memory grows as B L D N, so pass short pieces."
-    _check('selective_scan_states', x, A, dict(delta=delta, B=B), dict(delta_bias=delta_bias, initial_state=initial_state))
+    _check(
+        "selective_scan_states", x, A, dict(delta=delta, B=B), dict(delta_bias=delta_bias, initial_state=initial_state)
+    )
     h = x.new_zeros(x.shape[0], *A.shape) if initial_state is None else initial_state
     states = list(scan_reference.recurrence(x, scan_reference.step_size(delta, delta_bias, delta_softplus), A, B, h))
     return torch.stack(states, dim=1) if states else x.new_zeros(*x.shape, A.shape[1])
 
 # %% ../../nbs/engine/scan.ipynb #8ad5be14
-@torch.library.custom_op('codesign::selective_state_update', mutates_args=('state',))
-def _state_update_op(state: Tensor, x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None, z: Tensor | None,
-                     delta_bias: Tensor | None, delta_softplus: bool, backend: str) -> Tensor:
+@torch.library.custom_op("codesign::selective_state_update", mutates_args=("state",))
+def _state_update_op(
+    state: Tensor,
+    x: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    z: Tensor | None,
+    delta_bias: Tensor | None,
+    delta_softplus: bool,
+    backend: str,
+) -> Tensor:
     return _fused(backend).state_update(state, x, delta, A, B, C, D, z, delta_bias, delta_softplus)
 
 
 @_state_update_op.register_fake
-def _(state, x, delta, A, B, C, D, z, delta_bias, delta_softplus, backend): return x.new_empty(x.shape)
+def _(state, x, delta, A, B, C, D, z, delta_bias, delta_softplus, backend):
+    return x.new_empty(x.shape)
 
 
 _count_flops(torch.ops.codesign.selective_state_update, lambda state, x, *others, **more: 9 * math.prod(state))
 
 # %% ../../nbs/engine/scan.ipynb #459a2fc6
 def selective_state_update(
-    state: Tensor,                       # (B, D, N) updated in place
-    x: Tensor,                           # (B, D) input of one token
-    delta: Tensor,                       # (B, D) step size before bias and softplus
-    A: Tensor,                           # (D, N) decay rates
-    B: Tensor,                           # (B, N) input projection
-    C: Tensor,                           # (B, N) output projection
-    D: Tensor | None = None,             # (D,) direct path
-    z: Tensor | None = None,             # (B, D) gate
-    delta_bias: Tensor | None = None,    # (D,) added to delta
-    delta_softplus: bool = False,        # whether softplus is applied to delta
-    backend: str = 'auto',               # 'auto', 'reference', 'cpu' or 'triton'
-) -> Tensor:                             # (B, D) output of the token, in x's type
+    state: Tensor,  # (B, D, N) updated in place
+    x: Tensor,  # (B, D) input of one token
+    delta: Tensor,  # (B, D) step size before bias and softplus
+    A: Tensor,  # (D, N) decay rates
+    B: Tensor,  # (B, N) input projection
+    C: Tensor,  # (B, N) output projection
+    D: Tensor | None = None,  # (D,) direct path
+    z: Tensor | None = None,  # (B, D) gate
+    delta_bias: Tensor | None = None,  # (D,) added to delta
+    delta_softplus: bool = False,  # whether softplus is applied to delta
+    backend: str = "auto",  # 'auto', 'reference', 'cpu' or 'triton'
+) -> Tensor:  # (B, D) output of the token, in x's type
     """One decoding step of the selective scan; no gradients. Computes in the precision of `state`.
 
     Raises ValueError for a shape, type or device that does not fit, and for a backend that cannot be used here.
     """
-    compute = _check('selective_state_update', x, A, dict(delta=delta, B=B, C=C, z=z), dict(A=A, D=D, delta_bias=delta_bias, state=state))
+    compute = _check(
+        "selective_state_update",
+        x,
+        A,
+        dict(delta=delta, B=B, C=C, z=z),
+        dict(A=A, D=D, delta_bias=delta_bias, state=state),
+    )
     name = _choose_backend(backend, x.device, _lacking(x, False))
-    fits = state.dtype == compute and state.is_contiguous() and x.dtype in (torch.float32, torch.float64, torch.bfloat16)
-    if name == 'reference' or not fits:
+    fits = (
+        state.dtype == compute and state.is_contiguous() and x.dtype in (torch.float32, torch.float64, torch.bfloat16)
+    )
+    if name == "reference" or not fits:
         return scan_reference.state_update(state, x, delta, A, B, C, D, z, delta_bias, delta_softplus)
     A, D, delta_bias = (tensor if tensor is None else tensor.detach().to(compute) for tensor in (A, D, delta_bias))
     return torch.ops.codesign.selective_state_update(state, x, delta, A, B, C, D, z, delta_bias, delta_softplus, name)
 
 # %% ../../nbs/engine/scan.ipynb #cba84974
-@torch.library.custom_op('codesign::causal_conv1d', mutates_args=())
+@torch.library.custom_op("codesign::causal_conv1d", mutates_args=())
 def _conv_op(x: Tensor, weight: Tensor, bias: Tensor | None, silu: bool, initial_state: Tensor, backend: str) -> Tensor:
     return _fused(backend).conv_forward(x, weight, bias, silu, initial_state)
 
 
 @_conv_op.register_fake
-def _(x, weight, bias, silu, initial_state, backend): return x.new_empty(x.shape)
+def _(x, weight, bias, silu, initial_state, backend):
+    return x.new_empty(x.shape)
 
 
-@torch.library.custom_op('codesign::causal_conv1d_backward', mutates_args=())
-def _conv_backward_op(y_grad: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None, silu: bool, initial_state: Tensor, backend: str,
-                      ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+@torch.library.custom_op("codesign::causal_conv1d_backward", mutates_args=())
+def _conv_backward_op(
+    y_grad: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    silu: bool,
+    initial_state: Tensor,
+    backend: str,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return _fused(backend).conv_backward(y_grad, x, weight, bias, silu, initial_state)
 
 
 @_conv_backward_op.register_fake
 def _(y_grad, x, weight, bias, silu, initial_state, backend):
-    return x.new_empty(x.shape), weight.new_empty(weight.shape), weight.new_empty(weight.shape[0]), initial_state.new_empty(initial_state.shape)
+    return (
+        x.new_empty(x.shape),
+        weight.new_empty(weight.shape),
+        weight.new_empty(weight.shape[0]),
+        initial_state.new_empty(initial_state.shape),
+    )
 
 
-@torch.library.custom_op('codesign::causal_conv1d_update', mutates_args=('state',))
+@torch.library.custom_op("codesign::causal_conv1d_update", mutates_args=("state",))
 def _conv_update_op(x: Tensor, state: Tensor, weight: Tensor, bias: Tensor | None, silu: bool, backend: str) -> Tensor:
     return _fused(backend).conv_update(x, state, weight, bias, silu)
 
 
 @_conv_update_op.register_fake
-def _(x, state, weight, bias, silu, backend): return x.new_empty(x.shape)
+def _(x, state, weight, bias, silu, backend):
+    return x.new_empty(x.shape)
 
 # %% ../../nbs/engine/scan.ipynb #cb619134
 def _save_conv(ctx, inputs, output):
@@ -337,68 +510,99 @@ def _differentiate_conv(ctx, y_grad):
 
 _conv_op.register_autograd(_differentiate_conv, setup_context=_save_conv)
 _count_flops(torch.ops.codesign.causal_conv1d, lambda x, weight, *others, **more: 2 * math.prod(x) * weight[1])
-_count_flops(torch.ops.codesign.causal_conv1d_update, lambda x, state, weight, *others, **more: 2 * math.prod(weight) * x[0])
-_count_flops(torch.ops.codesign.causal_conv1d_backward, lambda y_grad, x, weight, *others, **more: 4 * math.prod(x) * weight[1])
+_count_flops(
+    torch.ops.codesign.causal_conv1d_update, lambda x, state, weight, *others, **more: 2 * math.prod(weight) * x[0]
+)
+_count_flops(
+    torch.ops.codesign.causal_conv1d_backward, lambda y_grad, x, weight, *others, **more: 4 * math.prod(x) * weight[1]
+)
 
 # %% ../../nbs/engine/scan.ipynb #3bce088e
 def _check_convolution(function, x, weight, bias, activation, state, least):
     "The computing type, if everything fits; a state has at least `least` entries, or exactly K - 1 if that is None."
     if weight.ndim != 2 or weight.shape[0] != x.shape[-1] or weight.shape[1] < 1:
-        raise ValueError(f"{function}: x must be (batch, {'length, ' if x.ndim != 2 else ''}channels) and weight (channels, width), got {tuple(x.shape)} and {tuple(weight.shape)}")
+        raise ValueError(
+            f"{function}: x must be (batch, {'length, ' if x.ndim != 2 else ''}channels) and weight (channels, width), got {tuple(x.shape)} and {tuple(weight.shape)}"
+        )
     channels, width = weight.shape
-    if bias is not None and tuple(bias.shape) != (channels,): raise ValueError(f"{function}: bias must have shape {(channels,)}, got {tuple(bias.shape)}")
-    if state is not None and (tuple(state.shape[:2]) != (x.shape[0], channels) or state.ndim != 3 or (state.shape[2] != width - 1 if least is None else state.shape[2] < least)):
-        raise ValueError(f"{function}: {'initial_state' if least is None else 'state'} must have shape {(x.shape[0], channels, width - 1)}{'' if least is None else ' or more at the end'}, got {tuple(state.shape)}")
-    if activation not in ('silu', 'swish', None): raise ValueError(f"{function}: activation must be 'silu' or None, got {activation!r}")
+    if bias is not None and tuple(bias.shape) != (channels,):
+        raise ValueError(f"{function}: bias must have shape {(channels,)}, got {tuple(bias.shape)}")
+    if state is not None and (
+        tuple(state.shape[:2]) != (x.shape[0], channels)
+        or state.ndim != 3
+        or (state.shape[2] != width - 1 if least is None else state.shape[2] < least)
+    ):
+        raise ValueError(
+            f"{function}: {'initial_state' if least is None else 'state'} must have shape {(x.shape[0], channels, width - 1)}{'' if least is None else ' or more at the end'}, got {tuple(state.shape)}"
+        )
+    if activation not in ("silu", "swish", None):
+        raise ValueError(f"{function}: activation must be 'silu' or None, got {activation!r}")
     for name, tensor in dict(weight=weight, bias=bias, state=state).items():
-        if tensor is not None and tensor.device != x.device: raise ValueError(f"{function}: {name} is on {tensor.device} beside x on {x.device}; move one of them")
+        if tensor is not None and tensor.device != x.device:
+            raise ValueError(f"{function}: {name} is on {tensor.device} beside x on {x.device}; move one of them")
     return torch.float64 if x.dtype == torch.float64 else torch.float32
 
 # %% ../../nbs/engine/scan.ipynb #3eb6444a
 def causal_conv1d(
-    x: Tensor,                            # (B, L, D) input
-    weight: Tensor,                       # (D, K) one filter per channel, oldest token first
-    bias: Tensor | None = None,           # (D,)
-    activation: str | None = 'silu',      # 'silu' or None
+    x: Tensor,  # (B, L, D) input
+    weight: Tensor,  # (D, K) one filter per channel, oldest token first
+    bias: Tensor | None = None,  # (D,)
+    activation: str | None = "silu",  # 'silu' or None
     initial_state: Tensor | None = None,  # (B, D, K - 1) the inputs before the first token, zero if None
-    return_last_state: bool = False,      # whether to return the last K - 1 inputs as well
-    backend: str = 'auto',                # 'auto', 'reference', 'cpu' or 'triton'
-):                                        # y (B, L, D) in x's type [, last state (B, D, K - 1) in x's type]
+    return_last_state: bool = False,  # whether to return the last K - 1 inputs as well
+    backend: str = "auto",  # 'auto', 'reference', 'cpu' or 'triton'
+):  # y (B, L, D) in x's type [, last state (B, D, K - 1) in x's type]
     """Depthwise causal convolution with an optional SiLU (Mamba, section 3.4), differentiable in every tensor.
 
     Computes in float64 if x is float64, else in float32. Raises ValueError for a shape that does not fit, an unknown activation or an unknown backend.
     """
-    if x.ndim != 3: raise ValueError(f"causal_conv1d: x must be (batch, length, channels), got {tuple(x.shape)}")
-    compute = _check_convolution('causal_conv1d', x, weight, bias, activation, initial_state, None)
+    if x.ndim != 3:
+        raise ValueError(f"causal_conv1d: x must be (batch, length, channels), got {tuple(x.shape)}")
+    compute = _check_convolution("causal_conv1d", x, weight, bias, activation, initial_state, None)
     past = weight.shape[1] - 1
     state = x.new_zeros(x.shape[0], x.shape[2], past) if initial_state is None else initial_state.to(x.dtype)
     name = _choose_backend(backend, x.device, _lacking(x, False))
     weight, bias = weight.to(compute), bias if bias is None else bias.to(compute)
-    if name == 'reference' or (name == 'cpu' and x.dtype == torch.float16):
-        y = scan_reference.convolution(x.to(compute), weight, bias, activation is not None, state.to(compute)).to(x.dtype)
-    else: y = torch.ops.codesign.causal_conv1d(x, weight, bias, activation is not None, state.to(compute), name)
-    return (y, torch.cat([state, x[:, max(0, x.shape[1] - past):].mT], dim=-1)[..., max(0, min(x.shape[1], past)):].contiguous()) if return_last_state else y
+    if name == "reference" or (name == "cpu" and x.dtype == torch.float16):
+        y = scan_reference.convolution(x.to(compute), weight, bias, activation is not None, state.to(compute)).to(
+            x.dtype
+        )
+    else:
+        y = torch.ops.codesign.causal_conv1d(x, weight, bias, activation is not None, state.to(compute), name)
+    return (
+        (
+            y,
+            torch.cat([state, x[:, max(0, x.shape[1] - past) :].mT], dim=-1)[
+                ..., max(0, min(x.shape[1], past)) :
+            ].contiguous(),
+        )
+        if return_last_state
+        else y
+    )
 
 # %% ../../nbs/engine/scan.ipynb #bad24eed
 def causal_conv1d_update(
-    x: Tensor,                        # (B, D) input of one token
-    state: Tensor,                    # (B, D, S) the inputs before it, S at least K - 1, updated in place
-    weight: Tensor,                   # (D, K) one filter per channel, oldest token first
-    bias: Tensor | None = None,       # (D,)
-    activation: str | None = 'silu',  # 'silu' or None
-) -> Tensor:                          # (B, D) output of the token
+    x: Tensor,  # (B, D) input of one token
+    state: Tensor,  # (B, D, S) the inputs before it, S at least K - 1, updated in place
+    weight: Tensor,  # (D, K) one filter per channel, oldest token first
+    bias: Tensor | None = None,  # (D,)
+    activation: str | None = "silu",  # 'silu' or None
+) -> Tensor:  # (B, D) output of the token
     "One decoding step of the causal convolution; no gradients."
-    compute = _check_convolution('causal_conv1d_update', x, weight, bias, activation, state, weight.shape[-1] - 1)
-    if x.device.type != 'cpu' or x.dtype == torch.float16 or state.dtype != x.dtype or not state.is_contiguous():
+    compute = _check_convolution("causal_conv1d_update", x, weight, bias, activation, state, weight.shape[-1] - 1)
+    if x.device.type != "cpu" or x.dtype == torch.float16 or state.dtype != x.dtype or not state.is_contiguous():
         return scan_reference.convolution_update(x, state, weight, bias, activation is not None)
     weight, bias = weight.detach().to(compute), bias if bias is None else bias.detach().to(compute)
-    return torch.ops.codesign.causal_conv1d_update(x, state, weight, bias, activation is not None, 'cpu')
+    return torch.ops.codesign.causal_conv1d_update(x, state, weight, bias, activation is not None, "cpu")
 
 # %% ../../nbs/engine/scan.ipynb #5514f572
 def _constant_scan(u, delta, A, B, C, D, z, delta_bias, delta_softplus):
     "The recurrence with B, C or both constant in time: (D, N) instead of (B, L, N); channels-last, in PyTorch."
     Delta = scan_reference.step_size(delta, delta_bias, delta_softplus)
-    read, write = (tensor.expand(u.shape[1], 1, *tensor.shape) if tensor.ndim == 2 else tensor.transpose(0, 1)[:, :, None] for tensor in (C, B))
+    read, write = (
+        tensor.expand(u.shape[1], 1, *tensor.shape) if tensor.ndim == 2 else tensor.transpose(0, 1)[:, :, None]
+        for tensor in (C, B)
+    )
     h, outputs = u.new_zeros(u.shape[0], *A.shape), []
     for u_t, Delta_t, B_t, C_t in zip(u.unbind(1), Delta.unbind(1), write, read):
         h = torch.exp(Delta_t[..., None] * A) * h + (Delta_t * u_t)[..., None] * B_t
@@ -409,33 +613,41 @@ def _constant_scan(u, delta, A, B, C, D, z, delta_bias, delta_softplus):
 
 # %% ../../nbs/engine/scan.ipynb #0882faf0
 def selective_scan_fn(
-    u: Tensor,                         # (B, D, L)
-    delta: Tensor,                     # (B, D, L)
-    A: Tensor,                         # (D, N), real
-    B: Tensor,                         # (B, N, L), (B, G, N, L) or (D, N)
-    C: Tensor,                         # (B, N, L), (B, G, N, L) or (D, N)
-    D: Tensor | None = None,           # (D,)
-    z: Tensor | None = None,           # (B, D, L)
+    u: Tensor,  # (B, D, L)
+    delta: Tensor,  # (B, D, L)
+    A: Tensor,  # (D, N), real
+    B: Tensor,  # (B, N, L), (B, G, N, L) or (D, N)
+    C: Tensor,  # (B, N, L), (B, G, N, L) or (D, N)
+    D: Tensor | None = None,  # (D,)
+    z: Tensor | None = None,  # (B, D, L)
     delta_bias: Tensor | None = None,  # (D,)
     delta_softplus: bool = False,
     return_last_state: bool = False,
-):                                     # (B, D, L) in u's type [, (B, D, N) in the computing type]
+):  # (B, D, L) in u's type [, (B, D, N) in the computing type]
     """Drop-in for `mamba_ssm.ops.selective_scan_interface.selective_scan_fn`, on the backend that 'auto' picks.
 
     Raises ValueError for complex A, and wherever `selective_scan` does.
     """
-    if A.is_complex(): raise ValueError("selective_scan_fn: A must be real; complex states are not supported")
-    if u.ndim != 3: raise ValueError(f"selective_scan_fn: u must be (batch, channels, length), got {tuple(u.shape)}")
+    if A.is_complex():
+        raise ValueError("selective_scan_fn: A must be real; complex states are not supported")
+    if u.ndim != 3:
+        raise ValueError(f"selective_scan_fn: u must be (batch, channels, length), got {tuple(u.shape)}")
     (batch, channels, length), states = u.shape, A.shape[-1]
     for name, tensor in dict(B=B, C=C).items():
         groups = tensor.shape[1] if tensor.ndim == 4 else 1
         fits = {2: (channels, states), 3: (batch, states, length), 4: (batch, groups, states, length)}.get(tensor.ndim)
         if tuple(tensor.shape) != fits or channels % groups:
-            raise ValueError(f"selective_scan_fn: {name} must be (batch, states, length), (batch, groups, states, length) or (channels, states) beside u {tuple(u.shape)} and A {tuple(A.shape)}, got {tuple(tensor.shape)}")
+            raise ValueError(
+                f"selective_scan_fn: {name} must be (batch, states, length), (batch, groups, states, length) or (channels, states) beside u {tuple(u.shape)} and A {tuple(A.shape)}, got {tuple(tensor.shape)}"
+            )
     narrow = [tensor if tensor is None else tensor.mT.to(u.dtype) for tensor in (u, delta, z)]
     if 2 in (B.ndim, C.ndim):
-        if 4 in (B.ndim, C.ndim): B, C = (_ungrouped(tensor, channels) for tensor in (B, C))
-        wide = [tensor if tensor is None else tensor.to(torch.promote_types(u.dtype, torch.float32)) for tensor in (*narrow[:2], A, B, C, D, narrow[2], delta_bias)]
+        if 4 in (B.ndim, C.ndim):
+            B, C = (_ungrouped(tensor, channels) for tensor in (B, C))
+        wide = [
+            tensor if tensor is None else tensor.to(torch.promote_types(u.dtype, torch.float32))
+            for tensor in (*narrow[:2], A, B, C, D, narrow[2], delta_bias)
+        ]
         wide[3:5] = (tensor if tensor.ndim == 2 else tensor.mT for tensor in wide[3:5])
         y, last_state = _constant_scan(*wide, delta_softplus)
         y = y.to(u.dtype)
@@ -445,22 +657,39 @@ def selective_scan_fn(
         results = []
         for g in range(groups):
             part = slice(g * channels // groups, (g + 1) * channels // groups)
-            of = lambda tensor, axis: tensor if tensor is None else tensor.narrow(axis, part.start, part.stop - part.start)
-            results.append(selective_scan(
-                of(narrow[0], 2), of(narrow[1], 2), of(A, 0), *(tensor[:, min(g, tensor.shape[1] - 1)].mT.to(u.dtype) for tensor in (B, C)), of(D, 0),
-                of(narrow[2], 2), of(delta_bias, 0), delta_softplus, return_last_state=True))
-        y, last_state = (results[0] if groups == 1 else (torch.cat(parts, dim=axis) for parts, axis in zip(zip(*results), (2, 1))))
+            of = lambda tensor, axis: (
+                tensor if tensor is None else tensor.narrow(axis, part.start, part.stop - part.start)
+            )
+            results.append(
+                selective_scan(
+                    of(narrow[0], 2),
+                    of(narrow[1], 2),
+                    of(A, 0),
+                    *(tensor[:, min(g, tensor.shape[1] - 1)].mT.to(u.dtype) for tensor in (B, C)),
+                    of(D, 0),
+                    of(narrow[2], 2),
+                    of(delta_bias, 0),
+                    delta_softplus,
+                    return_last_state=True,
+                )
+            )
+        y, last_state = (
+            results[0] if groups == 1 else (torch.cat(parts, dim=axis) for parts, axis in zip(zip(*results), (2, 1)))
+        )
     y = y.mT.contiguous()
     return (y, last_state) if return_last_state else y
 
 
 def _ungrouped(tensor, channels):
-    if tensor.ndim == 4 and tensor.shape[1] == 1: return tensor[:, 0]
-    if tensor.ndim == 4: raise ValueError("selective_scan_fn: B or C in several groups beside the other constant is not supported")
+    if tensor.ndim == 4 and tensor.shape[1] == 1:
+        return tensor[:, 0]
+    if tensor.ndim == 4:
+        raise ValueError("selective_scan_fn: B or C in several groups beside the other constant is not supported")
     return tensor
 
 # %% ../../nbs/engine/scan.ipynb #d271495a
 def __getattr__(name):
     "Names that have a room of their own can still be imported from here."
-    if name in ('accelerate_transformers', 'Acceleration', 'cached_convolution', 'cached_scan'): return getattr(import_module('codesign.engine.acceleration'), name)
+    if name in ("accelerate_transformers", "Acceleration", "cached_convolution", "cached_scan"):
+        return getattr(import_module("codesign.engine.acceleration"), name)
     raise AttributeError(f"module 'codesign.engine.scan' has no attribute {name!r}")

@@ -29,47 +29,59 @@ from torch import Tensor
 # %% ../../nbs/engine/scan_cpu.ipynb #2d555e8d
 # 2^r = 1 + r q(r): exactly 1 at r = 0, since an error there would grow with every token that a long memory lasts.
 _Q0, _Q1, _Q2, _Q3, _Q4 = (
-    np.float32(c) for c in Chebyshev.interpolate(lambda r: np.expm1(r * math.log(2)) / r, 4, domain=[-.5, .5 + 1e-9]).convert(kind=Polynomial).coef)
+    np.float32(c)
+    for c in Chebyshev.interpolate(lambda r: np.expm1(r * math.log(2)) / r, 4, domain=[-0.5, 0.5 + 1e-9])
+    .convert(kind=Polynomial)
+    .coef
+)
 _ONE = np.float32(1)
 _LOG2_E = 1 / math.log(2)
-_SMALLEST, _LARGEST = np.float32(-126), np.float32(127)    # exponents of normal float32 numbers
+_SMALLEST, _LARGEST = np.float32(-126), np.float32(127)  # exponents of normal float32 numbers
 _ROUND = np.float32(1.5 * 2**23)
 _EXPONENT_SHIFT = np.int32(23)
 
 # %% ../../nbs/engine/scan_cpu.ipynb #eb2e9529
-_KERNEL = dict(nogil=True, error_model='numpy', fastmath={'contract'}, no_cfunc_wrapper=True)
-_OPTIONS = dict(_KERNEL, no_cpython_wrapper=True)      # parts of kernels: nothing but kernels calls them
+_KERNEL = dict(nogil=True, error_model="numpy", fastmath={"contract"}, no_cfunc_wrapper=True)
+_OPTIONS = dict(_KERNEL, no_cpython_wrapper=True)  # parts of kernels: nothing but kernels calls them
 
 
 @intrinsic
 def _inline(typing_context):
     "Tell LLVM to put the function's code where it is called."
+
     def generate(context, builder, signature, arguments):
-        builder.function.attributes.add('alwaysinline')
+        builder.function.attributes.add("alwaysinline")
         return context.get_dummy_value()
+
     return types.void(), generate
 
 
 @intrinsic
 def _vector_hints(typing_context):
     "Tell LLVM that the function's array arguments do not overlap where they are written, and that wide vectors are welcome."
+
     def generate(context, builder, signature, arguments):
         # llvmlite's attribute set knows fixed names only; any text in it is written out as it stands
         set.add(builder.function.attributes, '"prefer-vector-width"="512"')
         for argument in builder.function.args:
-            if isinstance(argument.type, ir.PointerType) and argument.name.endswith('.4'):    # field 4 of an array is its data
-                argument.add_attribute('noalias')
+            if isinstance(argument.type, ir.PointerType) and argument.name.endswith(
+                ".4"
+            ):  # field 4 of an array is its data
+                argument.add_attribute("noalias")
         return context.get_dummy_value()
+
     return types.void(), generate
 
 # %% ../../nbs/engine/scan_cpu.ipynb #2992c354
 @intrinsic
 def _between(typing_context, low, x, high):
     "x, or the limit that it is beyond; NaN stays NaN. As two `if`s LLVM would merge the comparisons into something slower than the machine's maximum and minimum."
+
     def generate(context, builder, signature, arguments):
         low, x, high = arguments
-        x = builder.select(builder.fcmp_ordered('>', low, x), low, x)
-        return builder.select(builder.fcmp_ordered('<', high, x), high, x)
+        x = builder.select(builder.fcmp_ordered(">", low, x), low, x)
+        return builder.select(builder.fcmp_ordered("<", high, x), high, x)
+
     return x(low, x, high), generate
 
 
@@ -114,7 +126,9 @@ def _exp2(x):
 
 # %% ../../nbs/engine/scan_cpu.ipynb #073b800c
 _L0, _L1, _L2, _L3, _L4, _L5, _L6, _L7, _L8, _L9 = (
-    np.float32(c) for c in Chebyshev.interpolate(lambda u: np.log1p(u) / u, 9, domain=[0, 1]).convert(kind=Polynomial).coef)
+    np.float32(c)
+    for c in Chebyshev.interpolate(lambda u: np.log1p(u) / u, 9, domain=[0, 1]).convert(kind=Polynomial).coef
+)
 
 
 def _log1p(u):
@@ -127,7 +141,10 @@ def _log1p_overload(u):
         return math.log1p(u)
 
     def polynomial(u):
-        return u * (_L0 + u * (_L1 + u * (_L2 + u * (_L3 + u * (_L4 + u * (_L5 + u * (_L6 + u * (_L7 + u * (_L8 + u * _L9)))))))))
+        return u * (
+            _L0
+            + u * (_L1 + u * (_L2 + u * (_L3 + u * (_L4 + u * (_L5 + u * (_L6 + u * (_L7 + u * (_L8 + u * _L9))))))))
+        )
 
     return library if u != types.float32 else polynomial
 
@@ -156,19 +173,23 @@ def _silu_slope(x):
 @intrinsic
 def _load(typing_context, array, index):
     "array[index] of a flat array, without what `array[index]` does besides: counting from the end, and, for a row cut out first, counting references."
+
     def generate(context, builder, signature, arguments):
         data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
         return builder.load(builder.gep(data, [arguments[1]]))
+
     return array.dtype(array, types.intp), generate
 
 
 @intrinsic
 def _store(typing_context, array, index, value):
     "array[index] = value, as plainly."
+
     def generate(context, builder, signature, arguments):
         data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
         builder.store(arguments[2], builder.gep(data, [arguments[1]]))
         return context.get_dummy_value()
+
     return types.void(array, types.intp, array.dtype), generate
 
 # %% ../../nbs/engine/scan_cpu.ipynb #3a98c023
@@ -195,8 +216,10 @@ def _put(target, index, value):
 def _put_overload(target, index, value):
     def narrow(target, index, value):
         bits = np.float32(value).view(np.uint32)
-        rounded = np.uint32(bits + np.uint32(0x7fff) + np.uint32(np.uint32(bits >> np.uint32(16)) & np.uint32(1)))
-        _store(target, index, np.uint16(np.uint32((rounded if value == value else np.uint32(0x7fc00000)) >> np.uint32(16))))
+        rounded = np.uint32(bits + np.uint32(0x7FFF) + np.uint32(np.uint32(bits >> np.uint32(16)) & np.uint32(1)))
+        _store(
+            target, index, np.uint16(np.uint32((rounded if value == value else np.uint32(0x7FC00000)) >> np.uint32(16)))
+        )
 
     def same(target, index, value):
         _store(target, index, value)
@@ -212,7 +235,8 @@ def _memory(tensor: Tensor) -> np.ndarray:
 
 def _rows(tensor: Tensor) -> tuple[np.ndarray, int]:
     "Flat memory of (..., width) and the distance between rows; copied first unless its rows lie evenly spaced and dense."
-    if tensor.is_contiguous(): return _memory(tensor.view(-1)), tensor.shape[-1]
+    if tensor.is_contiguous():
+        return _memory(tensor.view(-1)), tensor.shape[-1]
     stride, expected = tensor.stride(), tensor.stride(-2) if tensor.ndim > 1 else 0
     even = tensor.stride(-1) == 1 and expected >= tensor.shape[-1]
     for axis in range(tensor.ndim - 3, -1, -1):
@@ -226,29 +250,37 @@ def _rows(tensor: Tensor) -> tuple[np.ndarray, int]:
     return _memory(flat), step
 
 # %% ../../nbs/engine/scan_cpu.ipynb #11013934
-_BLOCK = 64    # channels computed together: four registers of sixteen
-_CHUNK = 16    # tokens between two states kept for the backward pass
+_BLOCK = 64  # channels computed together: four registers of sixteen
+_CHUNK = 16  # tokens between two states kept for the backward pass
 
 
 def _kernel(function: Callable) -> Callable:
     "Compile for any thread without the GIL; keep the machine code beside the module, where numba finds a folder for it."
-    in_module = '__file__' in globals()     # in a notebook a changed helper cell would leave a stale kernel behind
+    in_module = "__file__" in globals()  # in a notebook a changed helper cell would leave a stale kernel behind
     try:
         return njit(function, cache=in_module, **_KERNEL)
-    except RuntimeError:                    # no folder can be written: compile in every process
+    except RuntimeError:  # no folder can be written: compile in every process
         return njit(function, **_KERNEL)
 
 # %% ../../nbs/engine/scan_cpu.ipynb #03cfcdc4
 @intrinsic
 def _prefetch(typing_context, array, index):
     "Ask for the cache line of array[index]; an index out of bounds does no harm."
+
     def generate(context, builder, signature, arguments):
         byte_pointer, integer = ir.IntType(8).as_pointer(), ir.IntType(32)
         kind = ir.FunctionType(ir.VoidType(), [byte_pointer, integer, integer, integer])
-        function = builder.module.globals.get('llvm.prefetch.p0') or ir.Function(builder.module, kind, 'llvm.prefetch.p0')
-        address = builder.gep(context.make_array(signature.args[0])(context, builder, arguments[0]).data, [arguments[1]])
-        builder.call(function, [builder.bitcast(address, byte_pointer), integer(0), integer(2), integer(1)])    # to read, into the second-level cache, as data
+        function = builder.module.globals.get("llvm.prefetch.p0") or ir.Function(
+            builder.module, kind, "llvm.prefetch.p0"
+        )
+        address = builder.gep(
+            context.make_array(signature.args[0])(context, builder, arguments[0]).data, [arguments[1]]
+        )
+        builder.call(
+            function, [builder.bitcast(address, byte_pointer), integer(0), integer(2), integer(1)]
+        )  # to read, into the second-level cache, as data
         return context.get_dummy_value()
+
     return types.void(array, types.intp), generate
 
 
@@ -264,7 +296,7 @@ def _prefetch_row(array, first, width):
     _inline()
     for c in range(0, width, _per_line(array)):
         _prefetch(array, first + c)
-    _prefetch(array, first + width - 1)         # a row that does not begin with a cache line ends in one more
+    _prefetch(array, first + width - 1)  # a row that does not begin with a cache line ends in one more
 
 # %% ../../nbs/engine/scan_cpu.ipynb #aa34a875
 @njit(**_OPTIONS)
@@ -300,7 +332,7 @@ def _copy_rows(rows, source, target):
 @njit(**_OPTIONS)
 def _carve(scratch, first_row, rows):
     "Some rows of a worker's scratch memory, (rows, _BLOCK)."
-    return scratch[first_row * _BLOCK:(first_row + rows) * _BLOCK].reshape(rows, _BLOCK)
+    return scratch[first_row * _BLOCK : (first_row + rows) * _BLOCK].reshape(rows, _BLOCK)
 
 # %% ../../nbs/engine/scan_cpu.ipynb #87bbb29c
 @njit(**_OPTIONS)
@@ -378,15 +410,47 @@ def _leave(tokens, width, out, z, z0, z_step, gate, y, y0, y_step):
 
 # %% ../../nbs/engine/scan_cpu.ipynb #3a343b6f
 @_kernel
-def _scan_forward(worker, first, last, scratches, length, steps, x, delta, A, B, C, D, z, delta_bias, initial_state, softplus, gate,
-                  keep, capture, y, kept, last_state, captured):
+def _scan_forward(
+    worker,
+    first,
+    last,
+    scratches,
+    length,
+    steps,
+    x,
+    delta,
+    A,
+    B,
+    C,
+    D,
+    z,
+    delta_bias,
+    initial_state,
+    softplus,
+    gate,
+    keep,
+    capture,
+    y,
+    kept,
+    last_state,
+    captured,
+):
     "Work items first..last-1; `kept` receives the state at the start of every chunk, `captured` those after the tokens of `capture`."
     x_step, delta_step, B_step, C_step, z_step = steps
     channels, states = A.shape
     blocks = (channels + _BLOCK - 1) // _BLOCK
     scratch = scratches[worker]
-    a2, h, vectors = _carve(scratch, 0, states), _carve(scratch, states, states), _carve(scratch, 2 * states, 3 * _CHUNK + 1)
-    Delta, write, out, steepest = vectors[:_CHUNK], vectors[_CHUNK:2 * _CHUNK], vectors[2 * _CHUNK:3 * _CHUNK], vectors[3 * _CHUNK]
+    a2, h, vectors = (
+        _carve(scratch, 0, states),
+        _carve(scratch, states, states),
+        _carve(scratch, 2 * states, 3 * _CHUNK + 1),
+    )
+    Delta, write, out, steepest = (
+        vectors[:_CHUNK],
+        vectors[_CHUNK : 2 * _CHUNK],
+        vectors[2 * _CHUNK : 3 * _CHUNK],
+        vectors[3 * _CHUNK],
+    )
     for item in range(first, last):
         b, block, captures, t = item // blocks, item % blocks, 0, 0
         d = block * _BLOCK
@@ -396,7 +460,7 @@ def _scan_forward(worker, first, last, scratches, length, steps, x, delta, A, B,
         for n in range(states):
             for c in range(_BLOCK):
                 a2[n, c] *= a2.dtype.type(_LOG2_E)
-        vectors[:] = 0                                  # channels beyond the last one stay zero
+        vectors[:] = 0  # channels beyond the last one stay zero
         _steepest(a2, steepest)
         while t < length:
             if keep and t % _CHUNK == 0:
@@ -405,8 +469,37 @@ def _scan_forward(worker, first, last, scratches, length, steps, x, delta, A, B,
             if captures < len(capture):
                 end = min(end, capture[captures] + 1)
             tokens, row = end - t, b * length + t
-            _enter(tokens, x, row * x_step + d, x_step, delta, row * delta_step + d, delta_step, _CHUNK, delta_bias[d:d + width], D[d:d + width], softplus, Delta, write, out)
-            _advance(tokens, _all_inside(tokens, Delta, steepest), Delta, write, B, row * B_step, B_step, C, row * C_step, C_step, a2, h, out)
+            _enter(
+                tokens,
+                x,
+                row * x_step + d,
+                x_step,
+                delta,
+                row * delta_step + d,
+                delta_step,
+                _CHUNK,
+                delta_bias[d : d + width],
+                D[d : d + width],
+                softplus,
+                Delta,
+                write,
+                out,
+            )
+            _advance(
+                tokens,
+                _all_inside(tokens, Delta, steepest),
+                Delta,
+                write,
+                B,
+                row * B_step,
+                B_step,
+                C,
+                row * C_step,
+                C_step,
+                a2,
+                h,
+                out,
+            )
             _leave(tokens, width, out, z, row * z_step + d, z_step, gate, y, row * channels + d, channels)
             t = end
             if captures < len(capture) and t == capture[captures] + 1:
@@ -433,7 +526,9 @@ def _again(tokens, Delta, write, B, B0, B_step, C, C0, C_step, a2, h, decay, out
 
 
 @njit(**_OPTIONS)
-def _gate_backward(tokens, width, y_grad, y_grad0, y_grad_step, z, z0, z_step, out, gate, out_grad, z_grad, z_grad0, z_grad_step):
+def _gate_backward(
+    tokens, width, y_grad, y_grad0, y_grad_step, z, z0, z_step, out, gate, out_grad, z_grad, z_grad0, z_grad_step
+):
     "Gradient before the gate, and that of the gate itself."
     _vector_hints()
     for i in range(tokens):
@@ -450,8 +545,28 @@ def _gate_backward(tokens, width, y_grad, y_grad0, y_grad_step, z, z0, z_step, o
                 out_grad[i, c] *= z_c * _sigmoid(z_c)
 
 # %% ../../nbs/engine/scan_cpu.ipynb #284248d2
-@njit(**{**_OPTIONS, 'fastmath': {'contract', 'reassoc'}})
-def _retreat(tokens, out_grad, Delta, write, B, B0, B_step, C, C0, C_step, a, h, decay, h_grad, a_grad, write_grad, Delta_grad, B_grad, C_grad):
+@njit(**{**_OPTIONS, "fastmath": {"contract", "reassoc"}})
+def _retreat(
+    tokens,
+    out_grad,
+    Delta,
+    write,
+    B,
+    B0,
+    B_step,
+    C,
+    C0,
+    C_step,
+    a,
+    h,
+    decay,
+    h_grad,
+    a_grad,
+    write_grad,
+    Delta_grad,
+    B_grad,
+    C_grad,
+):
     "A chunk backwards: `h_grad` enters as the gradient of its last state and leaves as that of the state before it."
     _vector_hints()
     states = a.shape[0]
@@ -460,7 +575,12 @@ def _retreat(tokens, out_grad, Delta, write, B, B0, B_step, C, C0, C_step, a, h,
         for c in range(_BLOCK):
             write_grad[i, c] = Delta_grad[i, c] = 0
         for n in range(states):
-            B_tn, C_tn, B_sum, C_sum = _real(_load(B, B_t + n)), _real(_load(C, C_t + n)), a.dtype.type(0), a.dtype.type(0)
+            B_tn, C_tn, B_sum, C_sum = (
+                _real(_load(B, B_t + n)),
+                _real(_load(C, C_t + n)),
+                a.dtype.type(0),
+                a.dtype.type(0),
+            )
             for c in range(_BLOCK):
                 grad = h_grad[n, c] + out_grad[i, c] * C_tn
                 C_sum += out_grad[i, c] * h[i + 1, n, c]
@@ -475,8 +595,28 @@ def _retreat(tokens, out_grad, Delta, write, B, B0, B_step, C, C0, C_step, a, h,
 
 
 @njit(**_OPTIONS)
-def _enter_backward(tokens, x, x0, x_step, delta, delta0, delta_step, bias, D, softplus, out_grad, Delta, write_grad, Delta_grad,
-                    x_grad, delta_grad, grad0, grad_step, D_grad, bias_grad):
+def _enter_backward(
+    tokens,
+    x,
+    x0,
+    x_step,
+    delta,
+    delta0,
+    delta_step,
+    bias,
+    D,
+    softplus,
+    out_grad,
+    Delta,
+    write_grad,
+    Delta_grad,
+    x_grad,
+    delta_grad,
+    grad0,
+    grad_step,
+    D_grad,
+    bias_grad,
+):
     "Gradients of what entered, from the last token of the chunk to the first."
     _vector_hints()
     width = len(bias)
@@ -496,44 +636,161 @@ def _enter_backward(tokens, x, x0, x_step, delta, delta0, delta_step, bias, D, s
 
 # %% ../../nbs/engine/scan_cpu.ipynb #5f619181
 @_kernel
-def _scan_backward(worker, first, last, scratches, length, steps, x, delta, A, B, C, D, z, delta_bias, softplus, gate, kept, y_grad, y_grad_step,
-                   last_state_grad, x_grad, delta_grad, A_grad, B_grad, C_grad, D_grad, z_grad, bias_grad, initial_state_grad):
+def _scan_backward(
+    worker,
+    first,
+    last,
+    scratches,
+    length,
+    steps,
+    x,
+    delta,
+    A,
+    B,
+    C,
+    D,
+    z,
+    delta_bias,
+    softplus,
+    gate,
+    kept,
+    y_grad,
+    y_grad_step,
+    last_state_grad,
+    x_grad,
+    delta_grad,
+    A_grad,
+    B_grad,
+    C_grad,
+    D_grad,
+    z_grad,
+    bias_grad,
+    initial_state_grad,
+):
     "Work items first..last-1 of the gradients; those of A, B, C, D and the bias are parts, summed by the caller in a fixed order."
     x_step, delta_step, B_step, C_step, z_step = steps
     channels, states = A.shape
     blocks = (channels + _BLOCK - 1) // _BLOCK
     scratch = scratches[worker]
-    a, a2, a_grad, h_grad = (_carve(scratch, 0, states), _carve(scratch, states, states),
-                             _carve(scratch, 2 * states, states), _carve(scratch, 3 * states, states))
+    a, a2, a_grad, h_grad = (
+        _carve(scratch, 0, states),
+        _carve(scratch, states, states),
+        _carve(scratch, 2 * states, states),
+        _carve(scratch, 3 * states, states),
+    )
     h = _carve(scratch, 4 * states, (_CHUNK + 1) * states).reshape(_CHUNK + 1, states, _BLOCK)
     decay = _carve(scratch, (5 + _CHUNK) * states, _CHUNK * states).reshape(_CHUNK, states, _BLOCK)
     vectors = _carve(scratch, (5 + 2 * _CHUNK) * states, 6 * _CHUNK)
-    Delta, write, out = vectors[:_CHUNK], vectors[_CHUNK:2 * _CHUNK], vectors[2 * _CHUNK:3 * _CHUNK]
-    out_grad, write_grad, Delta_grad = vectors[3 * _CHUNK:4 * _CHUNK], vectors[4 * _CHUNK:5 * _CHUNK], vectors[5 * _CHUNK:]
+    Delta, write, out = vectors[:_CHUNK], vectors[_CHUNK : 2 * _CHUNK], vectors[2 * _CHUNK : 3 * _CHUNK]
+    out_grad, write_grad, Delta_grad = (
+        vectors[3 * _CHUNK : 4 * _CHUNK],
+        vectors[4 * _CHUNK : 5 * _CHUNK],
+        vectors[5 * _CHUNK :],
+    )
     for item in range(first, last):
         b, block = item // blocks, item % blocks
         d = block * _BLOCK
         width = min(_BLOCK, channels - d)
-        D_block, bias_block, D_grad_block, bias_grad_block = D[d:d + width], delta_bias[d:d + width], D_grad[b, d:d + width], bias_grad[b, d:d + width]
+        D_block, bias_block, D_grad_block, bias_grad_block = (
+            D[d : d + width],
+            delta_bias[d : d + width],
+            D_grad[b, d : d + width],
+            bias_grad[b, d : d + width],
+        )
         _load_block(A, d, width, a)
         _load_block(last_state_grad[b], d, width, h_grad)
         for n in range(states):
             for c in range(_BLOCK):
                 a2[n, c] = a[n, c] * a.dtype.type(_LOG2_E)
                 a_grad[n, c] = 0
-        vectors[:] = 0                                  # channels beyond the last one stay zero
+        vectors[:] = 0  # channels beyond the last one stay zero
         for chunk in range((length + _CHUNK - 1) // _CHUNK - 1, -1, -1):
             tokens, row = min(_CHUNK, length - chunk * _CHUNK), b * length + chunk * _CHUNK
-            x0, delta0, B0, C0, z0, out0 = row * x_step + d, row * delta_step + d, row * B_step, row * C_step, row * z_step + d, row * channels + d
+            x0, delta0, B0, C0, z0, out0 = (
+                row * x_step + d,
+                row * delta_step + d,
+                row * B_step,
+                row * C_step,
+                row * z_step + d,
+                row * channels + d,
+            )
             _copy_rows(states, kept[b, block, chunk], h[0])
-            _enter(tokens, x, x0, x_step, delta, delta0, delta_step, -_CHUNK, bias_block, D_block, softplus, Delta, write, out)
+            _enter(
+                tokens,
+                x,
+                x0,
+                x_step,
+                delta,
+                delta0,
+                delta_step,
+                -_CHUNK,
+                bias_block,
+                D_block,
+                softplus,
+                Delta,
+                write,
+                out,
+            )
             _again(tokens, Delta, write, B, B0, B_step, C, C0, C_step, a2, h, decay, out)
-            _gate_backward(tokens, width, y_grad, row * y_grad_step + d, y_grad_step, z, z0, z_step, out, gate, out_grad,
-                           z_grad, out0 if gate else 0, channels if gate else 0)
-            _retreat(tokens, out_grad, Delta, write, B, B0, B_step, C, C0, C_step, a, h, decay, h_grad, a_grad, write_grad, Delta_grad,
-                     B_grad[block, row:row + tokens], C_grad[block, row:row + tokens])
-            _enter_backward(tokens, x, x0, x_step, delta, delta0, delta_step, bias_block, D_block, softplus, out_grad, Delta, write_grad, Delta_grad,
-                            x_grad, delta_grad, out0, channels, D_grad_block, bias_grad_block)
+            _gate_backward(
+                tokens,
+                width,
+                y_grad,
+                row * y_grad_step + d,
+                y_grad_step,
+                z,
+                z0,
+                z_step,
+                out,
+                gate,
+                out_grad,
+                z_grad,
+                out0 if gate else 0,
+                channels if gate else 0,
+            )
+            _retreat(
+                tokens,
+                out_grad,
+                Delta,
+                write,
+                B,
+                B0,
+                B_step,
+                C,
+                C0,
+                C_step,
+                a,
+                h,
+                decay,
+                h_grad,
+                a_grad,
+                write_grad,
+                Delta_grad,
+                B_grad[block, row : row + tokens],
+                C_grad[block, row : row + tokens],
+            )
+            _enter_backward(
+                tokens,
+                x,
+                x0,
+                x_step,
+                delta,
+                delta0,
+                delta_step,
+                bias_block,
+                D_block,
+                softplus,
+                out_grad,
+                Delta,
+                write_grad,
+                Delta_grad,
+                x_grad,
+                delta_grad,
+                out0,
+                channels,
+                D_grad_block,
+                bias_grad_block,
+            )
         _store_block(a_grad, A_grad[b], d, width)
         _store_block(h_grad, initial_state_grad[b], d, width)
 
@@ -541,38 +798,47 @@ def _scan_backward(worker, first, last, scratches, length, steps, x, delta, A, B
 @lru_cache
 def _openmp() -> ctypes.CDLL | None:
     "GNU OpenMP as PyTorch uses it, or None."
-    library = ctypes.CDLL(None) if os.name == 'posix' else None
-    if not hasattr(library, 'GOMP_parallel') or 'OpenMP' not in torch.__config__.parallel_info(): return None
-    library.GOMP_parallel.argtypes, library.GOMP_parallel.restype = (_TEAM_WORK, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint), None
+    library = ctypes.CDLL(None) if os.name == "posix" else None
+    if not hasattr(library, "GOMP_parallel") or "OpenMP" not in torch.__config__.parallel_info():
+        return None
+    library.GOMP_parallel.argtypes, library.GOMP_parallel.restype = (
+        (_TEAM_WORK, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint),
+        None,
+    )
     return library
 
 
 _TEAM_WORK = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
-_HOME = os.getpid()            # a forked process inherits the runtime, but not its threads
+_HOME = os.getpid()  # a forked process inherits the runtime, but not its threads
 
 
 @lru_cache(maxsize=1)
 def _pool(process: int, threads: int) -> ThreadPoolExecutor:
     "A pool for this process: after a fork the parent's threads are gone, so the process is part of the key."
-    return ThreadPoolExecutor(threads, thread_name_prefix='codesign-scan')
+    return ThreadPoolExecutor(threads, thread_name_prefix="codesign-scan")
 
 
 def in_parallel(work: Callable[[int, int], None], threads: int) -> None:
     "Call work(worker, workers) for every worker at once, the caller being worker 0; workers may be fewer than `threads`, never more."
-    if threads == 1: return work(0, 1)
+    if threads == 1:
+        return work(0, 1)
     openmp, failures = _openmp() if os.getpid() == _HOME else None, []
     if openmp is None:
         others = [_pool(os.getpid(), threads - 1).submit(work, worker, threads) for worker in range(1, threads)]
         work(0, threads)
-        for other in others: other.result()
+        for other in others:
+            other.result()
         return
 
     def member(_):
-        try: work(openmp.omp_get_thread_num(), openmp.omp_get_num_threads())
-        except BaseException as failure: failures.append(failure)      # nothing may be raised through C
+        try:
+            work(openmp.omp_get_thread_num(), openmp.omp_get_num_threads())
+        except BaseException as failure:
+            failures.append(failure)  # nothing may be raised through C
 
     openmp.GOMP_parallel(_TEAM_WORK(member), None, threads, 0)
-    if failures: raise failures[0]
+    if failures:
+        raise failures[0]
 
 # %% ../../nbs/engine/scan_cpu.ipynb #ab1cd823
 def _run(kernel: Callable, items: int, work: int, scratch_rows: int, dtype: torch.dtype, *arguments) -> None:
@@ -580,11 +846,14 @@ def _run(kernel: Callable, items: int, work: int, scratch_rows: int, dtype: torc
     threads = max(1, min(torch.get_num_threads(), items)) if work > 2**16 else 1
     scratches = torch.empty(threads, scratch_rows * _BLOCK, dtype=dtype).numpy()
     _compile_once(kernel, scratches, arguments)
-    pieces = min(items, 2 * threads) if threads > 1 else 1      # more pieces than threads, so that a delayed thread leaves a share to the others; but each piece costs
+    pieces = (
+        min(items, 2 * threads) if threads > 1 else 1
+    )  # more pieces than threads, so that a delayed thread leaves a share to the others; but each piece costs
     spans = iter(list(pairwise(items * i // pieces for i in range(pieces + 1))))
 
     def work_through(worker, workers):
-        for span in spans: kernel(worker, *span, scratches, *arguments)
+        for span in spans:
+            kernel(worker, *span, scratches, *arguments)
 
     in_parallel(work_through, threads)
 
@@ -599,7 +868,7 @@ def _compile_once(kernel: Callable, scratches: np.ndarray, arguments: Sequence) 
         folder = kernel.stats.cache_path
         if folder:
             Path(folder).mkdir(parents=True, exist_ok=True)
-        with FileLock(Path(folder) / 'scan.lock') if folder else nullcontext():
+        with FileLock(Path(folder) / "scan.lock") if folder else nullcontext():
             kernel(0, 0, 0, scratches, *arguments)
         _compiled.add(key)
 
@@ -608,14 +877,27 @@ def _inputs(x, delta, A, B, C, D, z, delta_bias):
     "The kernels' common arguments, and the number of channels, of work items, and of units of work."
     batch, length, channels = x.shape
     flat, steps = zip(*(_rows(tensor) for tensor in (x, delta, B, C, x if z is None else z)))
-    constants = [_memory(A.new_zeros(channels) if tensor is None else tensor.contiguous()) for tensor in (D, delta_bias)]
-    arguments = [length, steps, flat[0], flat[1], _memory(A.contiguous()), flat[2], flat[3], constants[0], flat[4], constants[1]]
+    constants = [
+        _memory(A.new_zeros(channels) if tensor is None else tensor.contiguous()) for tensor in (D, delta_bias)
+    ]
+    arguments = [
+        length,
+        steps,
+        flat[0],
+        flat[1],
+        _memory(A.contiguous()),
+        flat[2],
+        flat[3],
+        constants[0],
+        flat[4],
+        constants[1],
+    ]
     return arguments, batch * -(-channels // _BLOCK), x.numel() * A.shape[1]
 
 
 def _ordered_sum(parts: Tensor, dtype: torch.dtype) -> Tensor:
     "Sum over the first axis, in order and in one thread: the same bits however many threads there are."
-    with np.errstate(over='ignore', invalid='ignore'):      # infinities pass through silently, as in PyTorch
+    with np.errstate(over="ignore", invalid="ignore"):  # infinities pass through silently, as in PyTorch
         return torch.from_numpy(parts.numpy().sum(axis=0)).to(dtype)
 
 # %% ../../nbs/engine/scan_cpu.ipynb #540ec110
@@ -625,48 +907,97 @@ def kept_shape(batch: int, length: int, channels: int, states: int) -> tuple[int
 
 
 def scan_forward(
-    x: Tensor,                   # (B, L, D) input: float32, float64 or bfloat16; delta, B, C and z have the same type
-    delta: Tensor,               # (B, L, D) step size before bias and softplus
-    A: Tensor,                   # (D, N) decay rates: float64 beside float64, else float32; so are D, delta_bias and the states
-    B: Tensor,                   # (B, L, N) input projection
-    C: Tensor,                   # (B, L, N) output projection
-    D: Tensor | None,            # (D,) direct path
-    z: Tensor | None,            # (B, L, D) gate
-    delta_bias: Tensor | None,   # (D,) added to delta
+    x: Tensor,  # (B, L, D) input: float32, float64 or bfloat16; delta, B, C and z have the same type
+    delta: Tensor,  # (B, L, D) step size before bias and softplus
+    A: Tensor,  # (D, N) decay rates: float64 beside float64, else float32; so are D, delta_bias and the states
+    B: Tensor,  # (B, L, N) input projection
+    C: Tensor,  # (B, L, N) output projection
+    D: Tensor | None,  # (D,) direct path
+    z: Tensor | None,  # (B, L, D) gate
+    delta_bias: Tensor | None,  # (D,) added to delta
     initial_state: Tensor | None,  # (B, D, N) state before the first token
-    delta_softplus: bool,        # whether softplus is applied to delta
-    capture: Sequence[int],      # tokens after which the state is wanted, ascending
-    keep: bool,                  # whether a backward pass will follow
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # y (B, L, D), last state (B, D, N), captured (B, len(capture), D, N), kept for scan_backward
+    delta_softplus: bool,  # whether softplus is applied to delta
+    capture: Sequence[int],  # tokens after which the state is wanted, ascending
+    keep: bool,  # whether a backward pass will follow
+) -> tuple[
+    Tensor, Tensor, Tensor, Tensor
+]:  # y (B, L, D), last state (B, D, N), captured (B, len(capture), D, N), kept for scan_backward
     "The fused scan: gate, direct path, bias and softplus in one pass over the sequence."
     batch, length, channels = x.shape
     states = A.shape[1]
     initial_state = A.new_zeros(batch, channels, states) if initial_state is None else initial_state.contiguous()
     y, last_state = x.new_empty(x.shape), torch.empty_like(initial_state)
-    captured, kept = A.new_empty(batch, len(capture), channels, states), A.new_empty(kept_shape(batch, length if keep else 0, channels, states))
+    captured, kept = (
+        A.new_empty(batch, len(capture), channels, states),
+        A.new_empty(kept_shape(batch, length if keep else 0, channels, states)),
+    )
     arguments, items, work = _inputs(x, delta, A, B, C, D, z, delta_bias)
-    _run(_scan_forward, items, work, 2 * states + 3 * _CHUNK + 1, A.dtype, *arguments, _memory(initial_state), bool(delta_softplus), z is not None, bool(keep),
-         np.asarray(capture, dtype=np.int64), _memory(y.view(-1)), _memory(kept), _memory(last_state), _memory(captured))
+    _run(
+        _scan_forward,
+        items,
+        work,
+        2 * states + 3 * _CHUNK + 1,
+        A.dtype,
+        *arguments,
+        _memory(initial_state),
+        bool(delta_softplus),
+        z is not None,
+        bool(keep),
+        np.asarray(capture, dtype=np.int64),
+        _memory(y.view(-1)),
+        _memory(kept),
+        _memory(last_state),
+        _memory(captured),
+    )
     return y, last_state, captured, kept
 
 # %% ../../nbs/engine/scan_cpu.ipynb #2a96d28f
 def scan_backward(
-    y_grad: Tensor,              # (B, L, D) gradient of y
-    last_state_grad: Tensor,     # (B, D, N) gradient of the last state
-    x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None, z: Tensor | None, delta_bias: Tensor | None,
+    y_grad: Tensor,  # (B, L, D) gradient of y
+    last_state_grad: Tensor,  # (B, D, N) gradient of the last state
+    x: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    z: Tensor | None,
+    delta_bias: Tensor | None,
     delta_softplus: bool,
-    kept: Tensor,                # what scan_forward kept
-) -> tuple[Tensor, ...]:         # gradients of x, delta, A, B, C, D, z (empty without a gate), delta_bias and initial_state
+    kept: Tensor,  # what scan_forward kept
+) -> tuple[Tensor, ...]:  # gradients of x, delta, A, B, C, D, z (empty without a gate), delta_bias and initial_state
     "Gradients of the fused scan; the sums over batch and channels are taken in a fixed order."
     (batch, length, channels), states, blocks = x.shape, A.shape[1], kept.shape[1]
-    x_grad, delta_grad, z_grad = x.new_empty(x.shape), x.new_empty(x.shape), x.new_empty(x.shape if z is not None else (0,))
+    x_grad, delta_grad, z_grad = (
+        x.new_empty(x.shape),
+        x.new_empty(x.shape),
+        x.new_empty(x.shape if z is not None else (0,)),
+    )
     A_grad, initial_state_grad = A.new_empty(batch, channels, states), A.new_empty(batch, channels, states)
     B_grad, C_grad = A.new_empty(blocks, batch * length, states), A.new_empty(blocks, batch * length, states)
     D_grad, bias_grad = A.new_zeros(batch, channels), A.new_zeros(batch, channels)
     arguments, items, work = _inputs(x, delta, A, B, C, D, z, delta_bias)
-    _run(_scan_backward, items, work, (5 + 2 * _CHUNK) * states + 6 * _CHUNK, A.dtype, *arguments, bool(delta_softplus), z is not None, _memory(kept),
-         *_rows(y_grad), _memory(last_state_grad.contiguous()), *(_memory(tensor.view(-1)) for tensor in (x_grad, delta_grad)), _memory(A_grad), _memory(B_grad), _memory(C_grad),
-         _memory(D_grad), _memory(z_grad.view(-1)), _memory(bias_grad), _memory(initial_state_grad))
+    _run(
+        _scan_backward,
+        items,
+        work,
+        (5 + 2 * _CHUNK) * states + 6 * _CHUNK,
+        A.dtype,
+        *arguments,
+        bool(delta_softplus),
+        z is not None,
+        _memory(kept),
+        *_rows(y_grad),
+        _memory(last_state_grad.contiguous()),
+        *(_memory(tensor.view(-1)) for tensor in (x_grad, delta_grad)),
+        _memory(A_grad),
+        _memory(B_grad),
+        _memory(C_grad),
+        _memory(D_grad),
+        _memory(z_grad.view(-1)),
+        _memory(bias_grad),
+        _memory(initial_state_grad),
+    )
     A_grad, D_grad, bias_grad = (_ordered_sum(part, A.dtype) for part in (A_grad, D_grad, bias_grad))
     B_grad, C_grad = (_ordered_sum(part, x.dtype).view(batch, length, states) for part in (B_grad, C_grad))
     return x_grad, delta_grad, A_grad, B_grad, C_grad, D_grad, z_grad, bias_grad, initial_state_grad
@@ -693,37 +1024,86 @@ def _advance_channels(write, B_b, C_b, decay, h, out):
 
 
 @_kernel
-def _scan_update(worker, first, last, scratches, length, steps, x, delta, A, B, C, D, z, delta_bias, state, softplus, gate, y):
+def _scan_update(
+    worker, first, last, scratches, length, steps, x, delta, A, B, C, D, z, delta_bias, state, softplus, gate, y
+):
     "One token: work items first..last-1, `state` (B, D, N) updated in place."
     x_step, delta_step, B_step, C_step, z_step = steps
     channels, states = A.shape
     blocks = (channels + _BLOCK - 1) // _BLOCK
     scratch = scratches[worker]
-    vectors, decay = _carve(scratch, 0, 3), scratch[3 * _BLOCK:]
+    vectors, decay = _carve(scratch, 0, 3), scratch[3 * _BLOCK :]
     for item in range(first, last):
         b, d = item // blocks, item % blocks * _BLOCK
         width = min(_BLOCK, channels - d)
         Delta, write, out = vectors[:1], vectors[1:2], vectors[2:]
-        _enter(1, x, b * x_step + d, x_step, delta, b * delta_step + d, delta_step, 0, delta_bias[d:d + width], D[d:d + width], softplus, Delta, write, out)
+        _enter(
+            1,
+            x,
+            b * x_step + d,
+            x_step,
+            delta,
+            b * delta_step + d,
+            delta_step,
+            0,
+            delta_bias[d : d + width],
+            D[d : d + width],
+            softplus,
+            Delta,
+            write,
+            out,
+        )
         for c in range(width):
             scale = Delta[0, c] * Delta.dtype.type(_LOG2_E)
             for n in range(states):
                 decay[c * states + n] = scale * A[d + c, n]
-        _exp2_all(decay[:width * states])
-        _advance_channels(write[0], B[b * B_step:b * B_step + states], C[b * C_step:b * C_step + states], decay, state[b, d:d + width], out[0])
+        _exp2_all(decay[: width * states])
+        _advance_channels(
+            write[0],
+            B[b * B_step : b * B_step + states],
+            C[b * C_step : b * C_step + states],
+            decay,
+            state[b, d : d + width],
+            out[0],
+        )
         _leave(1, width, out, z, b * z_step + d, z_step, gate, y, b * channels + d, channels)
 
 # %% ../../nbs/engine/scan_cpu.ipynb #a555bb0e
 def state_update(
-    state: Tensor,               # (B, D, N) contiguous, updated in place; float32, or float64 beside float64
-    x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None, z: Tensor | None, delta_bias: Tensor | None,
+    state: Tensor,  # (B, D, N) contiguous, updated in place; float32, or float64 beside float64
+    x: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    z: Tensor | None,
+    delta_bias: Tensor | None,
     delta_softplus: bool,
-) -> Tensor:                     # (B, D) output of the token
+) -> Tensor:  # (B, D) output of the token
     "One decoding step; x, delta and z are (B, D), B and C (B, N)."
     y = x.new_empty(x.shape)
-    arguments, items, work = _inputs(*(tensor if tensor is None else tensor[:, None] for tensor in (x, delta)), A, B[:, None], C[:, None],
-                                     D, z if z is None else z[:, None], delta_bias)
-    _run(_scan_update, items, work, 3 + A.shape[1], A.dtype, *arguments, _memory(state), bool(delta_softplus), z is not None, _memory(y.view(-1)))
+    arguments, items, work = _inputs(
+        *(tensor if tensor is None else tensor[:, None] for tensor in (x, delta)),
+        A,
+        B[:, None],
+        C[:, None],
+        D,
+        z if z is None else z[:, None],
+        delta_bias,
+    )
+    _run(
+        _scan_update,
+        items,
+        work,
+        3 + A.shape[1],
+        A.dtype,
+        *arguments,
+        _memory(state),
+        bool(delta_softplus),
+        z is not None,
+        _memory(y.view(-1)),
+    )
     return y
 
 # %% ../../nbs/engine/scan_cpu.ipynb #c25cebec
@@ -770,7 +1150,12 @@ def _conv_forward(worker, first, last, scratches, length, x_step, x, initial_sta
     channels, taps = weight.shape
     blocks, past = (channels + _BLOCK - 1) // _BLOCK, taps - 1
     scratch = scratches[worker]
-    w, rows, out, b_block = _carve(scratch, 0, taps), _carve(scratch, taps, past + _CHUNK), _carve(scratch, taps + past + _CHUNK, _CHUNK), scratch[-_BLOCK:]
+    w, rows, out, b_block = (
+        _carve(scratch, 0, taps),
+        _carve(scratch, taps, past + _CHUNK),
+        _carve(scratch, taps + past + _CHUNK, _CHUNK),
+        scratch[-_BLOCK:],
+    )
     for item in range(first, last):
         b, d = item // blocks, item % blocks * _BLOCK
         width = min(_BLOCK, channels - d)
@@ -823,15 +1208,35 @@ def _spread(first, tokens, grads, weight, out):
 
 # %% ../../nbs/engine/scan_cpu.ipynb #50cb7b2a
 @_kernel
-def _conv_backward(worker, first, last, scratches, length, x_step, x, initial_state, weight, bias, silu, y_grad, y_grad_step,
-                   x_grad, weight_grad, bias_grad, state_grad):
+def _conv_backward(
+    worker,
+    first,
+    last,
+    scratches,
+    length,
+    x_step,
+    x,
+    initial_state,
+    weight,
+    bias,
+    silu,
+    y_grad,
+    y_grad_step,
+    x_grad,
+    weight_grad,
+    bias_grad,
+    state_grad,
+):
     channels, taps = weight.shape
     blocks, past = (channels + _BLOCK - 1) // _BLOCK, taps - 1
     scratch = scratches[worker]
     w, w_grad, head = _carve(scratch, 0, taps), _carve(scratch, taps, taps), _carve(scratch, 2 * taps, past)
-    rows, grads, out = (_carve(scratch, 2 * taps + past, past + _CHUNK), _carve(scratch, 2 * taps + 2 * past + _CHUNK, past + _CHUNK),
-                        _carve(scratch, 2 * taps + 3 * past + 2 * _CHUNK, _CHUNK))
-    b_block, b_grad = scratch[-2 * _BLOCK:-_BLOCK], scratch[-_BLOCK:]
+    rows, grads, out = (
+        _carve(scratch, 2 * taps + past, past + _CHUNK),
+        _carve(scratch, 2 * taps + 2 * past + _CHUNK, past + _CHUNK),
+        _carve(scratch, 2 * taps + 3 * past + 2 * _CHUNK, _CHUNK),
+    )
+    b_block, b_grad = scratch[-2 * _BLOCK : -_BLOCK], scratch[-_BLOCK:]
     for item in range(first, last):
         b, d = item // blocks, item % blocks * _BLOCK
         width = min(_BLOCK, channels - d)
@@ -844,7 +1249,7 @@ def _conv_backward(worker, first, last, scratches, length, x_step, x, initial_st
             tokens, row, known = min(_CHUNK, length - t), b * length + t, min(past, t)
             for k in range(past - known):
                 _copy(_BLOCK, head[t + k], rows[k])
-            _load_rows(known + tokens, width, x, (row - known) * x_step + d, x_step, rows[past - known:])
+            _load_rows(known + tokens, width, x, (row - known) * x_step + d, x_step, rows[past - known :])
             _load_rows(tokens, width, y_grad, row * y_grad_step + d, y_grad_step, grads)
             if silu:
                 _convolve(tokens, rows, w, b_block, out)
@@ -864,29 +1269,56 @@ def _conv_backward(worker, first, last, scratches, length, x_step, x, initial_st
 def _conv_inputs(x, initial_state, weight, bias, silu):
     flat, step = _rows(x)
     bias = weight.new_zeros(weight.shape[0]) if bias is None else bias.contiguous()
-    return [x.shape[1], step, flat, *(_memory(tensor.contiguous()) for tensor in (initial_state, weight)), _memory(bias), bool(silu)]
+    return [
+        x.shape[1],
+        step,
+        flat,
+        *(_memory(tensor.contiguous()) for tensor in (initial_state, weight)),
+        _memory(bias),
+        bool(silu),
+    ]
 
 
 def conv_forward(
-    x: Tensor,              # (B, L, D) input: float32, float64 or bfloat16
-    weight: Tensor,         # (D, K) one filter per channel, oldest token first: float64 beside float64, else float32
-    bias: Tensor | None,    # (D,)
-    silu: bool,             # whether SiLU follows
+    x: Tensor,  # (B, L, D) input: float32, float64 or bfloat16
+    weight: Tensor,  # (D, K) one filter per channel, oldest token first: float64 beside float64, else float32
+    bias: Tensor | None,  # (D,)
+    silu: bool,  # whether SiLU follows
     initial_state: Tensor,  # (B, D, K - 1) the inputs before the first token, in the weight's type
-) -> Tensor:                # (B, L, D)
+) -> Tensor:  # (B, L, D)
     "The causal convolution and its SiLU in one pass."
     y = x.new_empty(x.shape)
-    _run(_conv_forward, x.shape[0] * -(-x.shape[2] // _BLOCK), x.numel() * weight.shape[1], 2 * weight.shape[1] + 2 * _CHUNK, weight.dtype,
-         *_conv_inputs(x, initial_state, weight, bias, silu), _memory(y.view(-1)))
+    _run(
+        _conv_forward,
+        x.shape[0] * -(-x.shape[2] // _BLOCK),
+        x.numel() * weight.shape[1],
+        2 * weight.shape[1] + 2 * _CHUNK,
+        weight.dtype,
+        *_conv_inputs(x, initial_state, weight, bias, silu),
+        _memory(y.view(-1)),
+    )
     return y
 
 
-def conv_backward(y_grad: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None, silu: bool, initial_state: Tensor) -> tuple[Tensor, ...]:
+def conv_backward(
+    y_grad: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None, silu: bool, initial_state: Tensor
+) -> tuple[Tensor, ...]:
     "Gradients of x, weight, bias and initial_state."
     x_grad, state_grad = x.new_empty(x.shape), torch.empty_like(initial_state, memory_format=torch.contiguous_format)
     weight_grad, bias_grad = weight.new_empty(x.shape[0], *weight.shape), weight.new_zeros(x.shape[0], x.shape[2])
-    _run(_conv_backward, x.shape[0] * -(-x.shape[2] // _BLOCK), x.numel() * weight.shape[1], 5 * weight.shape[1] + 3 * _CHUNK, weight.dtype,
-         *_conv_inputs(x, initial_state, weight, bias, silu), *_rows(y_grad), _memory(x_grad.view(-1)), _memory(weight_grad), _memory(bias_grad), _memory(state_grad))
+    _run(
+        _conv_backward,
+        x.shape[0] * -(-x.shape[2] // _BLOCK),
+        x.numel() * weight.shape[1],
+        5 * weight.shape[1] + 3 * _CHUNK,
+        weight.dtype,
+        *_conv_inputs(x, initial_state, weight, bias, silu),
+        *_rows(y_grad),
+        _memory(x_grad.view(-1)),
+        _memory(weight_grad),
+        _memory(bias_grad),
+        _memory(state_grad),
+    )
     return x_grad, _ordered_sum(weight_grad, weight.dtype), _ordered_sum(bias_grad, weight.dtype), state_grad
 
 # %% ../../nbs/engine/scan_cpu.ipynb #8370c1fa
@@ -918,5 +1350,18 @@ def conv_update(x: Tensor, state: Tensor, weight: Tensor, bias: Tensor | None, s
     y = x.new_empty(x.shape)
     flat, step = _rows(x)
     bias = weight.new_zeros(weight.shape[0]) if bias is None else bias.contiguous()
-    _run(_conv_update, x.shape[0], x.numel() * weight.shape[1], 1, weight.dtype, step, flat, _memory(state), _memory(weight.contiguous()), _memory(bias), bool(silu), _memory(y.view(-1)))
+    _run(
+        _conv_update,
+        x.shape[0],
+        x.numel() * weight.shape[1],
+        1,
+        weight.dtype,
+        step,
+        flat,
+        _memory(state),
+        _memory(weight.contiguous()),
+        _memory(bias),
+        bool(silu),
+        _memory(y.view(-1)),
+    )
     return y

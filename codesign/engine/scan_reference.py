@@ -32,24 +32,25 @@ def recurrence(x: Tensor, Delta: Tensor, A: Tensor, B: Tensor, h: Tensor) -> Ite
 
 # %% ../../nbs/engine/scan_reference.ipynb #eca3abed
 def scan(
-    x: Tensor,                   # (B, L, D) input
-    delta: Tensor,               # (B, L, D) step size before bias and softplus
-    A: Tensor,                   # (D, N) decay rates
-    B: Tensor,                   # (B, L, N) input projection
-    C: Tensor,                   # (B, L, N) output projection
-    D: Tensor | None,            # (D,) direct path
-    z: Tensor | None,            # (B, L, D) gate
-    delta_bias: Tensor | None,   # (D,) added to delta
-    delta_softplus: bool,        # whether softplus is applied to delta
-    initial_state: Tensor,       # (B, D, N) state before the first token
-    capture: tuple[int, ...],    # tokens after which the state is wanted, ascending
+    x: Tensor,  # (B, L, D) input
+    delta: Tensor,  # (B, L, D) step size before bias and softplus
+    A: Tensor,  # (D, N) decay rates
+    B: Tensor,  # (B, L, N) input projection
+    C: Tensor,  # (B, L, N) output projection
+    D: Tensor | None,  # (D,) direct path
+    z: Tensor | None,  # (B, L, D) gate
+    delta_bias: Tensor | None,  # (D,) added to delta
+    delta_softplus: bool,  # whether softplus is applied to delta
+    initial_state: Tensor,  # (B, D, N) state before the first token
+    capture: tuple[int, ...],  # tokens after which the state is wanted, ascending
 ) -> tuple[Tensor, Tensor, Tensor]:  # y (B, L, D), last state (B, D, N), captured states (B, len(capture), D, N)
     "The selective scan (Mamba, Gu and Dao 2023, algorithm 2): any floating type, any device, differentiable by autograd."
     h, outputs, captured = initial_state, [], []
     states = recurrence(x, step_size(delta, delta_bias, delta_softplus), A, B, initial_state)
     for t, (h, C_t) in enumerate(zip(states, C.unbind(1))):
         outputs.append((h @ C_t[..., None]).squeeze(-1))
-        if t in capture: captured.append(h)
+        if t in capture:
+            captured.append(h)
     y = torch.stack(outputs, dim=1) if outputs else torch.zeros_like(x)
     y = y if D is None else y + D * x
     captured = torch.stack(captured, dim=1) if captured else x.new_zeros(x.shape[0], 0, *A.shape)
@@ -57,17 +58,17 @@ def scan(
 
 # %% ../../nbs/engine/scan_reference.ipynb #12d855d0
 def state_update(
-    state: Tensor,               # (B, D, N) updated in place
-    x: Tensor,                   # (B, D) input of one token
-    delta: Tensor,               # (B, D) step size before bias and softplus
-    A: Tensor,                   # (D, N) decay rates
-    B: Tensor,                   # (B, N) input projection
-    C: Tensor,                   # (B, N) output projection
-    D: Tensor | None,            # (D,) direct path
-    z: Tensor | None,            # (B, D) gate
-    delta_bias: Tensor | None,   # (D,) added to delta
-    delta_softplus: bool,        # whether softplus is applied to delta
-) -> Tensor:                     # (B, D) output of the token
+    state: Tensor,  # (B, D, N) updated in place
+    x: Tensor,  # (B, D) input of one token
+    delta: Tensor,  # (B, D) step size before bias and softplus
+    A: Tensor,  # (D, N) decay rates
+    B: Tensor,  # (B, N) input projection
+    C: Tensor,  # (B, N) output projection
+    D: Tensor | None,  # (D,) direct path
+    z: Tensor | None,  # (B, D) gate
+    delta_bias: Tensor | None,  # (D,) added to delta
+    delta_softplus: bool,  # whether softplus is applied to delta
+) -> Tensor:  # (B, D) output of the token
     "One decoding step of the scan; computes in the precision of `state` and returns that of `x`."
     x_t, delta, A, B, C = (tensor.to(state.dtype) for tensor in (x, delta, A, B, C))
     state.copy_(step(state, x_t, step_size(delta, delta_bias, delta_softplus), A, B))
@@ -77,29 +78,29 @@ def state_update(
 
 # %% ../../nbs/engine/scan_reference.ipynb #45748680
 def convolution(
-    x: Tensor,               # (B, L, D) input
-    weight: Tensor,          # (D, K) one filter per channel, oldest token first
-    bias: Tensor | None,     # (D,)
-    silu: bool,              # whether SiLU follows
-    initial_state: Tensor,   # (B, D, K - 1) the inputs before the first token
-) -> Tensor:                 # (B, L, D)
+    x: Tensor,  # (B, L, D) input
+    weight: Tensor,  # (D, K) one filter per channel, oldest token first
+    bias: Tensor | None,  # (D,)
+    silu: bool,  # whether SiLU follows
+    initial_state: Tensor,  # (B, D, K - 1) the inputs before the first token
+) -> Tensor:  # (B, L, D)
     "Depthwise causal convolution: any floating type, any device, differentiable by autograd."
     padded = torch.cat([initial_state.mT, x], dim=1)
-    y = sum(padded[:, k:k + x.shape[1]] * weight[:, k] for k in range(weight.shape[1]))
+    y = sum(padded[:, k : k + x.shape[1]] * weight[:, k] for k in range(weight.shape[1]))
     y = y if bias is None else y + bias
     return F.silu(y) if silu else y
 
 # %% ../../nbs/engine/scan_reference.ipynb #75ddb406
 def convolution_update(
-    x: Tensor,            # (B, D) input of one token
-    state: Tensor,        # (B, D, S) the inputs before it, S at least K - 1, updated in place
-    weight: Tensor,       # (D, K) one filter per channel, oldest token first
+    x: Tensor,  # (B, D) input of one token
+    state: Tensor,  # (B, D, S) the inputs before it, S at least K - 1, updated in place
+    weight: Tensor,  # (D, K) one filter per channel, oldest token first
     bias: Tensor | None,  # (D,)
-    silu: bool,           # whether SiLU follows
-) -> Tensor:              # (B, D) output of the token
+    silu: bool,  # whether SiLU follows
+) -> Tensor:  # (B, D) output of the token
     "One decoding step of the convolution."
     window = torch.cat([state, x[..., None].to(state.dtype)], dim=-1)
     state.copy_(window[..., 1:])
-    y = (window[..., window.shape[-1] - weight.shape[1]:] * weight).sum(-1)
+    y = (window[..., window.shape[-1] - weight.shape[1] :] * weight).sum(-1)
     y = y if bias is None else y + bias
     return (F.silu(y) if silu else y).to(x.dtype)

@@ -33,104 +33,226 @@ def _combine_apart(a1, w1, v1, a2, w2, v2):
 
 @triton.jit
 def _softplus(x):
-    return tl.maximum(x, 0.) + tl.log(1. + tl.exp(-tl.abs(x)))
+    return tl.maximum(x, 0.0) + tl.log(1.0 + tl.exp(-tl.abs(x)))
 
 
 @triton.jit
 def _step_size(delta_ptr, row_stride, tokens, last_token, channels, inside, bias, SOFTPLUS: tl.constexpr):
     "Raw and final step sizes (T, BLOCK); zero beyond `last_token` and outside the channels."
     mask = (tokens < last_token)[:, None] & inside[None, :]
-    raw = tl.load(delta_ptr + tokens[:, None] * row_stride + channels[None, :], mask=mask, other=0.).to(tl.float32) + bias[None, :]
+    raw = (
+        tl.load(delta_ptr + tokens[:, None] * row_stride + channels[None, :], mask=mask, other=0.0).to(tl.float32)
+        + bias[None, :]
+    )
     Delta = _softplus(raw) if SOFTPLUS else raw
-    return raw, tl.where(mask, Delta, 0.)
+    return raw, tl.where(mask, Delta, 0.0)
 
 # %% ../../nbs/engine/scan_triton.ipynb #827c16f3
 @triton.jit
-def _forward_kernel(x_ptr, delta_ptr, A_ptr, B_ptr, C_ptr, D_ptr, z_ptr, bias_ptr, initial_ptr, slot_ptr, y_ptr, kept_ptr, last_ptr, captured_ptr,
-                    length, channels_count, chunks, captures,
-                    x_batch, x_row, delta_batch, delta_row, B_batch, B_row, C_batch, C_row, z_batch, z_row,
-                    N: tl.constexpr, STATES: tl.constexpr, BLOCK: tl.constexpr, T: tl.constexpr,
-                    SOFTPLUS: tl.constexpr, GATE: tl.constexpr, DIRECT: tl.constexpr, BIAS: tl.constexpr, INITIAL: tl.constexpr,
-                    KEEP: tl.constexpr, CAPTURE: tl.constexpr):
+def _forward_kernel(
+    x_ptr,
+    delta_ptr,
+    A_ptr,
+    B_ptr,
+    C_ptr,
+    D_ptr,
+    z_ptr,
+    bias_ptr,
+    initial_ptr,
+    slot_ptr,
+    y_ptr,
+    kept_ptr,
+    last_ptr,
+    captured_ptr,
+    length,
+    channels_count,
+    chunks,
+    captures,
+    x_batch,
+    x_row,
+    delta_batch,
+    delta_row,
+    B_batch,
+    B_row,
+    C_batch,
+    C_row,
+    z_batch,
+    z_row,
+    N: tl.constexpr,
+    STATES: tl.constexpr,
+    BLOCK: tl.constexpr,
+    T: tl.constexpr,
+    SOFTPLUS: tl.constexpr,
+    GATE: tl.constexpr,
+    DIRECT: tl.constexpr,
+    BIAS: tl.constexpr,
+    INITIAL: tl.constexpr,
+    KEEP: tl.constexpr,
+    CAPTURE: tl.constexpr,
+):
     b, block = tl.program_id(0).to(tl.int64), tl.program_id(1)
     channels, states, steps = block * BLOCK + tl.arange(0, BLOCK), tl.arange(0, STATES), tl.arange(0, T)
     inside, known = channels < channels_count, states < N
     here = inside[:, None] & known[None, :]
     grid = channels[:, None] * N + states[None, :]
-    a2 = tl.load(A_ptr + grid, mask=here, other=0.) * _LOG2_E
-    bias = tl.load(bias_ptr + channels, mask=inside, other=0.) if BIAS else tl.zeros([BLOCK], tl.float32)
-    direct = tl.load(D_ptr + channels, mask=inside, other=0.) if DIRECT else tl.zeros([BLOCK], tl.float32)
-    h = tl.load(initial_ptr + b * channels_count * N + grid, mask=here, other=0.) if INITIAL else tl.zeros([BLOCK, STATES], tl.float32)
+    a2 = tl.load(A_ptr + grid, mask=here, other=0.0) * _LOG2_E
+    bias = tl.load(bias_ptr + channels, mask=inside, other=0.0) if BIAS else tl.zeros([BLOCK], tl.float32)
+    direct = tl.load(D_ptr + channels, mask=inside, other=0.0) if DIRECT else tl.zeros([BLOCK], tl.float32)
+    h = (
+        tl.load(initial_ptr + b * channels_count * N + grid, mask=here, other=0.0)
+        if INITIAL
+        else tl.zeros([BLOCK, STATES], tl.float32)
+    )
     for chunk in range(chunks):
-        if KEEP: tl.store(kept_ptr + ((b * chunks + chunk) * channels_count) * N + grid, h, mask=here)
+        if KEEP:
+            tl.store(kept_ptr + ((b * chunks + chunk) * channels_count) * N + grid, h, mask=here)
         tokens = chunk * T + steps
         row = (tokens < length)[:, None] & inside[None, :]
         read = (tokens < length)[:, None] & known[None, :]
-        x = tl.load(x_ptr + b * x_batch + tokens[:, None] * x_row + channels[None, :], mask=row, other=0.).to(tl.float32)
-        raw, Delta = _step_size(delta_ptr + b * delta_batch, delta_row, tokens, length, channels, inside, bias, SOFTPLUS)
-        B = tl.load(B_ptr + b * B_batch + tokens[:, None] * B_row + states[None, :], mask=read, other=0.).to(tl.float32)
-        C = tl.load(C_ptr + b * C_batch + tokens[:, None] * C_row + states[None, :], mask=read, other=0.).to(tl.float32)
+        x = tl.load(x_ptr + b * x_batch + tokens[:, None] * x_row + channels[None, :], mask=row, other=0.0).to(
+            tl.float32
+        )
+        raw, Delta = _step_size(
+            delta_ptr + b * delta_batch, delta_row, tokens, length, channels, inside, bias, SOFTPLUS
+        )
+        B = tl.load(B_ptr + b * B_batch + tokens[:, None] * B_row + states[None, :], mask=read, other=0.0).to(
+            tl.float32
+        )
+        C = tl.load(C_ptr + b * C_batch + tokens[:, None] * C_row + states[None, :], mask=read, other=0.0).to(
+            tl.float32
+        )
         decay = tl.exp2(Delta[:, :, None] * a2[None, :, :])
         write = (Delta * x)[:, :, None] * B[:, None, :]
         decays, writes = tl.associative_scan((decay, write), 0, _combine)
         all_h = decays * h[None, :, :] + writes
         y = tl.sum(all_h * C[:, None, :], axis=2) + direct[None, :] * x
         if GATE:
-            z = tl.load(z_ptr + b * z_batch + tokens[:, None] * z_row + channels[None, :], mask=row, other=0.).to(tl.float32)
+            z = tl.load(z_ptr + b * z_batch + tokens[:, None] * z_row + channels[None, :], mask=row, other=0.0).to(
+                tl.float32
+            )
             y = y * z * tl.sigmoid(z)
-        tl.store(y_ptr + (b * length + tokens[:, None]) * channels_count + channels[None, :], y.to(y_ptr.dtype.element_ty), mask=row)
+        tl.store(
+            y_ptr + (b * length + tokens[:, None]) * channels_count + channels[None, :],
+            y.to(y_ptr.dtype.element_ty),
+            mask=row,
+        )
         if CAPTURE:
             slot = tl.load(slot_ptr + tokens, mask=tokens < length, other=-1)
-            place = ((b * captures + slot)[:, None, None] * channels_count + channels[None, :, None]) * N + states[None, None, :]
+            place = ((b * captures + slot)[:, None, None] * channels_count + channels[None, :, None]) * N + states[
+                None, None, :
+            ]
             tl.store(captured_ptr + place, all_h, mask=(slot >= 0)[:, None, None] & here[None, :, :])
-        h = tl.sum(tl.where((steps == T - 1)[:, None, None], all_h, 0.), axis=0)
+        h = tl.sum(tl.where((steps == T - 1)[:, None, None], all_h, 0.0), axis=0)
     tl.store(last_ptr + b * channels_count * N + grid, h, mask=here)
 
 # %% ../../nbs/engine/scan_triton.ipynb #cf3ff27a
 @triton.jit
-def _backward_kernel(y_grad_ptr, last_grad_ptr, x_ptr, delta_ptr, A_ptr, B_ptr, C_ptr, D_ptr, z_ptr, bias_ptr, kept_ptr,
-                     x_grad_ptr, delta_grad_ptr, A_grad_ptr, B_grad_ptr, C_grad_ptr, D_grad_ptr, z_grad_ptr, bias_grad_ptr, initial_grad_ptr,
-                     length, channels_count, chunks, batch,
-                     x_batch, x_row, delta_batch, delta_row, B_batch, B_row, C_batch, C_row, z_batch, z_row,
-                     N: tl.constexpr, STATES: tl.constexpr, BLOCK: tl.constexpr, T: tl.constexpr,
-                     SOFTPLUS: tl.constexpr, GATE: tl.constexpr, DIRECT: tl.constexpr, BIAS: tl.constexpr):
+def _backward_kernel(
+    y_grad_ptr,
+    last_grad_ptr,
+    x_ptr,
+    delta_ptr,
+    A_ptr,
+    B_ptr,
+    C_ptr,
+    D_ptr,
+    z_ptr,
+    bias_ptr,
+    kept_ptr,
+    x_grad_ptr,
+    delta_grad_ptr,
+    A_grad_ptr,
+    B_grad_ptr,
+    C_grad_ptr,
+    D_grad_ptr,
+    z_grad_ptr,
+    bias_grad_ptr,
+    initial_grad_ptr,
+    length,
+    channels_count,
+    chunks,
+    batch,
+    x_batch,
+    x_row,
+    delta_batch,
+    delta_row,
+    B_batch,
+    B_row,
+    C_batch,
+    C_row,
+    z_batch,
+    z_row,
+    N: tl.constexpr,
+    STATES: tl.constexpr,
+    BLOCK: tl.constexpr,
+    T: tl.constexpr,
+    SOFTPLUS: tl.constexpr,
+    GATE: tl.constexpr,
+    DIRECT: tl.constexpr,
+    BIAS: tl.constexpr,
+):
     b, block = tl.program_id(0).to(tl.int64), tl.program_id(1)
     channels, states, steps = block * BLOCK + tl.arange(0, BLOCK), tl.arange(0, STATES), tl.arange(0, T)
     inside, known = channels < channels_count, states < N
     here = inside[:, None] & known[None, :]
     grid = channels[:, None] * N + states[None, :]
-    A = tl.load(A_ptr + grid, mask=here, other=0.)
+    A = tl.load(A_ptr + grid, mask=here, other=0.0)
     a2 = A * _LOG2_E
-    bias = tl.load(bias_ptr + channels, mask=inside, other=0.) if BIAS else tl.zeros([BLOCK], tl.float32)
-    direct = tl.load(D_ptr + channels, mask=inside, other=0.) if DIRECT else tl.zeros([BLOCK], tl.float32)
-    h_grad = tl.load(last_grad_ptr + b * channels_count * N + grid, mask=here, other=0.).to(tl.float32)
-    A_grad, D_grad, bias_grad = tl.zeros([BLOCK, STATES], tl.float32), tl.zeros([BLOCK], tl.float32), tl.zeros([BLOCK], tl.float32)
+    bias = tl.load(bias_ptr + channels, mask=inside, other=0.0) if BIAS else tl.zeros([BLOCK], tl.float32)
+    direct = tl.load(D_ptr + channels, mask=inside, other=0.0) if DIRECT else tl.zeros([BLOCK], tl.float32)
+    h_grad = tl.load(last_grad_ptr + b * channels_count * N + grid, mask=here, other=0.0).to(tl.float32)
+    A_grad, D_grad, bias_grad = (
+        tl.zeros([BLOCK, STATES], tl.float32),
+        tl.zeros([BLOCK], tl.float32),
+        tl.zeros([BLOCK], tl.float32),
+    )
     for back in range(chunks):
         chunk = chunks - 1 - back
         tokens = chunk * T + steps
         row = (tokens < length)[:, None] & inside[None, :]
         read = (tokens < length)[:, None] & known[None, :]
-        x = tl.load(x_ptr + b * x_batch + tokens[:, None] * x_row + channels[None, :], mask=row, other=0.).to(tl.float32)
-        raw, Delta = _step_size(delta_ptr + b * delta_batch, delta_row, tokens, length, channels, inside, bias, SOFTPLUS)
-        _, next_Delta = _step_size(delta_ptr + b * delta_batch, delta_row, tokens + 1, length, channels, inside, bias, SOFTPLUS)
-        B = tl.load(B_ptr + b * B_batch + tokens[:, None] * B_row + states[None, :], mask=read, other=0.).to(tl.float32)
-        C = tl.load(C_ptr + b * C_batch + tokens[:, None] * C_row + states[None, :], mask=read, other=0.).to(tl.float32)
-        out_grad = tl.load(y_grad_ptr + (b * length + tokens[:, None]) * channels_count + channels[None, :], mask=row, other=0.).to(tl.float32)
-        h = tl.load(kept_ptr + ((b * chunks + chunk) * channels_count) * N + grid, mask=here, other=0.)
+        x = tl.load(x_ptr + b * x_batch + tokens[:, None] * x_row + channels[None, :], mask=row, other=0.0).to(
+            tl.float32
+        )
+        raw, Delta = _step_size(
+            delta_ptr + b * delta_batch, delta_row, tokens, length, channels, inside, bias, SOFTPLUS
+        )
+        _, next_Delta = _step_size(
+            delta_ptr + b * delta_batch, delta_row, tokens + 1, length, channels, inside, bias, SOFTPLUS
+        )
+        B = tl.load(B_ptr + b * B_batch + tokens[:, None] * B_row + states[None, :], mask=read, other=0.0).to(
+            tl.float32
+        )
+        C = tl.load(C_ptr + b * C_batch + tokens[:, None] * C_row + states[None, :], mask=read, other=0.0).to(
+            tl.float32
+        )
+        out_grad = tl.load(
+            y_grad_ptr + (b * length + tokens[:, None]) * channels_count + channels[None, :], mask=row, other=0.0
+        ).to(tl.float32)
+        h = tl.load(kept_ptr + ((b * chunks + chunk) * channels_count) * N + grid, mask=here, other=0.0)
         write = (Delta * x)[:, :, None] * B[:, None, :]
         nothing = tl.zeros([T, BLOCK, STATES], tl.float32)
-        decays, writes, earlier = tl.associative_scan((tl.exp2(Delta[:, :, None] * a2[None, :, :]), write, nothing), 0, _combine_apart)
+        decays, writes, earlier = tl.associative_scan(
+            (tl.exp2(Delta[:, :, None] * a2[None, :, :]), write, nothing), 0, _combine_apart
+        )
         all_h = decays * h[None, :, :] + writes
-        decayed_h = decays * h[None, :, :] + earlier      # exp(Delta A) times the state before
+        decayed_h = decays * h[None, :, :] + earlier  # exp(Delta A) times the state before
         if GATE:
             y = tl.sum(all_h * C[:, None, :], axis=2) + direct[None, :] * x
-            z = tl.load(z_ptr + b * z_batch + tokens[:, None] * z_row + channels[None, :], mask=row, other=0.).to(tl.float32)
+            z = tl.load(z_ptr + b * z_batch + tokens[:, None] * z_row + channels[None, :], mask=row, other=0.0).to(
+                tl.float32
+            )
             gate = tl.sigmoid(z)
-            tl.store(z_grad_ptr + (b * length + tokens[:, None]) * channels_count + channels[None, :],
-                     (out_grad * y * gate * (1. + z * (1. - gate))).to(z_grad_ptr.dtype.element_ty), mask=row)
+            tl.store(
+                z_grad_ptr + (b * length + tokens[:, None]) * channels_count + channels[None, :],
+                (out_grad * y * gate * (1.0 + z * (1.0 - gate))).to(z_grad_ptr.dtype.element_ty),
+                mask=row,
+            )
             out_grad = out_grad * z * gate
         next_decay = tl.exp2(next_Delta[:, :, None] * a2[None, :, :])
-        decays, grads = tl.associative_scan((next_decay, out_grad[:, :, None] * C[:, None, :]), 0, _combine, reverse=True)
+        decays, grads = tl.associative_scan(
+            (next_decay, out_grad[:, :, None] * C[:, None, :]), 0, _combine, reverse=True
+        )
         all_grads = decays * h_grad[None, :, :] + grads
         C_place = ((block * batch + b) * length + tokens[:, None]) * N + states[None, :]
         tl.store(C_grad_ptr + C_place, tl.sum(out_grad[:, :, None] * all_h, axis=1), mask=read)
@@ -139,16 +261,23 @@ def _backward_kernel(y_grad_ptr, last_grad_ptr, x_ptr, delta_ptr, A_ptr, B_ptr, 
         A_grad += tl.sum(exponent_grad * Delta[:, :, None], axis=0)
         write_grad = tl.sum(all_grads * B[:, None, :], axis=2)
         Delta_grad = tl.sum(exponent_grad * A[None, :, :], axis=2) + write_grad * x
-        if SOFTPLUS: Delta_grad = Delta_grad * tl.sigmoid(raw)
-        Delta_grad = tl.where(row, Delta_grad, 0.)
+        if SOFTPLUS:
+            Delta_grad = Delta_grad * tl.sigmoid(raw)
+        Delta_grad = tl.where(row, Delta_grad, 0.0)
         place = (b * length + tokens[:, None]) * channels_count + channels[None, :]
-        tl.store(x_grad_ptr + place, (write_grad * Delta + out_grad * direct[None, :]).to(x_grad_ptr.dtype.element_ty), mask=row)
+        tl.store(
+            x_grad_ptr + place,
+            (write_grad * Delta + out_grad * direct[None, :]).to(x_grad_ptr.dtype.element_ty),
+            mask=row,
+        )
         tl.store(delta_grad_ptr + place, Delta_grad.to(delta_grad_ptr.dtype.element_ty), mask=row)
         D_grad += tl.sum(out_grad * x, axis=0)
         bias_grad += tl.sum(Delta_grad, axis=0)
-        h_grad = tl.sum(tl.where((steps == 0)[:, None, None], all_grads, 0.), axis=0)
+        h_grad = tl.sum(tl.where((steps == 0)[:, None, None], all_grads, 0.0), axis=0)
     if chunks > 0:
-        _, first_Delta = _step_size(delta_ptr + b * delta_batch, delta_row, steps, tl.minimum(length, 1), channels, inside, bias, SOFTPLUS)
+        _, first_Delta = _step_size(
+            delta_ptr + b * delta_batch, delta_row, steps, tl.minimum(length, 1), channels, inside, bias, SOFTPLUS
+        )
         h_grad = h_grad * tl.exp2(tl.sum(first_Delta, axis=0)[:, None] * a2)
     tl.store(initial_grad_ptr + b * channels_count * N + grid, h_grad, mask=here)
     tl.store(A_grad_ptr + b * channels_count * N + grid, A_grad, mask=here)
@@ -156,7 +285,7 @@ def _backward_kernel(y_grad_ptr, last_grad_ptr, x_ptr, delta_ptr, A_ptr, B_ptr, 
     tl.store(bias_grad_ptr + b * channels_count + channels, bias_grad, mask=inside)
 
 # %% ../../nbs/engine/scan_triton.ipynb #d468da75
-_TOKENS = 16    # tokens combined at once, and between two kept states
+_TOKENS = 16  # tokens combined at once, and between two kept states
 
 
 def _block(channels: int, states: int) -> int:
@@ -171,8 +300,17 @@ def _dense(tensor: Tensor) -> Tensor:
 def _launch_options(x: Tensor, A: Tensor, D, z, delta_bias, delta_softplus: bool) -> dict:
     states = A.shape[1]
     block = _block(A.shape[0], states)
-    return dict(N=states, STATES=triton.next_power_of_2(states), BLOCK=block, T=_TOKENS, SOFTPLUS=bool(delta_softplus),
-                GATE=z is not None, DIRECT=D is not None, BIAS=delta_bias is not None, num_warps=8 if block * states * _TOKENS > 4096 else 4)
+    return dict(
+        N=states,
+        STATES=triton.next_power_of_2(states),
+        BLOCK=block,
+        T=_TOKENS,
+        SOFTPLUS=bool(delta_softplus),
+        GATE=z is not None,
+        DIRECT=D is not None,
+        BIAS=delta_bias is not None,
+        num_warps=8 if block * states * _TOKENS > 4096 else 4,
+    )
 
 
 def _on(tensor: Tensor):
@@ -185,124 +323,259 @@ def kept_shape(batch: int, length: int, channels: int, states: int) -> tuple[int
 
 # %% ../../nbs/engine/scan_triton.ipynb #7b274bc3
 def scan_forward(
-    x: Tensor,                   # (B, L, D) input: float32, bfloat16 or float16; delta, B, C and z have the same type
-    delta: Tensor,               # (B, L, D) step size before bias and softplus
-    A: Tensor,                   # (D, N) decay rates, float32; so are D, delta_bias and the states
-    B: Tensor,                   # (B, L, N) input projection
-    C: Tensor,                   # (B, L, N) output projection
-    D: Tensor | None,            # (D,) direct path
-    z: Tensor | None,            # (B, L, D) gate
-    delta_bias: Tensor | None,   # (D,) added to delta
+    x: Tensor,  # (B, L, D) input: float32, bfloat16 or float16; delta, B, C and z have the same type
+    delta: Tensor,  # (B, L, D) step size before bias and softplus
+    A: Tensor,  # (D, N) decay rates, float32; so are D, delta_bias and the states
+    B: Tensor,  # (B, L, N) input projection
+    C: Tensor,  # (B, L, N) output projection
+    D: Tensor | None,  # (D,) direct path
+    z: Tensor | None,  # (B, L, D) gate
+    delta_bias: Tensor | None,  # (D,) added to delta
     initial_state: Tensor | None,  # (B, D, N) state before the first token
-    delta_softplus: bool,        # whether softplus is applied to delta
-    capture: Sequence[int],      # tokens after which the state is wanted, ascending
-    keep: bool,                  # whether a backward pass will follow
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # y (B, L, D), last state (B, D, N), captured (B, len(capture), D, N), kept for scan_backward
+    delta_softplus: bool,  # whether softplus is applied to delta
+    capture: Sequence[int],  # tokens after which the state is wanted, ascending
+    keep: bool,  # whether a backward pass will follow
+) -> tuple[
+    Tensor, Tensor, Tensor, Tensor
+]:  # y (B, L, D), last state (B, D, N), captured (B, len(capture), D, N), kept for scan_backward
     "The fused scan on a GPU, or in Triton's interpreter. Raises ValueError for float64."
-    if x.dtype == torch.float64: raise ValueError("backend 'triton' computes in float32; use 'reference' for float64")
+    if x.dtype == torch.float64:
+        raise ValueError("backend 'triton' computes in float32; use 'reference' for float64")
     (batch, length, channels), states = x.shape, A.shape[1]
     chunks = -(-length // _TOKENS)
     x, delta, B, C, z_ = (_dense(tensor) for tensor in (x, delta, B, C, x if z is None else z))
     y, last_state = x.new_empty(batch, length, channels), A.new_empty(batch, channels, states)
-    captured, kept = A.new_empty(batch, len(capture), channels, states), A.new_empty(kept_shape(batch, length if keep else 0, channels, states))
-    slots = torch.full((length if capture else 1,), -1, dtype=torch.int32, device=x.device)      # made there: a CUDA graph cannot record a copy from the CPU
-    if capture: slots[list(capture)] = torch.arange(len(capture), dtype=torch.int32, device=x.device)
+    captured, kept = (
+        A.new_empty(batch, len(capture), channels, states),
+        A.new_empty(kept_shape(batch, length if keep else 0, channels, states)),
+    )
+    slots = torch.full(
+        (length if capture else 1,), -1, dtype=torch.int32, device=x.device
+    )  # made there: a CUDA graph cannot record a copy from the CPU
+    if capture:
+        slots[list(capture)] = torch.arange(len(capture), dtype=torch.int32, device=x.device)
     options = _launch_options(x, A, D, z, delta_bias, delta_softplus)
     if batch and channels:
         with _on(x):
-            _forward_kernel[(batch, triton.cdiv(channels, options['BLOCK']))](
-                x, delta, A.contiguous(), B, C, A if D is None else D.contiguous(), z_, A if delta_bias is None else delta_bias.contiguous(),
-                A if initial_state is None else initial_state.contiguous(), slots, y, kept, last_state, captured, length, channels, chunks, len(capture),
+            _forward_kernel[(batch, triton.cdiv(channels, options["BLOCK"]))](
+                x,
+                delta,
+                A.contiguous(),
+                B,
+                C,
+                A if D is None else D.contiguous(),
+                z_,
+                A if delta_bias is None else delta_bias.contiguous(),
+                A if initial_state is None else initial_state.contiguous(),
+                slots,
+                y,
+                kept,
+                last_state,
+                captured,
+                length,
+                channels,
+                chunks,
+                len(capture),
                 *(stride for tensor in (x, delta, B, C, z_) for stride in tensor.stride()[:2]),
-                **options, INITIAL=initial_state is not None, KEEP=keep, CAPTURE=bool(capture))
+                **options,
+                INITIAL=initial_state is not None,
+                KEEP=keep,
+                CAPTURE=bool(capture),
+            )
     return y, last_state, captured, kept
 
 # %% ../../nbs/engine/scan_triton.ipynb #c8f0ed18
 def scan_backward(
-    y_grad: Tensor,              # (B, L, D) gradient of y
-    last_state_grad: Tensor,     # (B, D, N) gradient of the last state
-    x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None, z: Tensor | None, delta_bias: Tensor | None,
+    y_grad: Tensor,  # (B, L, D) gradient of y
+    last_state_grad: Tensor,  # (B, D, N) gradient of the last state
+    x: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    z: Tensor | None,
+    delta_bias: Tensor | None,
     delta_softplus: bool,
-    kept: Tensor,                # what scan_forward kept
-) -> tuple[Tensor, ...]:         # gradients of x, delta, A, B, C, D, z (empty without a gate), delta_bias and initial_state
+    kept: Tensor,  # what scan_forward kept
+) -> tuple[Tensor, ...]:  # gradients of x, delta, A, B, C, D, z (empty without a gate), delta_bias and initial_state
     "Gradients of the fused scan; the sums over batch and channels are taken in a fixed order."
     (batch, length, channels), states = x.shape, A.shape[1]
     options = _launch_options(x, A, D, z, delta_bias, delta_softplus)
-    blocks = triton.cdiv(channels, options['BLOCK'])
+    blocks = triton.cdiv(channels, options["BLOCK"])
     x, delta, B, C, z_ = (_dense(tensor) for tensor in (x, delta, B, C, x if z is None else z))
-    x_grad, delta_grad, z_grad = x.new_empty(batch, length, channels), x.new_empty(batch, length, channels), x.new_empty((batch, length, channels) if z is not None else (0,))
+    x_grad, delta_grad, z_grad = (
+        x.new_empty(batch, length, channels),
+        x.new_empty(batch, length, channels),
+        x.new_empty((batch, length, channels) if z is not None else (0,)),
+    )
     A_grad, initial_state_grad = A.new_empty(batch, channels, states), A.new_empty(batch, channels, states)
     B_grad, C_grad = A.new_empty(blocks, batch, length, states), A.new_empty(blocks, batch, length, states)
     D_grad, bias_grad = A.new_empty(batch, channels), A.new_empty(batch, channels)
     if batch and channels:
         with _on(x):
             _backward_kernel[(batch, blocks)](
-                y_grad.contiguous(), last_state_grad.contiguous(), x, delta, A.contiguous(), B, C, A if D is None else D.contiguous(), z_,
-                A if delta_bias is None else delta_bias.contiguous(), kept,
-                x_grad, delta_grad, A_grad, B_grad, C_grad, D_grad, z_grad, bias_grad, initial_state_grad, length, channels, -(-length // _TOKENS), batch,
-                *(stride for tensor in (x, delta, B, C, z_) for stride in tensor.stride()[:2]), **options)
+                y_grad.contiguous(),
+                last_state_grad.contiguous(),
+                x,
+                delta,
+                A.contiguous(),
+                B,
+                C,
+                A if D is None else D.contiguous(),
+                z_,
+                A if delta_bias is None else delta_bias.contiguous(),
+                kept,
+                x_grad,
+                delta_grad,
+                A_grad,
+                B_grad,
+                C_grad,
+                D_grad,
+                z_grad,
+                bias_grad,
+                initial_state_grad,
+                length,
+                channels,
+                -(-length // _TOKENS),
+                batch,
+                *(stride for tensor in (x, delta, B, C, z_) for stride in tensor.stride()[:2]),
+                **options,
+            )
     A_grad, D_grad, bias_grad = (part.sum(0) for part in (A_grad, D_grad, bias_grad))
     B_grad, C_grad = (part.sum(0).to(x.dtype) for part in (B_grad, C_grad))
     return x_grad, delta_grad, A_grad, B_grad, C_grad, D_grad, z_grad, bias_grad, initial_state_grad
 
 # %% ../../nbs/engine/scan_triton.ipynb #34c69c2d
 @triton.jit
-def _update_kernel(state_ptr, x_ptr, delta_ptr, A_ptr, B_ptr, C_ptr, D_ptr, z_ptr, bias_ptr, y_ptr, channels_count,
-                   x_row, delta_row, B_row, C_row, z_row,
-                   N: tl.constexpr, STATES: tl.constexpr, BLOCK: tl.constexpr,
-                   SOFTPLUS: tl.constexpr, GATE: tl.constexpr, DIRECT: tl.constexpr, BIAS: tl.constexpr):
+def _update_kernel(
+    state_ptr,
+    x_ptr,
+    delta_ptr,
+    A_ptr,
+    B_ptr,
+    C_ptr,
+    D_ptr,
+    z_ptr,
+    bias_ptr,
+    y_ptr,
+    channels_count,
+    x_row,
+    delta_row,
+    B_row,
+    C_row,
+    z_row,
+    N: tl.constexpr,
+    STATES: tl.constexpr,
+    BLOCK: tl.constexpr,
+    SOFTPLUS: tl.constexpr,
+    GATE: tl.constexpr,
+    DIRECT: tl.constexpr,
+    BIAS: tl.constexpr,
+):
     b, block = tl.program_id(0).to(tl.int64), tl.program_id(1)
     channels, states = block * BLOCK + tl.arange(0, BLOCK), tl.arange(0, STATES)
     inside, known = channels < channels_count, states < N
     here = inside[:, None] & known[None, :]
     grid = channels[:, None] * N + states[None, :]
-    x = tl.load(x_ptr + b * x_row + channels, mask=inside, other=0.).to(tl.float32)
-    Delta = tl.load(delta_ptr + b * delta_row + channels, mask=inside, other=0.).to(tl.float32)
-    if BIAS: Delta += tl.load(bias_ptr + channels, mask=inside, other=0.)
-    if SOFTPLUS: Delta = _softplus(Delta)
-    B = tl.load(B_ptr + b * B_row + states, mask=known, other=0.).to(tl.float32)
-    C = tl.load(C_ptr + b * C_row + states, mask=known, other=0.).to(tl.float32)
-    a2 = tl.load(A_ptr + grid, mask=here, other=0.) * _LOG2_E
+    x = tl.load(x_ptr + b * x_row + channels, mask=inside, other=0.0).to(tl.float32)
+    Delta = tl.load(delta_ptr + b * delta_row + channels, mask=inside, other=0.0).to(tl.float32)
+    if BIAS:
+        Delta += tl.load(bias_ptr + channels, mask=inside, other=0.0)
+    if SOFTPLUS:
+        Delta = _softplus(Delta)
+    B = tl.load(B_ptr + b * B_row + states, mask=known, other=0.0).to(tl.float32)
+    C = tl.load(C_ptr + b * C_row + states, mask=known, other=0.0).to(tl.float32)
+    a2 = tl.load(A_ptr + grid, mask=here, other=0.0) * _LOG2_E
     place = state_ptr + b * channels_count * N + grid
-    h = tl.exp2(Delta[:, None] * a2) * tl.load(place, mask=here, other=0.) + (Delta * x)[:, None] * B[None, :]
+    h = tl.exp2(Delta[:, None] * a2) * tl.load(place, mask=here, other=0.0) + (Delta * x)[:, None] * B[None, :]
     tl.store(place, h, mask=here)
     y = tl.sum(h * C[None, :], axis=1)
-    if DIRECT: y += tl.load(D_ptr + channels, mask=inside, other=0.) * x
+    if DIRECT:
+        y += tl.load(D_ptr + channels, mask=inside, other=0.0) * x
     if GATE:
-        z = tl.load(z_ptr + b * z_row + channels, mask=inside, other=0.).to(tl.float32)
+        z = tl.load(z_ptr + b * z_row + channels, mask=inside, other=0.0).to(tl.float32)
         y = y * z * tl.sigmoid(z)
     tl.store(y_ptr + b * channels_count + channels, y.to(y_ptr.dtype.element_ty), mask=inside)
 
 # %% ../../nbs/engine/scan_triton.ipynb #5c9e5638
 def state_update(
-    state: Tensor,               # (B, D, N) float32, contiguous, updated in place
-    x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None, z: Tensor | None, delta_bias: Tensor | None,
+    state: Tensor,  # (B, D, N) float32, contiguous, updated in place
+    x: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    z: Tensor | None,
+    delta_bias: Tensor | None,
     delta_softplus: bool,
-) -> Tensor:                     # (B, D) output of the token
+) -> Tensor:  # (B, D) output of the token
     "One decoding step; x, delta and z are (B, D), B and C (B, N)."
     batch, channels = x.shape
     x, delta, B, C, z_ = (_dense(tensor) for tensor in (x, delta, B, C, x if z is None else z))
-    y, options = x.new_empty(batch, channels), _launch_options(x, A, D, z, delta_bias, delta_softplus) | dict(num_warps=4)
-    del options['T']
+    y, options = (
+        x.new_empty(batch, channels),
+        _launch_options(x, A, D, z, delta_bias, delta_softplus) | dict(num_warps=4),
+    )
+    del options["T"]
     if batch and channels:
         with _on(x):
-            _update_kernel[(batch, triton.cdiv(channels, options['BLOCK']))](
-                state, x, delta, A.contiguous(), B, C, A if D is None else D.contiguous(), z_, A if delta_bias is None else delta_bias.contiguous(), y, channels,
-                *(tensor.stride(0) for tensor in (x, delta, B, C, z_)), **options)
+            _update_kernel[(batch, triton.cdiv(channels, options["BLOCK"]))](
+                state,
+                x,
+                delta,
+                A.contiguous(),
+                B,
+                C,
+                A if D is None else D.contiguous(),
+                z_,
+                A if delta_bias is None else delta_bias.contiguous(),
+                y,
+                channels,
+                *(tensor.stride(0) for tensor in (x, delta, B, C, z_)),
+                **options,
+            )
     return y
 
 # %% ../../nbs/engine/scan_triton.ipynb #28c62ed6
 @triton.jit
 def _past_input(x_ptr, x_row, state_ptr, tokens, channels, length, PAST: tl.constexpr, inside):
     "Inputs at `tokens` (T, BLOCK), some of which may lie before the first: those are in the state (D, K - 1)."
-    x = tl.load(x_ptr + tokens[:, None] * x_row + channels[None, :], mask=((tokens >= 0) & (tokens < length))[:, None] & inside[None, :], other=0.).to(tl.float32)
-    before = tl.load(state_ptr + channels[None, :] * PAST + (PAST + tokens)[:, None], mask=((tokens < 0) & (tokens >= -PAST))[:, None] & inside[None, :], other=0.).to(tl.float32)
+    x = tl.load(
+        x_ptr + tokens[:, None] * x_row + channels[None, :],
+        mask=((tokens >= 0) & (tokens < length))[:, None] & inside[None, :],
+        other=0.0,
+    ).to(tl.float32)
+    before = tl.load(
+        state_ptr + channels[None, :] * PAST + (PAST + tokens)[:, None],
+        mask=((tokens < 0) & (tokens >= -PAST))[:, None] & inside[None, :],
+        other=0.0,
+    ).to(tl.float32)
     return x + before
 
 
 @triton.jit
-def _conv_kernel(x_ptr, state_ptr, weight_ptr, bias_ptr, y_grad_ptr, out_ptr, weight_grad_ptr, bias_grad_ptr, length, channels_count, x_batch, x_row,
-                 K: tl.constexpr, BLOCK: tl.constexpr, T: tl.constexpr, SILU: tl.constexpr, BIAS: tl.constexpr, BACKWARD: tl.constexpr):
+def _conv_kernel(
+    x_ptr,
+    state_ptr,
+    weight_ptr,
+    bias_ptr,
+    y_grad_ptr,
+    out_ptr,
+    weight_grad_ptr,
+    bias_grad_ptr,
+    length,
+    channels_count,
+    x_batch,
+    x_row,
+    K: tl.constexpr,
+    BLOCK: tl.constexpr,
+    T: tl.constexpr,
+    SILU: tl.constexpr,
+    BIAS: tl.constexpr,
+    BACKWARD: tl.constexpr,
+):
     "Forwards: the output. Backwards: the gradient before SiLU, and this program's part of the gradients of weight and bias."
     b, piece, block = tl.program_id(0).to(tl.int64), tl.program_id(1), tl.program_id(2)
     channels, tokens = block * BLOCK + tl.arange(0, BLOCK), piece * T + tl.arange(0, T)
@@ -311,30 +584,45 @@ def _conv_kernel(x_ptr, state_ptr, weight_ptr, bias_ptr, y_grad_ptr, out_ptr, we
     x_ptr += b * x_batch
     state_ptr += b * channels_count * (K - 1)
     y = tl.zeros([T, BLOCK], tl.float32)
-    if BIAS: y += tl.load(bias_ptr + channels, mask=inside, other=0.)[None, :]
+    if BIAS:
+        y += tl.load(bias_ptr + channels, mask=inside, other=0.0)[None, :]
     for k in tl.static_range(K):
-        weight = tl.load(weight_ptr + channels * K + k, mask=inside, other=0.)
-        y += weight[None, :] * _past_input(x_ptr, x_row, state_ptr, tokens - (K - 1) + k, channels, length, K - 1, inside)
+        weight = tl.load(weight_ptr + channels * K + k, mask=inside, other=0.0)
+        y += weight[None, :] * _past_input(
+            x_ptr, x_row, state_ptr, tokens - (K - 1) + k, channels, length, K - 1, inside
+        )
     place = (b * length + tokens[:, None]) * channels_count + channels[None, :]
     if BACKWARD:
-        grad = tl.load(y_grad_ptr + place, mask=row, other=0.).to(tl.float32)
+        grad = tl.load(y_grad_ptr + place, mask=row, other=0.0).to(tl.float32)
         if SILU:
             gate = tl.sigmoid(y)
-            grad = grad * gate * (1. + y * (1. - gate))
+            grad = grad * gate * (1.0 + y * (1.0 - gate))
         tl.store(out_ptr + place, grad, mask=row)
         part = b * tl.num_programs(1) + piece
         for k in tl.static_range(K):
             x = _past_input(x_ptr, x_row, state_ptr, tokens - (K - 1) + k, channels, length, K - 1, inside)
-            tl.store(weight_grad_ptr + (part * channels_count + channels) * K + k, tl.sum(grad * x, axis=0), mask=inside)
+            tl.store(
+                weight_grad_ptr + (part * channels_count + channels) * K + k, tl.sum(grad * x, axis=0), mask=inside
+            )
         tl.store(bias_grad_ptr + part * channels_count + channels, tl.sum(grad, axis=0), mask=inside)
     else:
-        if SILU: y = y * tl.sigmoid(y)
+        if SILU:
+            y = y * tl.sigmoid(y)
         tl.store(out_ptr + place, y.to(out_ptr.dtype.element_ty), mask=row)
 
 
 @triton.jit
-def _conv_spread_kernel(grad_ptr, weight_ptr, x_grad_ptr, state_grad_ptr, length, channels_count,
-                        K: tl.constexpr, BLOCK: tl.constexpr, T: tl.constexpr):
+def _conv_spread_kernel(
+    grad_ptr,
+    weight_ptr,
+    x_grad_ptr,
+    state_grad_ptr,
+    length,
+    channels_count,
+    K: tl.constexpr,
+    BLOCK: tl.constexpr,
+    T: tl.constexpr,
+):
     "Gradient of the inputs, the K - 1 before the first token included."
     b, piece, block = tl.program_id(0).to(tl.int64), tl.program_id(1), tl.program_id(2)
     channels, tokens = block * BLOCK + tl.arange(0, BLOCK), piece * T + tl.arange(0, T) - (K - 1)
@@ -342,45 +630,97 @@ def _conv_spread_kernel(grad_ptr, weight_ptr, x_grad_ptr, state_grad_ptr, length
     x_grad = tl.zeros([T, BLOCK], tl.float32)
     for k in tl.static_range(K):
         after = tokens + k
-        weight = tl.load(weight_ptr + channels * K + K - 1 - k, mask=inside, other=0.)
-        x_grad += weight[None, :] * tl.load(grad_ptr + (b * length + after[:, None]) * channels_count + channels[None, :],
-                                            mask=((after >= 0) & (after < length))[:, None] & inside[None, :], other=0.)
-    tl.store(x_grad_ptr + (b * length + tokens[:, None]) * channels_count + channels[None, :], x_grad.to(x_grad_ptr.dtype.element_ty),
-             mask=((tokens >= 0) & (tokens < length))[:, None] & inside[None, :])
-    tl.store(state_grad_ptr + (b * channels_count + channels[None, :]) * (K - 1) + (K - 1 + tokens)[:, None], x_grad, mask=(tokens < 0)[:, None] & inside[None, :])
+        weight = tl.load(weight_ptr + channels * K + K - 1 - k, mask=inside, other=0.0)
+        x_grad += weight[None, :] * tl.load(
+            grad_ptr + (b * length + after[:, None]) * channels_count + channels[None, :],
+            mask=((after >= 0) & (after < length))[:, None] & inside[None, :],
+            other=0.0,
+        )
+    tl.store(
+        x_grad_ptr + (b * length + tokens[:, None]) * channels_count + channels[None, :],
+        x_grad.to(x_grad_ptr.dtype.element_ty),
+        mask=((tokens >= 0) & (tokens < length))[:, None] & inside[None, :],
+    )
+    tl.store(
+        state_grad_ptr + (b * channels_count + channels[None, :]) * (K - 1) + (K - 1 + tokens)[:, None],
+        x_grad,
+        mask=(tokens < 0)[:, None] & inside[None, :],
+    )
 
 # %% ../../nbs/engine/scan_triton.ipynb #c4a91356
-_CONV = dict(BLOCK=64, T=32)    # channels and tokens of one program
+_CONV = dict(BLOCK=64, T=32)  # channels and tokens of one program
 
 
 def conv_forward(
-    x: Tensor,              # (B, L, D) input
-    weight: Tensor,         # (D, K) one filter per channel, oldest token first, float32
-    bias: Tensor | None,    # (D,)
-    silu: bool,             # whether SiLU follows
+    x: Tensor,  # (B, L, D) input
+    weight: Tensor,  # (D, K) one filter per channel, oldest token first, float32
+    bias: Tensor | None,  # (D,)
+    silu: bool,  # whether SiLU follows
     initial_state: Tensor,  # (B, D, K - 1) the inputs before the first token, float32
-) -> Tensor:                # (B, L, D)
+) -> Tensor:  # (B, L, D)
     "The causal convolution and its SiLU in one pass."
     batch, length, channels = x.shape
     x, y = _dense(x), x.new_empty(batch, length, channels)
     if y.numel():
         with _on(x):
-            _conv_kernel[(batch, triton.cdiv(length, _CONV['T']), triton.cdiv(channels, _CONV['BLOCK']))](
-                x, initial_state.contiguous(), weight.contiguous(), weight if bias is None else bias.contiguous(), y, y, y, y, length, channels, *x.stride()[:2],
-                K=weight.shape[1], SILU=bool(silu), BIAS=bias is not None, BACKWARD=False, **_CONV)
+            _conv_kernel[(batch, triton.cdiv(length, _CONV["T"]), triton.cdiv(channels, _CONV["BLOCK"]))](
+                x,
+                initial_state.contiguous(),
+                weight.contiguous(),
+                weight if bias is None else bias.contiguous(),
+                y,
+                y,
+                y,
+                y,
+                length,
+                channels,
+                *x.stride()[:2],
+                K=weight.shape[1],
+                SILU=bool(silu),
+                BIAS=bias is not None,
+                BACKWARD=False,
+                **_CONV,
+            )
     return y
 
 
-def conv_backward(y_grad: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None, silu: bool, initial_state: Tensor) -> tuple[Tensor, ...]:
+def conv_backward(
+    y_grad: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None, silu: bool, initial_state: Tensor
+) -> tuple[Tensor, ...]:
     "Gradients of x, weight, bias and initial_state; sums over batch and tokens are taken in a fixed order."
     (batch, length, channels), taps = x.shape, weight.shape[1]
-    pieces, blocks = triton.cdiv(length, _CONV['T']), triton.cdiv(channels, _CONV['BLOCK'])
-    x, weight, x_grad, state_grad = _dense(x), weight.contiguous(), x.new_empty(batch, length, channels), weight.new_zeros(initial_state.shape)
-    grad, weight_grad, bias_grad = (weight.new_empty(shape) for shape in ((batch, length, channels), (batch * pieces, channels, taps), (batch * pieces, channels)))
+    pieces, blocks = triton.cdiv(length, _CONV["T"]), triton.cdiv(channels, _CONV["BLOCK"])
+    x, weight, x_grad, state_grad = (
+        _dense(x),
+        weight.contiguous(),
+        x.new_empty(batch, length, channels),
+        weight.new_zeros(initial_state.shape),
+    )
+    grad, weight_grad, bias_grad = (
+        weight.new_empty(shape)
+        for shape in ((batch, length, channels), (batch * pieces, channels, taps), (batch * pieces, channels))
+    )
     if x_grad.numel():
         with _on(x):
             _conv_kernel[(batch, pieces, blocks)](
-                x, initial_state.contiguous(), weight, weight if bias is None else bias.contiguous(), y_grad.contiguous(), grad, weight_grad, bias_grad,
-                length, channels, *x.stride()[:2], K=taps, SILU=bool(silu), BIAS=bias is not None, BACKWARD=True, **_CONV)
-            _conv_spread_kernel[(batch, triton.cdiv(length + taps - 1, _CONV['T']), blocks)](grad, weight, x_grad, state_grad, length, channels, K=taps, **_CONV)
+                x,
+                initial_state.contiguous(),
+                weight,
+                weight if bias is None else bias.contiguous(),
+                y_grad.contiguous(),
+                grad,
+                weight_grad,
+                bias_grad,
+                length,
+                channels,
+                *x.stride()[:2],
+                K=taps,
+                SILU=bool(silu),
+                BIAS=bias is not None,
+                BACKWARD=True,
+                **_CONV,
+            )
+            _conv_spread_kernel[(batch, triton.cdiv(length + taps - 1, _CONV["T"]), blocks)](
+                grad, weight, x_grad, state_grad, length, channels, K=taps, **_CONV
+            )
     return x_grad, weight_grad.sum(0), bias_grad.sum(0), state_grad

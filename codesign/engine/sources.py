@@ -57,13 +57,16 @@ def write_whole(path: Path, write: Callable) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-            try: write(file)
+            try:
+                write(file)
             except BaseException:
                 os.unlink(file.name)
                 raise
         os.replace(file.name, path)
     except OSError as error:
-        raise DataError(f"cannot write the cache file {path} ({error.strerror}); set CODESIGN_CACHE to a folder that can be written") from error
+        raise DataError(
+            f"cannot write the cache file {path} ({error.strerror}); set CODESIGN_CACHE to a folder that can be written"
+        ) from error
 
 
 def write_checked(path: Path, write: Callable) -> None:
@@ -76,8 +79,10 @@ def write_checked(path: Path, write: Callable) -> None:
 def is_intact(path: Path) -> bool:
     "Whether a file of the cache is there and holds the bytes that `write_checked` wrote; a damaged one costs a warning. Read once a process unless it changes."
     seal = _seal_beside(path)
-    if not path.is_file() or not seal.is_file(): return False
-    if content_digest(path) == seal.read_text(errors="replace"): return True
+    if not path.is_file() or not seal.is_file():
+        return False
+    if content_digest(path) == seal.read_text(errors="replace"):
+        return True
     warnings.warn(f"the cache file {path.parent.name}/{path.name} is damaged and is made again")
     return False
 
@@ -86,10 +91,13 @@ def refuse_changed(paths: Sequence[Path]) -> None:
     "Raises DataError if a file of the cache, read just now, does not hold what `write_checked` wrote; it is made again at the next command."
     for path in paths:
         if file_sha256(path) != _seal_beside(path).read_text(errors="replace"):
-            raise DataError(f"the cache file {path.parent.name}/{path.name} changed while it was read; give the command again, which makes it anew")
+            raise DataError(
+                f"the cache file {path.parent.name}/{path.name} changed while it was read; give the command again, which makes it anew"
+            )
 
 
-def _seal_beside(path): return path.with_name(f"{path.name}.sha256")
+def _seal_beside(path):
+    return path.with_name(f"{path.name}.sha256")
 
 
 def content_digest(path: Path) -> str:
@@ -113,15 +121,29 @@ def closest(name: str, names: Sequence[str]) -> str:
 
 # %% ../../nbs/engine/sources.ipynb #76e67660
 TEXT, TABLES = (".txt", ".tokens", ".raw"), (".tsv", ".csv", ".jsonl", ".json", ".parquet")
-_USUAL = {"train": "train", "validation": "validation", "valid": "validation", "dev": "validation", "val": "validation", "test": "test"}
-_NAME = re.compile(r"(?:.*[._-])?(train|validation|valid|dev|val|test)(?:[._-](matched|mismatched))?(?:-(\d+)-of-(\d+))?", re.IGNORECASE)
+_USUAL = {
+    "train": "train",
+    "validation": "validation",
+    "valid": "validation",
+    "dev": "validation",
+    "val": "validation",
+    "test": "test",
+}
+_NAME = re.compile(
+    r"(?:.*[._-])?(train|validation|valid|dev|val|test)(?:[._-](matched|mismatched))?(?:-(\d+)-of-(\d+))?",
+    re.IGNORECASE,
+)
 
 
 def _split_of(stem: str) -> tuple[str | None, tuple[int, int] | None]:
     "The split that a file's stem names, and which piece of how many it is."
     match = _NAME.fullmatch(stem)
-    if not match: return None, None
-    return _USUAL[match[1].lower()] + ("_mismatched" if (match[2] or "").lower() == "mismatched" else ""), (int(match[3]), int(match[4])) if match[3] else None
+    if not match:
+        return None, None
+    return _USUAL[match[1].lower()] + ("_mismatched" if (match[2] or "").lower() == "mismatched" else ""), (
+        int(match[3]),
+        int(match[4]),
+    ) if match[3] else None
 
 
 def split_files(folder: Path, suffixes: Sequence[str]) -> dict[str, tuple[Path, ...]]:
@@ -133,21 +155,31 @@ def split_files(folder: Path, suffixes: Sequence[str]) -> dict[str, tuple[Path, 
     for suffix in suffixes:
         whole, pieces = {}, {}
         for path in (entry for entry in entries if entry.suffix.lower() == suffix and entry.is_file()):
-            split, piece = _split_of(path.name[:-len(suffix)])
-            if piece: pieces.setdefault(split, {})[piece] = path
-            elif split and len(path.name) < len(whole.get(split, path.name + " ")): whole[split] = path.name
-        for split, name in whole.items(): found.setdefault(split, (folder / name,))
+            split, piece = _split_of(path.name[: -len(suffix)])
+            if piece:
+                pieces.setdefault(split, {})[piece] = path
+            elif split and len(path.name) < len(whole.get(split, path.name + " ")):
+                whole[split] = path.name
+        for split, name in whole.items():
+            found.setdefault(split, (folder / name,))
         for split, of in pieces.items():
             wanted = [(i, max(of)[1]) for i in range(max(of)[1])]
             missing = [i for i in wanted if i not in of]
             if split not in found and (missing or len(of) > len(wanted)):
-                raise DataError(f"{folder.name}: {split} needs pieces {wanted[0][0]} to {wanted[-1][0]} of {len(wanted)} in {suffix[1:]}, " + (f"{', '.join(str(i) for i, _ in missing)} missing" if missing else "there are others too") + "; get the split again")
+                raise DataError(
+                    f"{folder.name}: {split} needs pieces {wanted[0][0]} to {wanted[-1][0]} of {len(wanted)} in {suffix[1:]}, "
+                    + (f"{', '.join(str(i) for i, _ in missing)} missing" if missing else "there are others too")
+                    + "; get the split again"
+                )
             found.setdefault(split, tuple(of[key] for key in wanted if key in of))
     for path in (entry for entry in entries if entry.is_dir()):
         split, _ = _split_of(path.name)
-        if split is None: continue
-        if (path / "dataset_info.json").is_file() or (path / "state.json").is_file(): found.setdefault(split, (path,))
-        elif parquet := tuple(sorted(path.glob("*.parquet"))): found.setdefault(split, parquet)
+        if split is None:
+            continue
+        if (path / "dataset_info.json").is_file() or (path / "state.json").is_file():
+            found.setdefault(split, (path,))
+        elif parquet := tuple(sorted(path.glob("*.parquet"))):
+            found.setdefault(split, parquet)
     return found
 
 # %% ../../nbs/engine/sources.ipynb #9247b066
@@ -157,28 +189,38 @@ def _plain(name: str) -> str:
 
 def folders_named(
     root: Path,
-    names: Sequence[str],         # what the folder is called, the preferred name first
-    inside: Sequence[str] = (),   # folders that may stand between
-) -> list[Path]:                  # existing folders, in the order of `names`
+    names: Sequence[str],  # what the folder is called, the preferred name first
+    inside: Sequence[str] = (),  # folders that may stand between
+) -> list[Path]:  # existing folders, in the order of `names`
     "Folders of these names in `root` or in a folder of one of the names `inside`, however they are written."
     below = lambda folder: [entry for entry in sorted(folder.iterdir()) if entry.is_dir()] if folder.is_dir() else []
     places = [root, *(entry for entry in below(root) if _plain(entry.name) in map(_plain, inside))]
-    return [entry for name in dict.fromkeys(map(_plain, names)) for place in places for entry in below(place) if _plain(entry.name) == name]
+    return [
+        entry
+        for name in dict.fromkeys(map(_plain, names))
+        for place in places
+        for entry in below(place)
+        if _plain(entry.name) == name
+    ]
 
 # %% ../../nbs/engine/sources.ipynb #b58dd8c7
 _GLUE_REVISION = "bcdcba79d07bc864c1c254ccfcedcce55bcc9a8c"
 _WIKITEXT_REVISION = "b08601e04326c79dfdd32d625aee71d232d685c3"
-HUB = {    # name -> dataset repository, revision, folder in it
+HUB = {  # name -> dataset repository, revision, folder in it
     "wikitext-2": ("Salesforce/wikitext", _WIKITEXT_REVISION, "wikitext-2-v1"),
     "wikitext-103": ("Salesforce/wikitext", _WIKITEXT_REVISION, "wikitext-103-v1"),
     "ptb": ("ptb-text-only/ptb_text_only", "refs/convert/parquet", "penn_treebank"),
-    **{task: ("nyu-mll/glue", _GLUE_REVISION, task) for task in ("sst2", "mrpc", "qnli", "mnli", "cola", "stsb", "qqp", "rte")},
+    **{
+        task: ("nyu-mll/glue", _GLUE_REVISION, task)
+        for task in ("sst2", "mrpc", "qnli", "mnli", "cola", "stsb", "qqp", "rte")
+    },
 }
 
 
 def hub_cache() -> Path:
     "The Hugging Face cache's folder of repositories."
     from huggingface_hub.constants import HF_HUB_CACHE
+
     return Path(HF_HUB_CACHE)
 
 
@@ -194,17 +236,23 @@ def cached_folder(name: str) -> Path | None:
 @lru_cache
 def hub_reachable() -> bool:
     "Whether the hub, or the proxy in front of it, answers; found out once a process, in at most a second. HF_HUB_OFFLINE=1 says no."
-    if os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on"): return False
+    if os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on"):
+        return False
     address, answered = urlsplit(os.environ.get("HF_ENDPOINT") or "https://huggingface.co"), []
     proxy = getproxies().get(address.scheme)
-    if proxy and not proxy_bypass(address.hostname or ""): address = urlsplit(proxy)
+    if proxy and not proxy_bypass(address.hostname or ""):
+        address = urlsplit(proxy)
 
     def ask():
-        try: socket.create_connection((address.hostname, address.port or (80 if address.scheme == "http" else 443)), timeout=0.9).close()
-        except OSError: return
+        try:
+            socket.create_connection(
+                (address.hostname, address.port or (80 if address.scheme == "http" else 443)), timeout=0.9
+            ).close()
+        except OSError:
+            return
         answered.append(True)
 
-    thread = Thread(target=ask, daemon=True)     # looking up a name has no time limit of its own
+    thread = Thread(target=ask, daemon=True)  # looking up a name has no time limit of its own
     thread.start()
     thread.join(1)
     return bool(answered)
@@ -217,31 +265,42 @@ def _short(revision: str) -> str:
 def fetch(name: str) -> Path:
     "Bring a dataset at its pinned revision into the Hugging Face cache. Raises DataError if the hub cannot be reached or refuses."
     repository, revision, inside = HUB[name]
-    if not hub_reachable(): raise DataError(f"{name} cannot be fetched: the hub does not answer (or HF_HUB_OFFLINE is set); fetch it where there is a network with `codesign data get {name}` and copy the files to CODESIGN_DATA/{inside}")
+    if not hub_reachable():
+        raise DataError(
+            f"{name} cannot be fetched: the hub does not answer (or HF_HUB_OFFLINE is set); fetch it where there is a network with `codesign data get {name}` and copy the files to CODESIGN_DATA/{inside}"
+        )
     from huggingface_hub import snapshot_download
-    try: snapshot_download(repository, repo_type="dataset", revision=revision, allow_patterns=f"{inside}/*")
-    except Exception as error:      # the hub and its client raise many kinds
-        raise DataError(f"{name} cannot be fetched from {repository} at {_short(revision)}: {type(error).__name__}: {' '.join(str(error).split())[:160]}") from error
+
+    try:
+        snapshot_download(repository, repo_type="dataset", revision=revision, allow_patterns=f"{inside}/*")
+    except Exception as error:  # the hub and its client raise many kinds
+        raise DataError(
+            f"{name} cannot be fetched from {repository} at {_short(revision)}: {type(error).__name__}: {' '.join(str(error).split())[:160]}"
+        ) from error
     folder = cached_folder(name)
-    if folder is None: raise DataError(f"{repository} at {_short(revision)} holds no {inside}/; put the files of {name} into CODESIGN_DATA instead")
+    if folder is None:
+        raise DataError(
+            f"{repository} at {_short(revision)} holds no {inside}/; put the files of {name} into CODESIGN_DATA instead"
+        )
     return folder
 
 # %% ../../nbs/engine/sources.ipynb #626dc347
 @dataclass(frozen=True)
 class Found:
     "Files of a corpus or task, and where they lie."
-    files: Mapping[str, Sequence[Path]]    # split -> files in order
-    where: str                             # in words, for records: folder and file names, no paths of the machine
+
+    files: Mapping[str, Sequence[Path]]  # split -> files in order
+    where: str  # in words, for records: folder and file names, no paths of the machine
 
 
 def find(
-    name: str,                    # a key of HUB
-    folders: Sequence[str],       # what its folder is called
-    suffixes: Sequence[str],      # of its files, the preferred one first
-    wanted: Sequence[str],        # splits of which a folder must hold one, and the hub's cache all
-    inside: Sequence[str] = (),   # folders that may stand between CODESIGN_DATA and its folder
+    name: str,  # a key of HUB
+    folders: Sequence[str],  # what its folder is called
+    suffixes: Sequence[str],  # of its files, the preferred one first
+    wanted: Sequence[str],  # splits of which a folder must hold one, and the hub's cache all
+    inside: Sequence[str] = (),  # folders that may stand between CODESIGN_DATA and its folder
     instead: str = "data=embedded works now, without any download",
-    online: bool = True,          # whether the hub may be asked
+    online: bool = True,  # whether the hub may be asked
 ) -> Found:
     """A dataset's files: in CODESIGN_DATA, else in the Hugging Face cache, else from the hub.
 
@@ -251,17 +310,29 @@ def find(
     candidates = folders_named(root, folders, inside) if root else []
     for folder in candidates:
         files = split_files(folder, suffixes)
-        if any(split in files for split in wanted): return Found(files, ", ".join(f"{folder.name}/{path.name}" for paths in files.values() for path in paths))
+        if any(split in files for split in wanted):
+            return Found(files, ", ".join(f"{folder.name}/{path.name}" for paths in files.values() for path in paths))
     files = _cached_files(name)
     if not all(split in files for split in wanted) and online and hub_reachable():
         fetch(name)
         files = _cached_files(name)
     if all(split in files for split in wanted):
-        return Found(files, f"{HUB[name][0]} at {_short(HUB[name][1])}, {', '.join(label_of(path) for paths in files.values() for path in paths)}")
-    looked = "CODESIGN_DATA is not set" if root is None else f"{candidates[0].name} in {root} holds no file of {' or '.join(wanted)}" if candidates else f"looked in {root} for {folders[0]}"
+        return Found(
+            files,
+            f"{HUB[name][0]} at {_short(HUB[name][1])}, {', '.join(label_of(path) for paths in files.values() for path in paths)}",
+        )
+    looked = (
+        "CODESIGN_DATA is not set"
+        if root is None
+        else f"{candidates[0].name} in {root} holds no file of {' or '.join(wanted)}"
+        if candidates
+        else f"looked in {root} for {folders[0]}"
+    )
     cached = f"the Hugging Face cache holds only {', '.join(files)}" if files else "it is not in the Hugging Face cache"
-    raise NotFound(f"{name} not found: {looked}, {cached}, and the hub {'was not asked' if hub_reachable() else 'does not answer'}; "
-                   f"get it with `codesign data get {name}`, or put its files into CODESIGN_DATA/{folders[0]}; {instead}")
+    raise NotFound(
+        f"{name} not found: {looked}, {cached}, and the hub {'was not asked' if hub_reachable() else 'does not answer'}; "
+        f"get it with `codesign data get {name}`, or put its files into CODESIGN_DATA/{folders[0]}; {instead}"
+    )
 
 
 def _cached_files(name):
@@ -277,9 +348,10 @@ def label_of(path: Path) -> str:
 @dataclass(frozen=True)
 class Place:
     "Where a row begins."
-    file: int = 0    # which of the split's files
-    mark: int = 0    # byte offset in files of lines, rows before it in others
-    row: int = 1     # for people
+
+    file: int = 0  # which of the split's files
+    mark: int = 0  # byte offset in files of lines, rows before it in others
+    row: int = 1  # for people
 
 
 def _lines(path: Path, start: Place) -> Iterator[tuple[int, int, str]]:
@@ -289,48 +361,79 @@ def _lines(path: Path, start: Place) -> Iterator[tuple[int, int, str]]:
         with open(path, "rb") as file:
             file.seek(mark)
             for raw in file:
-                if mark == 0: raw = raw.removeprefix(b"\xef\xbb\xbf")
-                try: line = raw.decode()
+                if mark == 0:
+                    raw = raw.removeprefix(b"\xef\xbb\xbf")
+                try:
+                    line = raw.decode()
                 except UnicodeDecodeError as error:
-                    raise DataError(f"{label_of(path)}, row {row}: byte {error.start + 1} of the row is not UTF-8; convert the file to UTF-8") from None
+                    raise DataError(
+                        f"{label_of(path)}, row {row}: byte {error.start + 1} of the row is not UTF-8; convert the file to UTF-8"
+                    ) from None
                 yield mark, row, line.rstrip("\r\n")
                 mark, row = file.tell(), row + 1
-    except OSError as error: raise DataError(f"cannot read {label_of(path)} ({error.strerror})") from error
+    except OSError as error:
+        raise DataError(f"cannot read {label_of(path)} ({error.strerror})") from error
 
 
 def _named_once(path, row, names):
     "The column names of a table. Raises DataError if one is there twice: which of the two counts would be a guess."
     twice = next((name for place, name in enumerate(names) if name and name in names[:place]), None)
-    if twice: raise DataError(f"{label_of(path)}{f', row {row}' if row else ''}: column {twice[:40]!r} is named twice; give each column its own name")
+    if twice:
+        raise DataError(
+            f"{label_of(path)}{f', row {row}' if row else ''}: column {twice[:40]!r} is named twice; give each column its own name"
+        )
     return names
 
 
 def _object(path, row):
     "What makes a JSON object's dictionary."
+
     def made(pairs):
         found = dict(pairs)
-        if len(found) < len(pairs): _named_once(path, row, [name for name, _ in pairs])
+        if len(found) < len(pairs):
+            _named_once(path, row, [name for name, _ in pairs])
         return found
+
     return made
 
 
 def _json_rows(path, start):
     for mark, row, line in _lines(path, start):
-        if not line.strip(): continue
-        try: value = json.loads(line, object_pairs_hook=_object(path, row))
-        except RecursionError: raise DataError(f"{label_of(path)}, row {row}: lists or objects inside each other without end; a row holds texts and numbers") from None
-        except ValueError as error: raise DataError(f"{label_of(path)}, row {row}: not a whole JSON object ({error}); every line holds one object") from None
-        if not isinstance(value, dict): raise DataError(f"{label_of(path)}, row {row}: a JSON object with a key for each column is needed, one object a line, got {line[:40]!r}")
-        try: [text.encode() for text in value.values() if isinstance(text, str)]
-        except UnicodeEncodeError as error: raise DataError(f"{label_of(path)}, row {row}: {line[:40]!r} holds half of a surrogate pair, which is no text ({error.reason})") from None
+        if not line.strip():
+            continue
+        try:
+            value = json.loads(line, object_pairs_hook=_object(path, row))
+        except RecursionError:
+            raise DataError(
+                f"{label_of(path)}, row {row}: lists or objects inside each other without end; a row holds texts and numbers"
+            ) from None
+        except ValueError as error:
+            raise DataError(
+                f"{label_of(path)}, row {row}: not a whole JSON object ({error}); every line holds one object"
+            ) from None
+        if not isinstance(value, dict):
+            raise DataError(
+                f"{label_of(path)}, row {row}: a JSON object with a key for each column is needed, one object a line, got {line[:40]!r}"
+            )
+        try:
+            [text.encode() for text in value.values() if isinstance(text, str)]
+        except UnicodeEncodeError as error:
+            raise DataError(
+                f"{label_of(path)}, row {row}: {line[:40]!r} holds half of a surrogate pair, which is no text ({error.reason})"
+            ) from None
         yield mark, row, value
 
 
 def _fits(path, row, values, header, empty, hint):
     "Whether a row has its columns; empty lines are allowed at the end of a table only, `empty` being the first that was seen."
-    if not any(values) and len(header) > 1: return False
-    if empty: raise DataError(f"{label_of(path)}, row {empty}: the line is empty, with rows after it; every row needs {len(header)} columns")
-    if len(values) != len(header): raise DataError(f"{label_of(path)}, row {row}: {len(values)} columns instead of {len(header)}; {hint}")
+    if not any(values) and len(header) > 1:
+        return False
+    if empty:
+        raise DataError(
+            f"{label_of(path)}, row {empty}: the line is empty, with rows after it; every row needs {len(header)} columns"
+        )
+    if len(values) != len(header):
+        raise DataError(f"{label_of(path)}, row {row}: {len(values)} columns instead of {len(header)}; {hint}")
     return True
 
 
@@ -338,10 +441,14 @@ def _tsv_rows(path, start, header, broken):
     empty = None
     for mark, row, line in _lines(path, Place()):
         values = line.split("\t")
-        if header is None: header = _named_once(path, row, values)
-        elif broken is not None and line and len(values) != len(header): broken.append(f"{label_of(path)}, row {row}")
-        elif not _fits(path, row, values, header, empty, "columns are separated by single tabs"): empty = empty or row
-        elif row > start.mark: yield row - 1, row, dict(zip(header, values))
+        if header is None:
+            header = _named_once(path, row, values)
+        elif broken is not None and line and len(values) != len(header):
+            broken.append(f"{label_of(path)}, row {row}")
+        elif not _fits(path, row, values, header, empty, "columns are separated by single tabs"):
+            empty = empty or row
+        elif row > start.mark:
+            yield row - 1, row, dict(zip(header, values))
 
 
 def _csv_rows(path, start, header):
@@ -350,59 +457,97 @@ def _csv_rows(path, start, header):
     reader, row, empty = csv.reader(lines, strict=True), 1, None
     try:
         for values in reader:
-            if header is None: header = _named_once(path, row, values)
-            elif not _fits(path, row, values, header, empty, "is a quotation mark missing there?"): empty = empty or row
-            elif row > start.mark: yield row - 1, row, dict(zip(header, values))
+            if header is None:
+                header = _named_once(path, row, values)
+            elif not _fits(path, row, values, header, empty, "is a quotation mark missing there?"):
+                empty = empty or row
+            elif row > start.mark:
+                yield row - 1, row, dict(zip(header, values))
             row = reader.line_num + 1
-    except csv.Error as error: raise DataError(f"{label_of(path)}, row {row}: {error}; " + ("a quotation mark that opens there is not closed" if "end of data" in str(error) else "in CSV a quotation mark inside quotes is doubled")) from None
+    except csv.Error as error:
+        raise DataError(
+            f"{label_of(path)}, row {row}: {error}; "
+            + (
+                "a quotation mark that opens there is not closed"
+                if "end of data" in str(error)
+                else "in CSV a quotation mark inside quotes is doubled"
+            )
+        ) from None
 
 
 def _parquet_rows(path, start, columns):
     import pyarrow as pa
     import pyarrow.parquet as pq
+
     try:
         with pq.ParquetFile(path) as file:
             _named_once(path, None, file.schema_arrow.names)
             row, names = 0, [name for name in columns or file.schema_arrow.names if name in file.schema_arrow.names]
-            if not names: raise DataError(f"{label_of(path)} has no column {' or '.join(columns)}; it holds {', '.join(file.schema_arrow.names)[:80]}")
+            if not names:
+                raise DataError(
+                    f"{label_of(path)} has no column {' or '.join(columns)}; it holds {', '.join(file.schema_arrow.names)[:80]}"
+                )
             for batch in file.iter_batches(batch_size=4096, columns=names):
                 skip = min(max(0, start.mark - row), len(batch))
-                for offset, value in enumerate(batch.slice(skip).to_pylist(), row + skip): yield offset, offset + 1, value
+                for offset, value in enumerate(batch.slice(skip).to_pylist(), row + skip):
+                    yield offset, offset + 1, value
                 row += len(batch)
-    except UnicodeDecodeError as error: raise DataError(f"{label_of(path)}, near row {row + 1}: {error.reason} in a text column; write the file again as UTF-8") from None
-    except (pa.ArrowException, OSError) as error: raise DataError(f"{label_of(path)} is not a whole Parquet file ({' '.join(str(error).split())[:80]}); get it again") from None
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{label_of(path)}, near row {row + 1}: {error.reason} in a text column; write the file again as UTF-8"
+        ) from None
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(
+            f"{label_of(path)} is not a whole Parquet file ({' '.join(str(error).split())[:80]}); get it again"
+        ) from None
 
 
 def _saved_rows(path, start):
     from datasets import load_from_disk
-    try: rows = load_from_disk(str(path))
-    except Exception as error: raise DataError(f"{label_of(path)} is not a dataset that save_to_disk wrote ({type(error).__name__}: {' '.join(str(error).split())[:120]}); save it again") from None
+
+    try:
+        rows = load_from_disk(str(path))
+    except Exception as error:
+        raise DataError(
+            f"{label_of(path)} is not a dataset that save_to_disk wrote ({type(error).__name__}: {' '.join(str(error).split())[:120]}); save it again"
+        ) from None
     for first in range(start.mark, len(rows), 1024):
-        try: batch = rows[first:first + 1024]
-        except Exception as error: raise DataError(f"{label_of(path)}, near row {first + 1}: {type(error).__name__}: {' '.join(str(error).split())[:80]}") from None
-        for offset, values in enumerate(zip(*batch.values()), first): yield offset, offset + 1, dict(zip(batch, values))
+        try:
+            batch = rows[first : first + 1024]
+        except Exception as error:
+            raise DataError(
+                f"{label_of(path)}, near row {first + 1}: {type(error).__name__}: {' '.join(str(error).split())[:80]}"
+            ) from None
+        for offset, values in enumerate(zip(*batch.values()), first):
+            yield offset, offset + 1, dict(zip(batch, values))
 
 # %% ../../nbs/engine/sources.ipynb #0b12f7b8
 def read_rows(
-    files: Sequence[Path],                  # of one split, in order
-    start: Place = Place(),                 # the first row to yield
-    header: Sequence[str] | None = None,    # column names of a TSV or CSV file that has none
-    columns: Sequence[str] = (),            # the columns that matter, where a format can leave others out
-    broken: list[str] | None = None,        # receives the places of TSV rows with a wrong number of columns; None: they are errors
+    files: Sequence[Path],  # of one split, in order
+    start: Place = Place(),  # the first row to yield
+    header: Sequence[str] | None = None,  # column names of a TSV or CSV file that has none
+    columns: Sequence[str] = (),  # the columns that matter, where a format can leave others out
+    broken: list[str]
+    | None = None,  # receives the places of TSV rows with a wrong number of columns; None: they are errors
 ) -> Iterator[tuple[Place, dict]]:
     "The rows of tables, as column -> value. Raises DataError, naming file and row, for what cannot be read as it stands."
     for number in range(start.file, len(files)):
         path, first = files[number], start if number == start.file else Place(number)
-        if path.is_dir(): rows = _saved_rows(path, first)
+        if path.is_dir():
+            rows = _saved_rows(path, first)
         else:
-            rows = {".tsv": lambda: _tsv_rows(path, first, header, broken), ".csv": lambda: _csv_rows(path, first, header),
-                    ".parquet": lambda: _parquet_rows(path, first, columns)}.get(path.suffix.lower(), lambda: _json_rows(path, first))()
-        for mark, row, values in rows: yield Place(number, mark, row), values
+            rows = {
+                ".tsv": lambda: _tsv_rows(path, first, header, broken),
+                ".csv": lambda: _csv_rows(path, first, header),
+                ".parquet": lambda: _parquet_rows(path, first, columns),
+            }.get(path.suffix.lower(), lambda: _json_rows(path, first))()
+        for mark, row, values in rows:
+            yield Place(number, mark, row), values
 
 
 def read_text(
-    files: Sequence[Path],        # of one split, in order
-    start: Place = Place(),       # the first line or row to yield
+    files: Sequence[Path],  # of one split, in order
+    start: Place = Place(),  # the first line or row to yield
 ) -> Iterator[tuple[Place, str | None]]:
     """The lines of text, without surrounding space; blank lines as ''. A row of a table is a line, unless it holds
     several: then it is a document, and None stands before and after it.
@@ -411,16 +556,25 @@ def read_text(
     for number in range(start.file, len(files)):
         path, first = files[number], start if number == start.file else Place(number)
         if path.is_file() and path.suffix.lower() not in TABLES:
-            for mark, row, line in _lines(path, first): yield Place(number, mark, row), line.strip()
+            for mark, row, line in _lines(path, first):
+                yield Place(number, mark, row), line.strip()
             continue
         name = None
-        for place, values in read_rows(files[:number + 1], first, columns=columns):
+        for place, values in read_rows(files[: number + 1], first, columns=columns):
             name = name or next((name for name in columns if name in values), None)
-            if name not in values: raise DataError(f"{label_of(path)}, row {place.row}: no column {name or ' or '.join(columns)}; it holds {', '.join(values)[:80]}")
-            if not isinstance(values[name], str): raise DataError(f"{label_of(path)}, row {place.row}: {name} is {'null' if values[name] is None else type(values[name]).__name__}, not text")
+            if name not in values:
+                raise DataError(
+                    f"{label_of(path)}, row {place.row}: no column {name or ' or '.join(columns)}; it holds {', '.join(values)[:80]}"
+                )
+            if not isinstance(values[name], str):
+                raise DataError(
+                    f"{label_of(path)}, row {place.row}: {name} is {'null' if values[name] is None else type(values[name]).__name__}, not text"
+                )
             lines = values[name].strip().split("\n")
-            if len(lines) == 1: yield place, lines[0].strip()
+            if len(lines) == 1:
+                yield place, lines[0].strip()
             else:
                 yield place, None
-                for line in lines: yield place, line.strip()
+                for line in lines:
+                    yield place, line.strip()
                 yield place, None

@@ -13,17 +13,22 @@ import numpy as np
 from scipy import special
 
 # %% ../../nbs/engine/statistics.ipynb #7c40b1d2
-DOUBLE, SINGLE = 1e-12, 1e-6      # how far rounding may move what was computed in float64 and in float32, as a share of its size
+DOUBLE, SINGLE = (
+    1e-12,
+    1e-6,
+)  # how far rounding may move what was computed in float64 and in float32, as a share of its size
 
 
 def no_spread(
-    values,                       # any number of them
-    scale: float = 0.0,           # size of the numbers that they were computed from, where that is larger than theirs
-    rounding: float = DOUBLE,     # DOUBLE, or SINGLE for what was computed in float32
+    values,  # any number of them
+    scale: float = 0.0,  # size of the numbers that they were computed from, where that is larger than theirs
+    rounding: float = DOUBLE,  # DOUBLE, or SINGLE for what was computed in float32
 ) -> bool:
     "Whether values differ by rounding at most; never where one of them is not finite."
     values = np.asarray(values, dtype=float)
-    return not values.size or bool(np.isfinite(values).all() and np.ptp(values) <= rounding * max(scale, np.abs(values).max()))
+    return not values.size or bool(
+        np.isfinite(values).all() and np.ptp(values) <= rounding * max(scale, np.abs(values).max())
+    )
 
 
 def _sign(mean):
@@ -54,6 +59,7 @@ def one_sided_p(margins) -> float:
 def wilcoxon_p(margins) -> float:
     "Two-sided exact signed-rank p, shown beside the t test; with n seeds it cannot fall below 2 / 2**n."
     from scipy.stats import wilcoxon
+
     margins = np.asarray(margins, dtype=float)
     # whole steps of rounding, so that equal margins share a rank and one of 0 is left out, whatever their last digits
     steps = np.round(margins / (DOUBLE * max(1.0, np.abs(margins).max(initial=0.0))))
@@ -74,19 +80,28 @@ def holm(p_values) -> list[float]:
 def effect_size(values) -> float:
     "Hedges' g of paired differences: mean over standard deviation, corrected for few values (Hedges, 1981); NaN below two values, infinite without spread."
     values = np.asarray(values, dtype=float)
-    if len(values) < 2: return math.nan
+    if len(values) < 2:
+        return math.nan
     mean, spread, freedom = values.mean(), values.std(ddof=1), len(values) - 1
-    if no_spread(values, scale=1.0): return _sign(mean) * math.inf if _sign(mean) else 0.0
-    correction = math.exp(math.lgamma(freedom / 2) - math.lgamma((freedom - 1) / 2)) / math.sqrt(freedom / 2) if freedom > 1 else math.nan
+    if no_spread(values, scale=1.0):
+        return _sign(mean) * math.inf if _sign(mean) else 0.0
+    correction = (
+        math.exp(math.lgamma(freedom / 2) - math.lgamma((freedom - 1) / 2)) / math.sqrt(freedom / 2)
+        if freedom > 1
+        else math.nan
+    )
     return float(correction * mean / spread)
 
 # %% ../../nbs/engine/statistics.ipynb #adb4032e
 def seeds_to_decide(margins, alpha: float, power: float = 0.8, limit: int = 100) -> int | None:
     "Smallest number of seeds at which a one-sided t test at `alpha` has `power`, were the observed mean and spread true; None above `limit`. Seeds that do not differ need 2, or never decide."
     from scipy import stats
+
     margins = np.asarray(margins, dtype=float)
-    if len(margins) < 2: return None
-    if no_spread(margins, scale=1.0): return 2 if _sign(margins.mean()) > 0 else None
+    if len(margins) < 2:
+        return None
+    if no_spread(margins, scale=1.0):
+        return 2 if _sign(margins.mean()) > 0 else None
     effect = margins.mean() / margins.std(ddof=1)
     for n in range(2, limit + 1):
         critical = stats.t.isf(alpha, n - 1)

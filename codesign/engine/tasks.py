@@ -25,6 +25,7 @@ from .statistics import DOUBLE, SINGLE, no_spread
 @dataclass(frozen=True)
 class Example:
     "One text, or pair of texts, and its label; None where there is none."
+
     text: str
     pair: str | None
     label: int | float | None
@@ -33,38 +34,57 @@ class Example:
 @dataclass(frozen=True)
 class Task:
     "Examples by split; `labels[i]` is the meaning of label i."
+
     name: str
-    splits: Mapping[str, Sequence[Example]]     # split -> examples
-    labels: Sequence[str]                       # empty where the label is a score from 0 to 5
-    columns: Sequence[str]                      # GLUE's names of text, pair (where there is one) and label
+    splits: Mapping[str, Sequence[Example]]  # split -> examples
+    labels: Sequence[str]  # empty where the label is a score from 0 to 5
+    columns: Sequence[str]  # GLUE's names of text, pair (where there is one) and label
     source: str
-    derived: Mapping[str, str] = field(default_factory=dict)    # split -> the rule that cut it out of another
+    derived: Mapping[str, str] = field(default_factory=dict)  # split -> the rule that cut it out of another
     hash: str = ""
 
     def __post_init__(self):
-        splits = (digest(split, *(digest(e.text, e.pair or "", str(e.label)) for e in self.splits[split])) for split in sorted(self.splits))
+        splits = (
+            digest(split, *(digest(e.text, e.pair or "", str(e.label)) for e in self.splits[split]))
+            for split in sorted(self.splits)
+        )
         object.__setattr__(self, "hash", digest(self.name, *self.labels, *splits))
 
     @property
     def hash_in_runs(self) -> str:
         "The hash without the test splits, which no run reads: adding them later changes no run."
-        return replace(self, splits={split: examples for split, examples in self.splits.items() if not split.startswith("test")}).hash
+        return replace(
+            self, splits={split: examples for split, examples in self.splits.items() if not split.startswith("test")}
+        ).hash
 
     @property
-    def metrics(self) -> tuple[str, ...]: return TASK_METRICS[self.name]
+    def metrics(self) -> tuple[str, ...]:
+        return TASK_METRICS[self.name]
 
     def is_labelled(self, split: str) -> bool:
         return all(example.label is not None for example in self.splits[split])
 
 
 TASK_METRICS = {
-    "cola": ("matthews", "accuracy"), "sst2": ("accuracy",), "rte": ("accuracy",), "qnli": ("accuracy",), "mnli": ("accuracy", "macro_f1"),
-    "mrpc": ("f1", "accuracy"), "qqp": ("f1", "accuracy"), "stsb": ("pearson", "spearman"),
+    "cola": ("matthews", "accuracy"),
+    "sst2": ("accuracy",),
+    "rte": ("accuracy",),
+    "qnli": ("accuracy",),
+    "mnli": ("accuracy", "macro_f1"),
+    "mrpc": ("f1", "accuracy"),
+    "qqp": ("f1", "accuracy"),
+    "stsb": ("pearson", "spearman"),
 }
 PRIMARY = {task: metrics[0] for task, metrics in TASK_METRICS.items()} | {"stsb": "pearson_spearman"}
 COLUMNS = {
-    "cola": ("sentence", "label"), "sst2": ("sentence", "label"), "mrpc": ("sentence1", "sentence2", "label"), "stsb": ("sentence1", "sentence2", "label"),
-    "rte": ("sentence1", "sentence2", "label"), "qqp": ("question1", "question2", "label"), "mnli": ("premise", "hypothesis", "label"), "qnli": ("question", "sentence", "label"),
+    "cola": ("sentence", "label"),
+    "sst2": ("sentence", "label"),
+    "mrpc": ("sentence1", "sentence2", "label"),
+    "stsb": ("sentence1", "sentence2", "label"),
+    "rte": ("sentence1", "sentence2", "label"),
+    "qqp": ("question1", "question2", "label"),
+    "mnli": ("premise", "hypothesis", "label"),
+    "qnli": ("question", "sentence", "label"),
 }
 
 # %% ../../nbs/engine/tasks.ipynb #15665664
@@ -78,7 +98,8 @@ def _sentences(line: str) -> list[list[str]]:
     sentences = []
     for sentence in _SENTENCE_END.split(line):
         words = [word for word in (word.strip(_EDGES) for word in sentence.split()) if word]
-        if words and words[0][1:].islower(): words[0] = words[0].lower()
+        if words and words[0][1:].islower():
+            words[0] = words[0].lower()
         sentences.append(words)
     return sentences
 
@@ -86,11 +107,12 @@ def _sentences(line: str) -> list[list[str]]:
 @dataclass(frozen=True)
 class _Sentence:
     "A sentence and where it stands."
+
     words: tuple[str, ...]
     document: int
-    place: int       # in its document, from 0
-    origin: str      # its module
-    key: str         # by which it is drawn
+    place: int  # in its document, from 0
+    origin: str  # its module
+    key: str  # by which it is drawn
 
 
 def _pool(corpus: Corpus, low: int, high: int, salt: str) -> dict[str, list[_Sentence]]:
@@ -101,7 +123,7 @@ def _pool(corpus: Corpus, low: int, high: int, salt: str) -> dict[str, list[_Sen
         for number, (document, origin) in enumerate(zip(corpus.documents[split], corpus.origins[split])):
             for place, words in enumerate(words for line in document.split("\n") for words in _sentences(line)):
                 text = " ".join(words).casefold()
-                if low <= len(words) <= high and plain_words(words) >= .8 * len(words) and text not in seen:
+                if low <= len(words) <= high and plain_words(words) >= 0.8 * len(words) and text not in seen:
                     found[split].append(_Sentence(tuple(words), number, place, origin, digest(corpus.hash, salt, text)))
                 seen.add(text)
         found[split].sort(key=lambda sentence: sentence.key)
@@ -111,7 +133,7 @@ def _pool(corpus: Corpus, low: int, high: int, salt: str) -> dict[str, list[_Sen
 def _noise(n: int, *key: str) -> list[int]:
     "n numbers of 32 bits that follow from the key."
     noise = hashlib.shake_256(digest(*key).encode()).digest(4 * n)
-    return [int.from_bytes(noise[4 * i:4 * i + 4], "little") for i in range(n)]
+    return [int.from_bytes(noise[4 * i : 4 * i + 4], "little") for i in range(n)]
 
 
 def _shuffled(words: Sequence[str], key: str) -> list[str]:
@@ -119,7 +141,8 @@ def _shuffled(words: Sequence[str], key: str) -> list[str]:
     for attempt in range(20):
         noise = _noise(len(words), key, str(attempt), *words)
         shuffled = [words[i] for i in sorted(range(len(words)), key=noise.__getitem__)]
-        if sum(a != b for a, b in zip(shuffled, words)) >= len(words) / 2: break
+        if sum(a != b for a, b in zip(shuffled, words)) >= len(words) / 2:
+            break
     return shuffled
 
 
@@ -132,16 +155,19 @@ def _thinned(words: Sequence[str], key: str) -> list[str]:
 # %% ../../nbs/engine/tasks.ipynb #d6aaa8d3
 def _order(pool, key):
     "cola: 1 a sentence as it was written, 0 its words in random order."
-    for i, s in enumerate(pool): yield Example(" ".join(s.words if i % 2 else _shuffled(s.words, key)), None, i % 2)
+    for i, s in enumerate(pool):
+        yield Example(" ".join(s.words if i % 2 else _shuffled(s.words, key)), None, i % 2)
 
 
 def _opening(pool, key):
     "sst2: 1 the sentence is the first of its text, 0 it stands later."
     by_length = {}
-    for s in pool: by_length.setdefault(len(s.words), ([], []))[s.place == 0].append(s)
-    pairs = [pair for both in by_length.values() for pair in zip(*both)]      # of one length, since openings are shorter
+    for s in pool:
+        by_length.setdefault(len(s.words), ([], []))[s.place == 0].append(s)
+    pairs = [pair for both in by_length.values() for pair in zip(*both)]  # of one length, since openings are shorter
     for pair in sorted(pairs, key=lambda pair: pair[0].key):
-        for label, s in enumerate(pair): yield Example(" ".join(s.words), None, label)
+        for label, s in enumerate(pair):
+            yield Example(" ".join(s.words), None, label)
 
 # %% ../../nbs/engine/tasks.ipynb #f62ad59f
 def _parts(words, exchanged):
@@ -153,13 +179,15 @@ def _parts(words, exchanged):
 
 def _continuation(pool, key):
     "rte: the two parts of a sentence; 1 the second continues the first, 0 they are exchanged."
-    for i, s in enumerate(pool): yield Example(*_parts(s.words, exchanged=i % 2 == 0), i % 2)
+    for i, s in enumerate(pool):
+        yield Example(*_parts(s.words, exchanged=i % 2 == 0), i % 2)
 
 # %% ../../nbs/engine/tasks.ipynb #5dc3ce29
 def _by_document(pool):
     "Document -> its sentences, in the order they are drawn."
     found = {}
-    for s in pool: found.setdefault(s.document, []).append(s)
+    for s in pool:
+        found.setdefault(s.document, []).append(s)
     return found
 
 
@@ -173,7 +201,11 @@ def _couples(pool):
 def _same_sentence(pool, key):
     "mrpc: 1 two thinned copies of a sentence, 0 thinned copies of two sentences of one text."
     for i, (a, b) in enumerate(_couples(pool)):
-        yield Example(" ".join(_thinned(a.words, key + "first")), " ".join(_thinned((a if i % 2 else b).words, key + "second")), i % 2)
+        yield Example(
+            " ".join(_thinned(a.words, key + "first")),
+            " ".join(_thinned((a if i % 2 else b).words, key + "second")),
+            i % 2,
+        )
 
 
 def _same_text(pool, key):
@@ -181,8 +213,16 @@ def _same_text(pool, key):
     couples = _couples(pool)
     for i, (a, b) in enumerate(couples):
         if i % 2 == 0:
-            b = next((other for _, other in (couples[(i + step) % len(couples)] for step in range(1, len(couples), 2)) if other.origin != a.origin), None)
-            if b is None: continue
+            b = next(
+                (
+                    other
+                    for _, other in (couples[(i + step) % len(couples)] for step in range(1, len(couples), 2))
+                    if other.origin != a.origin
+                ),
+                None,
+            )
+            if b is None:
+                continue
         yield Example(" ".join(a.words), " ".join(b.words), i % 2)
 
 
@@ -206,7 +246,7 @@ def _likeness(pool, key):
     "stsb: a sentence, and the same with some words replaced by words of another; 5 times the share of words kept."
     for i, (a, b) in enumerate(zip(pool, [*pool[1:], *pool[:1]])):
         n, noise = len(a.words), _noise(len(a.words), key, *a.words)
-        replaced = set(sorted(range(n), key=noise.__getitem__)[:round(i % 6 / 5 * n)])
+        replaced = set(sorted(range(n), key=noise.__getitem__)[: round(i % 6 / 5 * n)])
         words = [b.words[noise[j] % len(b.words)] if j in replaced else a.words[j] for j in range(n)]
         yield Example(" ".join(a.words), " ".join(words), 5 * sum(x == y for x, y in zip(a.words, words)) / n)
 
@@ -214,6 +254,7 @@ def _likeness(pool, key):
 @dataclass(frozen=True)
 class _Built:
     "How a task is built from sentences of low to high words."
+
     examples: Callable
     low: int
     high: int
@@ -221,48 +262,96 @@ class _Built:
 
 
 _BUILT = {
-    "cola": _Built(_order, 6, 20, ("scrambled", "original")), "sst2": _Built(_opening, 4, 20, ("later", "opening")), "rte": _Built(_continuation, 8, 24, ("precedes", "continues")),
-    "mrpc": _Built(_same_sentence, 7, 24, ("different", "same")), "qqp": _Built(_same_text, 5, 20, ("two modules", "one text")), "mnli": _Built(_inference, 7, 20, ("kept", "other", "shuffled")),
-    "qnli": _Built(_answer, 6, 24, ("answers", "does not answer")), "stsb": _Built(_likeness, 6, 20, ()),
+    "cola": _Built(_order, 6, 20, ("scrambled", "original")),
+    "sst2": _Built(_opening, 4, 20, ("later", "opening")),
+    "rte": _Built(_continuation, 8, 24, ("precedes", "continues")),
+    "mrpc": _Built(_same_sentence, 7, 24, ("different", "same")),
+    "qqp": _Built(_same_text, 5, 20, ("two modules", "one text")),
+    "mnli": _Built(_inference, 7, 20, ("kept", "other", "shuffled")),
+    "qnli": _Built(_answer, 6, 24, ("answers", "does not answer")),
+    "stsb": _Built(_likeness, 6, 20, ()),
 }
 
 
 def _build(name: str, corpus: Corpus) -> Task:
     "A task from the text of a corpus; classes are equally frequent within one example."
     built = _BUILT[name]
-    splits = {split: _balanced(built.examples(pool, digest(corpus.hash, name)), _TASK_SIZES[split], max(1, len(built.labels))) for split, pool in _pool(corpus, built.low, built.high, name).items()}
-    return Task(name, splits, built.labels, COLUMNS[name], f"built from {corpus.source}; GLUE's schema and metrics, not GLUE's data")
+    splits = {
+        split: _balanced(built.examples(pool, digest(corpus.hash, name)), _TASK_SIZES[split], max(1, len(built.labels)))
+        for split, pool in _pool(corpus, built.low, built.high, name).items()
+    }
+    return Task(
+        name,
+        splits,
+        built.labels,
+        COLUMNS[name],
+        f"built from {corpus.source}; GLUE's schema and metrics, not GLUE's data",
+    )
 
 
 def _balanced(examples, size, classes):
     "The first examples, equally many of every class."
     by_label = {}
-    for example in examples: by_label.setdefault(example.label if classes > 1 else 0, []).append(example)
-    each = min(size // classes, *map(len, by_label.values())) if len(by_label) > 1 else min(size, *map(len, by_label.values()), size)
+    for example in examples:
+        by_label.setdefault(example.label if classes > 1 else 0, []).append(example)
+    each = (
+        min(size // classes, *map(len, by_label.values()))
+        if len(by_label) > 1
+        else min(size, *map(len, by_label.values()), size)
+    )
     return tuple(example for row in zip(*(rows[:each] for _, rows in sorted(by_label.items()))) for example in row)
 
 # %% ../../nbs/engine/tasks.ipynb #b91f67f8
 @dataclass(frozen=True)
 class _Glue:
     "What a task's folder is called, and which columns its files may have."
+
     folders: Sequence[str]
     text: Sequence[str]
     pair: Sequence[str]
     label: Sequence[str]
     labels: Sequence[str]
-    header: Sequence[str] | None = None    # of a TSV file that has none
-    may_be_broken: bool = False            # whether published rows lack a text, or are torn in two
-    undecided: str | None = None           # stands in place of a label where the publisher's annotators did not agree on one
-    hidden: Sequence[str] = ()             # stands in place of every label of a file whose labels the publisher keeps, beside -1
+    header: Sequence[str] | None = None  # of a TSV file that has none
+    may_be_broken: bool = False  # whether published rows lack a text, or are torn in two
+    undecided: str | None = None  # stands in place of a label where the publisher's annotators did not agree on one
+    hidden: Sequence[str] = ()  # stands in place of every label of a file whose labels the publisher keeps, beside -1
 
 
 _GLUE = {
-    "cola": _Glue(("CoLA",), ("sentence",), (), ("label",), ("unacceptable", "acceptable"), header=("source", "label", "mark", "sentence")),
+    "cola": _Glue(
+        ("CoLA",),
+        ("sentence",),
+        (),
+        ("label",),
+        ("unacceptable", "acceptable"),
+        header=("source", "label", "mark", "sentence"),
+    ),
     "sst2": _Glue(("SST-2",), ("sentence",), (), ("label",), ("negative", "positive")),
-    "mrpc": _Glue(("MRPC",), ("sentence1", "#1 String"), ("sentence2", "#2 String"), ("label", "Quality"), ("different", "paraphrase")),
-    "qqp": _Glue(("QQP",), ("question1",), ("question2",), ("label", "is_duplicate"), ("different", "duplicate"), may_be_broken=True),
+    "mrpc": _Glue(
+        ("MRPC",),
+        ("sentence1", "#1 String"),
+        ("sentence2", "#2 String"),
+        ("label", "Quality"),
+        ("different", "paraphrase"),
+    ),
+    "qqp": _Glue(
+        ("QQP",),
+        ("question1",),
+        ("question2",),
+        ("label", "is_duplicate"),
+        ("different", "duplicate"),
+        may_be_broken=True,
+    ),
     "stsb": _Glue(("STS-B", "STSB"), ("sentence1",), ("sentence2",), ("label", "score"), ()),
-    "mnli": _Glue(("MNLI",), ("premise", "sentence1"), ("hypothesis", "sentence2"), ("label", "gold_label"), ("entailment", "neutral", "contradiction"), undecided="-", hidden=("hidden",)),
+    "mnli": _Glue(
+        ("MNLI",),
+        ("premise", "sentence1"),
+        ("hypothesis", "sentence2"),
+        ("label", "gold_label"),
+        ("entailment", "neutral", "contradiction"),
+        undecided="-",
+        hidden=("hidden",),
+    ),
     "qnli": _Glue(("QNLI",), ("question",), ("sentence",), ("label",), ("entailment", "not_entailment")),
     "rte": _Glue(("RTE",), ("sentence1",), ("sentence2",), ("label",), ("entailment", "not_entailment")),
 }
@@ -270,73 +359,121 @@ _GLUE = {
 
 def _header(path: Path, layout: _Glue) -> Sequence[str] | None:
     "Column names for a table whose first line has none of the text's."
-    if layout.header is None or path.suffix.lower() not in (".tsv", ".csv"): return None
+    if layout.header is None or path.suffix.lower() not in (".tsv", ".csv"):
+        return None
     with open(path, encoding="utf-8-sig", errors="replace", newline="") as file:
-        names = file.readline().rstrip("\r\n").split("\t") if path.suffix.lower() == ".tsv" else next(csv.reader(file), [])
+        names = (
+            file.readline().rstrip("\r\n").split("\t") if path.suffix.lower() == ".tsv" else next(csv.reader(file), [])
+        )
     return None if set(layout.text) & set(names) else layout.header
 
 
-_GAPS = ("", "nan", "null", "none", "na", "n/a", "<na>")      # as tables are written where a value is missing
+_GAPS = ("", "nan", "null", "none", "na", "n/a", "<na>")  # as tables are written where a value is missing
 
 
 def _label(value, layout: _Glue, where: str, name: str) -> int | float | None:
     "A label's number, or a score; None where the row is marked as unlabelled."
     text = "null" if value is None else str(value).strip()
-    text = text.removesuffix(".0") if layout.labels else text       # as a table with gaps writes whole numbers
-    if text in ("-1", "-1.0", *layout.hidden): return None
-    if text.casefold() in _GAPS: raise DataError(f"{where}: {name} is {text or 'empty'}; give it a label, or -1 in every row of a file without labels")
+    text = text.removesuffix(".0") if layout.labels else text  # as a table with gaps writes whole numbers
+    if text in ("-1", "-1.0", *layout.hidden):
+        return None
+    if text.casefold() in _GAPS:
+        raise DataError(
+            f"{where}: {name} is {text or 'empty'}; give it a label, or -1 in every row of a file without labels"
+        )
     if not layout.labels:
-        try: score = float(text)
-        except ValueError: score = -1.
-        if 0 <= score <= 5: return round(score, 6)               # 3.8 is stored as 3.79999995 in some formats
+        try:
+            score = float(text)
+        except ValueError:
+            score = -1.0
+        if 0 <= score <= 5:
+            return round(score, 6)  # 3.8 is stored as 3.79999995 in some formats
         raise DataError(f"{where}: {name} {text[:20]!r} is not a score; valid: 0 to 5")
-    if text in layout.labels: return layout.labels.index(text)
-    if text.isascii() and text.isdecimal() and int(text) < len(layout.labels): return int(text)
-    raise DataError(f"{where}: {name} {text[:20]!r} is not a label; valid: {', '.join(layout.labels)}, or 0 to {len(layout.labels) - 1}")
+    if text in layout.labels:
+        return layout.labels.index(text)
+    if text.isascii() and text.isdecimal() and int(text) < len(layout.labels):
+        return int(text)
+    raise DataError(
+        f"{where}: {name} {text[:20]!r} is not a label; valid: {', '.join(layout.labels)}, or 0 to {len(layout.labels) - 1}"
+    )
 
 
-def _read_glue(files: Sequence[Path], layout: _Glue, broken: list[str] | None = None, undecided: list[str] | None = None) -> list[Example]:
+def _read_glue(
+    files: Sequence[Path], layout: _Glue, broken: list[str] | None = None, undecided: list[str] | None = None
+) -> list[Example]:
     """Examples of one split; `broken` receives the rows that a published table has torn, `undecided` those left out because their annotators did not agree.
 
     Raises DataError for a row without text, with an unknown label, or unlabelled among labelled ones, and if no row is left.
     """
     examples, left_out, name_of, labelled = [], [], None, None
-    for place, row in read_rows(files, header=_header(files[0], layout), broken=broken if layout.may_be_broken else None, columns=(*layout.text, *layout.pair, *layout.label)):
+    for place, row in read_rows(
+        files,
+        header=_header(files[0], layout),
+        broken=broken if layout.may_be_broken else None,
+        columns=(*layout.text, *layout.pair, *layout.label),
+    ):
         where = f"{label_of(files[place.file])}, row {place.row}"
         if name_of is None:
-            name_of = [next((c for c in options if c in row), None) for options in (layout.text, layout.pair, layout.label)]
+            name_of = [
+                next((c for c in options if c in row), None) for options in (layout.text, layout.pair, layout.label)
+            ]
             for name, options in zip(name_of, (layout.text, layout.pair)):
-                if options and name is None: raise DataError(f"{label_of(files[place.file])} has no column {' or '.join(options)}; it holds {', '.join(map(str, row))[:80]}")
+                if options and name is None:
+                    raise DataError(
+                        f"{label_of(files[place.file])} has no column {' or '.join(options)}; it holds {', '.join(map(str, row))[:80]}"
+                    )
         if layout.undecided and str(row.get(name_of[2])).strip() == layout.undecided:
             left_out.append(where)
             continue
         texts = []
         for name in filter(None, name_of[:2]):
-            if not isinstance(row.get(name), str): raise DataError(f"{where}: {name} is {'null' if row.get(name) is None else type(row[name]).__name__}, not text")
+            if not isinstance(row.get(name), str):
+                raise DataError(
+                    f"{where}: {name} is {'null' if row.get(name) is None else type(row[name]).__name__}, not text"
+                )
             texts.append(row[name].strip().replace("\r\n", "\n"))
-            if not texts[-1] and not layout.may_be_broken: raise DataError(f"{where}: {name} is empty; every text needs words")
+            if not texts[-1] and not layout.may_be_broken:
+                raise DataError(f"{where}: {name} is empty; every text needs words")
         label = _label(row.get(name_of[2]), layout, where, name_of[2]) if name_of[2] else None
-        if labelled is None: labelled = label is not None
+        if labelled is None:
+            labelled = label is not None
         if labelled != (label is not None):
-            raise DataError(f"{where}: {'an unlabelled row among labelled ones' if labelled else 'a labelled row among unlabelled ones'}; give all rows a label or none"
-                            + (f", and {layout.undecided!r} to rows to leave out" if layout.undecided else ""))
+            raise DataError(
+                f"{where}: {'an unlabelled row among labelled ones' if labelled else 'a labelled row among unlabelled ones'}; give all rows a label or none"
+                + (f", and {layout.undecided!r} to rows to leave out" if layout.undecided else "")
+            )
         examples.append(Example(texts[0], texts[1] if len(texts) > 1 else None, label))
     if left_out and not examples:
-        raise DataError(f"{', '.join(map(label_of, files))}: every row is marked {layout.undecided!r}, which says that its annotators did not agree; put the whole file there, or leave {name_of[2]} out of a file without labels")
-    if undecided is not None: undecided += left_out
-    if not examples: raise DataError(f"{', '.join(map(label_of, files))} holds no rows; put the whole file there")
+        raise DataError(
+            f"{', '.join(map(label_of, files))}: every row is marked {layout.undecided!r}, which says that its annotators did not agree; put the whole file there, or leave {name_of[2]} out of a file without labels"
+        )
+    if undecided is not None:
+        undecided += left_out
+    if not examples:
+        raise DataError(f"{', '.join(map(label_of, files))} holds no rows; put the whole file there")
     return examples
 
 
 def _derive(examples: Sequence[Example]) -> dict[str, tuple[Example, ...]]:
     "Four fifths for training, one for validation, by a hash of the first text, so that none is on both sides."
     held = [int(digest(e.text)[:8], 16) % 5 == 0 for e in examples]
-    return {"train": tuple(e for e, h in zip(examples, held) if not h), "validation": tuple(e for e, h in zip(examples, held) if h)}
+    return {
+        "train": tuple(e for e, h in zip(examples, held) if not h),
+        "validation": tuple(e for e, h in zip(examples, held) if h),
+    }
 
 
 def find_task(name: str, online: bool = True) -> Found:
     "The files of a GLUE task, unread. Raises DataError, with the way to get it, if they are nowhere."
-    return find(name, _GLUE[name].folders, TABLES, ("train", "validation"), inside=("glue", "glue_data", "nyu-mll--glue"), online=online, instead="the tasks with data=embedded work now")
+    return find(
+        name,
+        _GLUE[name].folders,
+        TABLES,
+        ("train", "validation"),
+        inside=("glue", "glue_data", "nyu-mll--glue"),
+        online=online,
+        instead="the tasks with data=embedded work now",
+    )
 
 
 def _load_glue(name: str, online: bool = True) -> Task:
@@ -344,68 +481,94 @@ def _load_glue(name: str, online: bool = True) -> Task:
     broken, undecided, derived = [], [], {}
     splits = {split: tuple(_read_glue(files, layout, broken, undecided)) for split, files in found.files.items()}
     for split, examples in splits.items():
-        if not split.startswith("test") and examples[0].label is None: raise DataError(f"{', '.join(map(label_of, found.files[split]))}: no labels, but {split} is for learning; is this a test file?")
+        if not split.startswith("test") and examples[0].label is None:
+            raise DataError(
+                f"{', '.join(map(label_of, found.files[split]))}: no labels, but {split} is for learning; is this a test file?"
+            )
     for there, missing in (("validation", "train"), ("train", "validation")):
         if there in splits and missing not in splits:
             rule = f"four fifths of {', '.join(path.name for path in found.files[there])} for training, one for validation, by a hash of the first text"
             cut = _derive(splits[there])
-            if not all(cut.values()): raise DataError(f"{', '.join(map(label_of, found.files[there]))}: too few different texts to derive {missing} from; give {missing} as a file")
+            if not all(cut.values()):
+                raise DataError(
+                    f"{', '.join(map(label_of, found.files[there]))}: too few different texts to derive {missing} from; give {missing} as a file"
+                )
             splits, derived = splits | cut, {"train": rule, "validation": rule}
     left_out = (("torn rows", broken), ("rows without a gold label", undecided))
-    source = f"GLUE, {found.where}" + (f"; derived: {derived['train']}" if derived else "") + "".join(f"; {len(rows)} {what} left out, the first {rows[0]}" for what, rows in left_out if rows)
+    source = (
+        f"GLUE, {found.where}"
+        + (f"; derived: {derived['train']}" if derived else "")
+        + "".join(f"; {len(rows)} {what} left out, the first {rows[0]}" for what, rows in left_out if rows)
+    )
     return Task(name, splits, layout.labels, COLUMNS[name], source, derived)
 
 # %% ../../nbs/engine/tasks.ipynb #994735ce
 def load_task(
-    name: str,              # sst2, mrpc, qnli, mnli, cola, stsb, qqp or rte
-    data: str,              # name of the corpus that the run reads
-    online: bool = True,    # whether the hub may be asked for what is nowhere on this machine
+    name: str,  # sst2, mrpc, qnli, mnli, cola, stsb, qqp or rte
+    data: str,  # name of the corpus that the run reads
+    online: bool = True,  # whether the hub may be asked for what is nowhere on this machine
 ) -> Task:
     """A task: built from the text where data is embedded, GLUE's own otherwise.
 
     Raises DataError if there is no such task, or its files are missing or malformed.
     """
-    if name not in TASKS: raise DataError(f"task {name!r} is not known{closest(name, TASKS)}; available: {', '.join(TASKS)}")
+    if name not in TASKS:
+        raise DataError(f"task {name!r} is not known{closest(name, TASKS)}; available: {', '.join(TASKS)}")
     return _build(name, load_corpus(data)) if data == "embedded" else _load_glue(name, online)
 
 # %% ../../nbs/engine/tasks.ipynb #4bfb9e14
 def encode_task(
     task: Task,
-    split: str,              # train, validation, or test where the task has one
-    tokenizer,               # PreTrainedTokenizerFast
-    length: int,             # tokens an example may have
-    labelled: bool = True,   # whether labels are needed; without, those of an unlabelled split are -1
-) -> tuple[list[np.ndarray], np.ndarray]:    # ids of each example, 1 to length of them; labels (n,), int64, or float64 for scores
+    split: str,  # train, validation, or test where the task has one
+    tokenizer,  # PreTrainedTokenizerFast
+    length: int,  # tokens an example may have
+    labelled: bool = True,  # whether labels are needed; without, those of an unlabelled split are -1
+) -> tuple[
+    list[np.ndarray], np.ndarray
+]:  # ids of each example, 1 to length of them; labels (n,), int64, or float64 for scores
     "Token ids and labels of a split. Raises DataError if the task has no such split, it has no labels, or length is under 3."
-    if split not in task.splits: raise DataError(f"task {task.name} has no split {split!r}; available: {', '.join(task.splits)}")
-    if labelled and not task.is_labelled(split): raise DataError(f"task {task.name}: {split} carries no labels, so it cannot be scored; predict it with `codesign finetune ... --predict {split}`")
-    if length < 3: raise DataError(f"length {length} leaves no room for a pair; it must be at least 3")
+    if split not in task.splits:
+        raise DataError(f"task {task.name} has no split {split!r}; available: {', '.join(task.splits)}")
+    if labelled and not task.is_labelled(split):
+        raise DataError(
+            f"task {task.name}: {split} carries no labels, so it cannot be scored; predict it with `codesign finetune ... --predict {split}`"
+        )
+    if length < 3:
+        raise DataError(f"length {length} leaves no room for a pair; it must be at least 3")
     examples = task.splits[split]
-    ids = lambda texts: [encoding.ids for encoding in tokenizer.backend_tokenizer.encode_batch(texts, add_special_tokens=False)]
+    ids = lambda texts: [
+        encoding.ids for encoding in tokenizer.backend_tokenizer.encode_batch(texts, add_special_tokens=False)
+    ]
     firsts, seconds = ids([e.text for e in examples]), ids([e.pair or "" for e in examples])
-    sequences = [_joined(a, b if e.pair is not None else None, tokenizer.eos_token_id, length) for e, a, b in zip(examples, firsts, seconds)]
-    return sequences, np.array([-1 if e.label is None else e.label for e in examples], dtype=np.int64 if task.labels else np.float64)
+    sequences = [
+        _joined(a, b if e.pair is not None else None, tokenizer.eos_token_id, length)
+        for e, a, b in zip(examples, firsts, seconds)
+    ]
+    return sequences, np.array(
+        [-1 if e.label is None else e.label for e in examples], dtype=np.int64 if task.labels else np.float64
+    )
 
 
 def _joined(first, second, separator, length):
     "First, separator, second in at most `length` tokens; the longer one is cut."
-    if second is None: return np.array(first[:length], dtype=np.int64)
+    if second is None:
+        return np.array(first[:length], dtype=np.int64)
     room = length - 1
     keep_second = min(len(second), max(room - len(first), room // 2))
-    return np.array([*first[:room - keep_second], separator, *second[:keep_second]], dtype=np.int64)
+    return np.array([*first[: room - keep_second], separator, *second[:keep_second]], dtype=np.int64)
 
 
 def padded_batches(
-    sequences: Sequence[np.ndarray],       # ids of each example
-    labels: np.ndarray,                    # (n,)
+    sequences: Sequence[np.ndarray],  # ids of each example
+    labels: np.ndarray,  # (n,)
     batch_size: int,
     pad_id: int,
-    order: Sequence[int] | None = None,    # which examples, in which order; None: all, as they are
+    order: Sequence[int] | None = None,  # which examples, in which order; None: all, as they are
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     "Batches of input_ids (B, L), attention_mask (B, L) of ones and zeros, labels (B,); L is the longest of the batch, padding is on the right."
     order = np.arange(len(sequences)) if order is None else np.asarray(order)
     for start in range(0, len(order), batch_size):
-        chosen = order[start:start + batch_size]
+        chosen = order[start : start + batch_size]
         lengths = np.array([len(sequences[i]) for i in chosen])
         mask = (np.arange(lengths.max()) < lengths[:, None]).astype(np.int64)
         ids = np.full(mask.shape, pad_id, dtype=np.int64)
@@ -414,62 +577,104 @@ def padded_batches(
 
 # %% ../../nbs/engine/tasks.ipynb #0e354c16
 def task_metrics(
-    task: str,                  # a GLUE task's name
-    labels: Sequence,           # (n,) true labels or scores
-    predictions: Sequence,      # (n,) predicted labels or scores
+    task: str,  # a GLUE task's name
+    labels: Sequence,  # (n,) true labels or scores
+    predictions: Sequence,  # (n,) predicted labels or scores
 ) -> dict[str, float | str | None]:
     "GLUE's metrics of a task, between -1 and 1, and `primary`; None with a `reason` where a metric is not defined."
-    if task not in TASK_METRICS: raise DataError(f"unknown task {task!r}{closest(task, TASK_METRICS)}; available: {', '.join(TASK_METRICS)}")
+    if task not in TASK_METRICS:
+        raise DataError(f"unknown task {task!r}{closest(task, TASK_METRICS)}; available: {', '.join(TASK_METRICS)}")
     labels, predictions = np.asarray(labels), np.asarray(predictions)
     if labels.shape != predictions.shape or not labels.size:
-        raise DataError(f"task {task}: {labels.shape} labels and {predictions.shape} predictions; both must be (n,) with the same n, at least 1")
-    scores = _correlations(labels, predictions) if task == "stsb" else {name: _SCORES[name](labels, predictions) for name in TASK_METRICS[task]}
+        raise DataError(
+            f"task {task}: {labels.shape} labels and {predictions.shape} predictions; both must be (n,) with the same n, at least 1"
+        )
+    scores = (
+        _correlations(labels, predictions)
+        if task == "stsb"
+        else {name: _SCORES[name](labels, predictions) for name in TASK_METRICS[task]}
+    )
     return scores | {"primary": scores[PRIMARY[task]]}
 
 
 def _matthews(labels, predictions):
     from sklearn.metrics import matthews_corrcoef
-    return float(matthews_corrcoef(labels, predictions)) if len(np.unique(predictions)) > 1 else 0.
+
+    return float(matthews_corrcoef(labels, predictions)) if len(np.unique(predictions)) > 1 else 0.0
 
 
 def _f1(average):
     def score(labels, predictions):
         from sklearn.metrics import f1_score
+
         return float(f1_score(labels, predictions, average=average, zero_division=0))
+
     return score
 
 
-_SCORES = {"accuracy": lambda labels, predictions: float((labels == predictions).mean()), "matthews": _matthews, "f1": _f1("binary"), "macro_f1": _f1("macro")}
+_SCORES = {
+    "accuracy": lambda labels, predictions: float((labels == predictions).mean()),
+    "matthews": _matthews,
+    "f1": _f1("binary"),
+    "macro_f1": _f1("macro"),
+}
 
 
 def _correlations(labels, predictions):
     "Pearson and Spearman correlations and their mean."
     from scipy.stats import pearsonr, spearmanr
+
     # predictions are computed in float32; those of a model that answers alike differ in their last digits
-    constant = [name for name, values, rounding in (("labels", labels, DOUBLE), ("predictions", predictions, SINGLE)) if no_spread(values, rounding=rounding)]
+    constant = [
+        name
+        for name, values, rounding in (("labels", labels, DOUBLE), ("predictions", predictions, SINGLE))
+        if no_spread(values, rounding=rounding)
+    ]
     if constant or not np.isfinite(predictions).all():
-        reason = f"{' and '.join(constant)} constant, correlation is not defined" if constant else "predictions are not finite"
+        reason = (
+            f"{' and '.join(constant)} constant, correlation is not defined"
+            if constant
+            else "predictions are not finite"
+        )
         return {"pearson": None, "spearman": None, "pearson_spearman": None, "reason": reason}
     pearson, spearman = float(pearsonr(labels, predictions).statistic), float(spearmanr(labels, predictions).statistic)
     return {"pearson": pearson, "spearman": spearman, "pearson_spearman": (pearson + spearman) / 2}
 
 # %% ../../nbs/engine/tasks.ipynb #0f749805
-_SUBMITTED = {"cola": "CoLA", "sst2": "SST-2", "mrpc": "MRPC", "stsb": "STS-B", "qqp": "QQP", "mnli": "MNLI-m", "qnli": "QNLI", "rte": "RTE"}
+_SUBMITTED = {
+    "cola": "CoLA",
+    "sst2": "SST-2",
+    "mrpc": "MRPC",
+    "stsb": "STS-B",
+    "qqp": "QQP",
+    "mnli": "MNLI-m",
+    "qnli": "QNLI",
+    "rte": "RTE",
+}
 _BY_NAME = {"mnli", "qnli", "rte"}
 
 
 def write_predictions(
     task: Task,
-    split: str,               # the predicted split, in the order of its file
-    predictions: Sequence,    # (n,) label numbers, or scores
+    split: str,  # the predicted split, in the order of its file
+    predictions: Sequence,  # (n,) label numbers, or scores
     folder: Path,
 ) -> Path:
     "Predictions in GLUE's submission format, in a file of the name that GLUE expects. Raises DataError unless there is one finite prediction a row."
     predictions = np.asarray(predictions)
     if predictions.shape != (len(task.splits[split]),) or not np.isfinite(predictions).all():
-        raise DataError(f"task {task.name}: {split} has {len(task.splits[split])} rows, predictions are {predictions.shape}{'' if np.isfinite(predictions).all() else ' and not finite'}; give one finite number a row")
-    if not task.labels: values = [f"{min(5., max(0., float(p))):.3f}" for p in predictions]
-    else: values = [task.labels[int(p)] if task.name in _BY_NAME else str(int(p)) for p in predictions]
+        raise DataError(
+            f"task {task.name}: {split} has {len(task.splits[split])} rows, predictions are {predictions.shape}{'' if np.isfinite(predictions).all() else ' and not finite'}; give one finite number a row"
+        )
+    if not task.labels:
+        values = [f"{min(5.0, max(0.0, float(p))):.3f}" for p in predictions]
+    else:
+        values = [task.labels[int(p)] if task.name in _BY_NAME else str(int(p)) for p in predictions]
     name = "MNLI-mm" if split.endswith("mismatched") else _SUBMITTED[task.name]
-    write_whole(folder / f"{name}.tsv", lambda file: file.write("".join(["index\tprediction\n", *(f"{i}\t{value}\n" for i, value in enumerate(values))]).encode()))
+    write_whole(
+        folder / f"{name}.tsv",
+        lambda file: file.write(
+            "".join(["index\tprediction\n", *(f"{i}\t{value}\n" for i, value in enumerate(values))]).encode()
+        ),
+    )
     return folder / f"{name}.tsv"

@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterable
 # %% ../../nbs/engine/testing.ipynb #50f163d2
 def _at_hand(value):
     "Tensors, wherever they lie and whatever their type, as arrays or lists; anything else as it is."
-    if not (hasattr(value, "detach") and hasattr(value, "cpu")): return value
+    if not (hasattr(value, "detach") and hasattr(value, "cpu")):
+        return value
     value = value.detach().cpu()
     return value.tolist() if str(value.dtype) == "torch.bfloat16" else value.numpy()
 
@@ -22,14 +23,20 @@ def _is_array(value) -> bool:
 
 
 def _listed(value) -> bool:
-    return isinstance(value, Iterable) and not isinstance(value, (str, bytes, dict, set, frozenset, type)) and getattr(value, "ndim", 1) != 0
+    return (
+        isinstance(value, Iterable)
+        and not isinstance(value, (str, bytes, dict, set, frozenset, type))
+        and getattr(value, "ndim", 1) != 0
+    )
 
 
 def equal(a, b) -> bool:
     "Whether two values are the same; entries of lists, tuples, arrays and tensors one by one."
     a, b = _at_hand(a), _at_hand(b)
-    if hasattr(a, "equals"): return bool(a.equals(b))            # tables of pandas
-    if _is_array(a) and _is_array(b): return a.shape == b.shape and bool((a == b).all())
+    if hasattr(a, "equals"):
+        return bool(a.equals(b))  # tables of pandas
+    if _is_array(a) and _is_array(b):
+        return a.shape == b.shape and bool((a == b).all())
     if _listed(a) and _listed(b):
         a, b = list(a), list(b)
         return len(a) == len(b) and all(map(equal, a, b))
@@ -39,7 +46,8 @@ def equal(a, b) -> bool:
 def near(a, b, eps: float) -> bool:
     "The same for numbers that may differ by less than `eps`; NaN is near nothing."
     a, b = _at_hand(a), _at_hand(b)
-    if _is_array(a) and _is_array(b) or _is_array(a) != _is_array(b) and not (_listed(a) and _listed(b)): return bool((abs(a - b) < eps).all())
+    if _is_array(a) and _is_array(b) or _is_array(a) != _is_array(b) and not (_listed(a) and _listed(b)):
+        return bool((abs(a - b) < eps).all())
     if _listed(a) and _listed(b):
         a, b = list(a), list(b)
         return len(a) == len(b) and all(near(first, second, eps) for first, second in zip(a, b))
@@ -63,11 +71,13 @@ def test_close(a, b, eps: float = 1e-5):
 
 def test_fail(call: Callable, contains: str = "", exc: type[Exception] = Exception):
     "Raises AssertionError unless the call raises an exception of this class, whose message contains the text."
-    try: result = call()
+    try:
+        result = call()
     except exc as error:
         assert contains in str(error), f"{type(error).__name__} does not say {contains!r}: {error}"
         return
-    except Exception as error: raise AssertionError(f"{exc.__name__} expected, got {type(error).__name__}: {error}") from error
+    except Exception as error:
+        raise AssertionError(f"{exc.__name__} expected, got {type(error).__name__}: {error}") from error
     raise AssertionError(f"{exc.__name__} expected, got {result!r}")
 
 

@@ -20,15 +20,20 @@ from .runs import CodesignError
 
 # %% ../../nbs/engine/timing.ipynb #5a9dc632
 def paired_latencies(
-    contestants: dict[str, Callable[[], object]],   # name -> what is timed
-    iterations: int = 200,                          # timed rounds
-    warmup: int = 10,                               # rounds before
-    device: str | torch.device = "cpu",             # where they run; on a GPU they are timed by CUDA events
-    title: str | None = None,                       # of a line every 15 seconds; None: none
-) -> dict[str, np.ndarray]:                         # name -> (iterations,) milliseconds
+    contestants: dict[str, Callable[[], object]],  # name -> what is timed
+    iterations: int = 200,  # timed rounds
+    warmup: int = 10,  # rounds before
+    device: str | torch.device = "cpu",  # where they run; on a GPU they are timed by CUDA events
+    title: str | None = None,  # of a line every 15 seconds; None: none
+) -> dict[str, np.ndarray]:  # name -> (iterations,) milliseconds
     "Interleaved timings; entry i of every array belongs to the same round. Raises CodesignError under 100 rounds."
-    if iterations < 100: raise CodesignError(f"{iterations} timed rounds are too few; at least 100")
-    rng, names, times = np.random.default_rng(0), list(contestants), {name: np.empty(iterations) for name in contestants}
+    if iterations < 100:
+        raise CodesignError(f"{iterations} timed rounds are too few; at least 100")
+    rng, names, times = (
+        np.random.default_rng(0),
+        list(contestants),
+        {name: np.empty(iterations) for name in contestants},
+    )
     gc.collect()
     enabled = gc.isenabled()
     gc.disable()
@@ -37,19 +42,24 @@ def paired_latencies(
         for i in range(-warmup, iterations):
             for name in rng.permutation(names):
                 elapsed = 1e3 * seconds_of(contestants[name], device)
-                if i >= 0: times[name][i] = elapsed
+                if i >= 0:
+                    times[name][i] = elapsed
             now, done = time.monotonic(), i + warmup + 1
             if title and now - said > 15:
                 said = now
-                print(f"{title}: round {i + 1} of {iterations}, {(iterations - i - 1) * (now - began) / done:,.0f} s left", flush=True)
+                print(
+                    f"{title}: round {i + 1} of {iterations}, {(iterations - i - 1) * (now - began) / done:,.0f} s left",
+                    flush=True,
+                )
     finally:
-        if enabled: gc.enable()
+        if enabled:
+            gc.enable()
     return times
 
 # %% ../../nbs/engine/timing.ipynb #418d6147
 def ratio_with_interval(
-    numerator: np.ndarray,       # (n,) milliseconds
-    denominator: np.ndarray,     # (n,) of the same rounds
+    numerator: np.ndarray,  # (n,) milliseconds
+    denominator: np.ndarray,  # (n,) of the same rounds
     resamples: int = 2000,
     seed: int = 0,
 ) -> dict[str, float]:
@@ -68,28 +78,43 @@ def _resampled_medians(values, resamples, rng):
     return np.median(values[rounds], axis=1)
 
 # %% ../../nbs/engine/timing.ipynb #296f1b60
-def drift(numerator: np.ndarray, denominator: np.ndarray, resamples: int = 2000, seed: int = 0) -> dict[str, float | bool]:
+def drift(
+    numerator: np.ndarray, denominator: np.ndarray, resamples: int = 2000, seed: int = 0
+) -> dict[str, float | bool]:
     "The second half's ratio over the first half's, with a 99% interval; `steady` if that holds 1."
     ratios, rng = np.asarray(numerator) / np.asarray(denominator), np.random.default_rng(seed)
     first, second = np.array_split(ratios, 2)
-    low, high = np.percentile(_resampled_medians(second, resamples, rng) / _resampled_medians(first, resamples, rng), [.5, 99.5])
-    return dict(ratio=float(np.median(second) / np.median(first)), low=float(low), high=float(high), steady=bool(low <= 1 <= high))
+    low, high = np.percentile(
+        _resampled_medians(second, resamples, rng) / _resampled_medians(first, resamples, rng), [0.5, 99.5]
+    )
+    return dict(
+        ratio=float(np.median(second) / np.median(first)),
+        low=float(low),
+        high=float(high),
+        steady=bool(low <= 1 <= high),
+    )
 
 # %% ../../nbs/engine/timing.ipynb #4a95a628
 def comparisons(
-    times: dict[str, np.ndarray],     # name -> (n,) milliseconds, of `paired_latencies`
-    against: str,                     # whose time is 1
-    null: str,                        # a second copy
-    original: str | None = None,      # of whom; None: of `against`
+    times: dict[str, np.ndarray],  # name -> (n,) milliseconds, of `paired_latencies`
+    against: str,  # whose time is 1
+    null: str,  # a second copy
+    original: str | None = None,  # of whom; None: of `against`
 ) -> dict[str, dict]:
     "For every contestant the ratio to `against` with its interval, its drift, and in `found`: slower, faster or nothing (of the null: nothing or off), and whether it drifts."
-    rows = {name: ratio_with_interval(values, times[against]) | dict(drift=drift(values, times[against])) for name, values in times.items() if name != against}
+    rows = {
+        name: ratio_with_interval(values, times[against]) | dict(drift=drift(values, times[against]))
+        for name, values in times.items()
+        if name != against
+    }
     control = ratio_with_interval(times[null], times[original or against])
-    high = max(control["high"], 1 / control["low"])      # to both sides: how far from 1 the same program may be
+    high = max(control["high"], 1 / control["low"])  # to both sides: how far from 1 the same program may be
     low = 1 / high
     for name, row in rows.items():
-        if name == null: row["found"] = "nothing" if row["low"] <= 1 <= row["high"] else "off"
-        else: row["found"] = "slower" if row["low"] > high else "faster" if row["high"] < low else "nothing"
+        if name == null:
+            row["found"] = "nothing" if row["low"] <= 1 <= row["high"] else "off"
+        else:
+            row["found"] = "slower" if row["low"] > high else "faster" if row["high"] < low else "nothing"
         row["found"] += "" if row["drift"]["steady"] else ", drifting"
     return rows
 
@@ -97,9 +122,16 @@ def comparisons(
 def latency_summary(milliseconds: np.ndarray) -> dict[str, float]:
     "Median, tails, mean and interquartile range of a series of timings."
     values = {f"ms_p{q}": float(np.percentile(milliseconds, q)) for q in (50, 95, 99)}
-    return values | {"ms_mean": float(np.mean(milliseconds)), "ms_iqr": float(np.subtract(*np.percentile(milliseconds, [75, 25])))}
+    return values | {
+        "ms_mean": float(np.mean(milliseconds)),
+        "ms_iqr": float(np.subtract(*np.percentile(milliseconds, [75, 25]))),
+    }
 
 
 def measurement(name: str, milliseconds: np.ndarray) -> Measurement:
     "The timings as torch.utils.benchmark's Measurement, for its statistics, warnings and tables."
-    return Measurement(number_per_run=1, raw_times=[1e-3 * value for value in milliseconds], task_spec=TaskSpec(stmt=name, setup="", num_threads=torch.get_num_threads()))
+    return Measurement(
+        number_per_run=1,
+        raw_times=[1e-3 * value for value in milliseconds],
+        task_spec=TaskSpec(stmt=name, setup="", num_threads=torch.get_num_threads()),
+    )

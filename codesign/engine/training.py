@@ -45,8 +45,8 @@ class Objective:
     def loss(
         self,
         model: nn.Module,
-        batch: Tensor,     # (B, L + 1) token ids: inputs and, shifted by one, labels
-    ) -> Tensor:           # scalar, a mean over the sequences of the batch: nats a token
+        batch: Tensor,  # (B, L + 1) token ids: inputs and, shifted by one, labels
+    ) -> Tensor:  # scalar, a mean over the sequences of the batch: nats a token
         logits = model(input_ids=batch[:, :-1], use_cache=False).logits
         return nn.functional.cross_entropy(logits.flatten(0, 1).float(), batch[:, 1:].flatten())
 
@@ -71,36 +71,44 @@ class Objective:
 
 # %% ../../nbs/engine/training.ipynb #d4250f3a
 def cosine_schedule(
-    step: int,               # from 0
-    steps: int,              # of the whole run
-    warmup: int,             # steps of linear warm-up
-    floor: float = 0.,       # last rate as a fraction of the peak
-) -> float:                  # factor of the peak learning rate, in (0, 1]
+    step: int,  # from 0
+    steps: int,  # of the whole run
+    warmup: int,  # steps of linear warm-up
+    floor: float = 0.0,  # last rate as a fraction of the peak
+) -> float:  # factor of the peak learning rate, in (0, 1]
     "Linear warm-up and cosine decay, as a factor of the peak."
-    if step < warmup: return (step + 1) / warmup
+    if step < warmup:
+        return (step + 1) / warmup
     progress = (step - warmup) / max(1, steps - warmup)
-    return floor + (1 - floor) * .5 * (1 + math.cos(math.pi * min(1., progress)))
+    return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
 
 # %% ../../nbs/engine/training.ipynb #94081892
 def weight_decay_groups(model: nn.Module, weight_decay: float) -> list[dict]:
     "Two AdamW groups of the trainable parameters: matrices decay; A_log, D, biases and norms do not."
     decays, spared = [], []
     for name, parameter in model.named_parameters():
-        if not parameter.requires_grad: continue
+        if not parameter.requires_grad:
+            continue
         keeps_size = parameter.ndim < 2 or name.endswith("A_log") or "ia3_" in name
         (spared if keeps_size else decays).append(parameter)
-    groups = [dict(params=decays, weight_decay=weight_decay), dict(params=spared, weight_decay=0.)]
+    groups = [dict(params=decays, weight_decay=weight_decay), dict(params=spared, weight_decay=0.0)]
     return [group for group in groups if group["params"]]
 
 # %% ../../nbs/engine/training.ipynb #93c3dd0c
 @contextmanager
 def reproducible(seed: int, threads: int | None = None) -> Iterator[None]:
     "Seed torch, switch deterministic algorithms on, set the threads; restore all three afterwards."
-    deterministic, rng, before = torch.are_deterministic_algorithms_enabled(), torch.get_rng_state(), torch.get_num_threads()
+    deterministic, rng, before = (
+        torch.are_deterministic_algorithms_enabled(),
+        torch.get_rng_state(),
+        torch.get_num_threads(),
+    )
     torch.manual_seed(seed)
     torch.use_deterministic_algorithms(True, warn_only=True)
-    if threads: torch.set_num_threads(threads)
-    try: yield
+    if threads:
+        torch.set_num_threads(threads)
+    try:
+        yield
     finally:
         torch.use_deterministic_algorithms(deterministic)
         torch.set_rng_state(rng)
@@ -111,31 +119,38 @@ def sha256_of(path: Path) -> str:
     "Hex sha256 of a file, read in pieces."
     digest = hashlib.sha256()
     with open(path, "rb") as file:
-        while piece := file.read(1 << 20): digest.update(piece)
+        while piece := file.read(1 << 20):
+            digest.update(piece)
     return digest.hexdigest()
 
 
 def _sweep(folder, stem):
     "Remove temporaries that killed processes left in `folder`, or earlier ones of our number; live ones keep theirs."
     import psutil
+
     for path in Path(folder).glob(".tmp-*"):
         found = re.fullmatch(r"\.tmp-(.+)-([0-9]{1,9})", path.name)
-        if not found or not found[1].startswith(stem): continue
-        if int(found[2]) == os.getpid() or not psutil.pid_exists(int(found[2])): shutil.rmtree(path, ignore_errors=True)
+        if not found or not found[1].startswith(stem):
+            continue
+        if int(found[2]) == os.getpid() or not psutil.pid_exists(int(found[2])):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _flush(path):
     "Have the disk hold a file, or the names in a folder (where the system can: not on Windows)."
-    if path.is_dir() and os.name != "posix": return
+    if path.is_dir() and os.name != "posix":
+        return
     handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
-    try: os.fsync(handle)
-    finally: os.close(handle)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def save_checkpoint(
-    folder: Path,                          # made; must not exist yet
-    tensors: dict[str, dict[str, Tensor]], # file stem -> named tensors
-    state: dict,                           # JSON: step, fingerprint, ...
+    folder: Path,  # made; must not exist yet
+    tensors: dict[str, dict[str, Tensor]],  # file stem -> named tensors
+    state: dict,  # JSON: step, fingerprint, ...
 ) -> Path:
     "Write a checkpoint atomically: temporary name, manifest, flush to disk, one rename."
     folder = Path(folder)
@@ -150,12 +165,15 @@ def save_checkpoint(
         (partial / "state.json").write_text(json.dumps(state, indent=1))
         manifest = {p.name: dict(bytes=p.stat().st_size, sha256=sha256_of(p)) for p in sorted(partial.iterdir())}
         (partial / "manifest.json").write_text(json.dumps(manifest, indent=1))
-        for path in (*partial.iterdir(), partial): _flush(path)
+        for path in (*partial.iterdir(), partial):
+            _flush(path)
         os.replace(partial, folder)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(partial, ignore_errors=True)
-        raise CodesignError(f"the checkpoint {folder.name} cannot be written: {error}; free space on the disk and give the command again: "
-                            "it goes on from the checkpoint before") from error
+        raise CodesignError(
+            f"the checkpoint {folder.name} cannot be written: {error}; free space on the disk and give the command again: "
+            "it goes on from the checkpoint before"
+        ) from error
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
@@ -166,10 +184,14 @@ def save_checkpoint(
 def _json_object(path):
     "The JSON object in a file of a checkpoint; CodesignError if there is none."
     where = f"{path.parent.name}/{path.name}"
-    if not path.is_file(): raise CodesignError(f"{path.parent.name} has no {path.name}: the checkpoint is not whole")
-    try: found = json.loads(path.read_bytes())
-    except (ValueError, RecursionError): raise CodesignError(f"{where} is damaged: it is not JSON") from None
-    if not isinstance(found, dict): raise CodesignError(f"{where} is damaged: it holds no JSON object")
+    if not path.is_file():
+        raise CodesignError(f"{path.parent.name} has no {path.name}: the checkpoint is not whole")
+    try:
+        found = json.loads(path.read_bytes())
+    except (ValueError, RecursionError):
+        raise CodesignError(f"{where} is damaged: it is not JSON") from None
+    if not isinstance(found, dict):
+        raise CodesignError(f"{where} is damaged: it holds no JSON object")
     return found
 
 
@@ -181,7 +203,9 @@ def _check_manifest(folder, manifest):
             raise CodesignError(f"{folder.name}/manifest.json is damaged: no size and sha256 at {name[:40]!r}")
         path = folder / name
         if not path.is_file() or path.stat().st_size != entry["bytes"] or sha256_of(path) != entry["sha256"]:
-            raise CodesignError(f"{folder.name}/{name} is missing or damaged (size or sha256 differs from manifest.json)")
+            raise CodesignError(
+                f"{folder.name}/{name} is missing or damaged (size or sha256 differs from manifest.json)"
+            )
     there = {"state.json", *(path.name for path in folder.glob("*.safetensors"))}
     if missing := sorted(there - set(manifest)):
         raise CodesignError(f"{folder.name}/manifest.json is damaged: it does not name {missing[0]}")
@@ -196,8 +220,10 @@ def load_checkpoint(folder: Path) -> tuple[dict[str, dict[str, Tensor]], dict]:
     manifest, tensors = _json_object(folder / "manifest.json"), {}
     _check_manifest(folder, manifest)
     for name in sorted(name for name in manifest if name.endswith(".safetensors")):
-        try: tensors[name.removesuffix(".safetensors")] = load_file(folder / name)
-        except SafetensorError as error: raise CodesignError(f"{folder.name}/{name} is damaged: {error}") from None
+        try:
+            tensors[name.removesuffix(".safetensors")] = load_file(folder / name)
+        except SafetensorError as error:
+            raise CodesignError(f"{folder.name}/{name} is damaged: {error}") from None
     return tensors, _json_object(folder / "state.json")
 
 
@@ -214,7 +240,8 @@ def latest_checkpoint(folder: Path) -> tuple[dict, dict] | None:
         try:
             tensors, state = load_checkpoint(path)
             step, fingerprint = state.get("step"), state.get("fingerprint")
-            if type(step) is int and step >= 0 and isinstance(fingerprint, str): return tensors, state
+            if type(step) is int and step >= 0 and isinstance(fingerprint, str):
+                return tensors, state
             raise CodesignError(f"{path.name}/state.json is damaged: no step from 0 with a fingerprint")
         except CodesignError as error:
             advice = "falling back to the one before" if position else "no checkpoint is before it"
@@ -229,62 +256,79 @@ def _keep_two(folder, newest):
     numbered = _numbered(folder)
     kept = [path for step, path in numbered if step <= newest][-2:]
     for _, old in numbered:
-        if old in kept: continue
+        if old in kept:
+            continue
         for path in (old / "manifest.json", old / "state.json", *old.glob("*.safetensors")):
-            if path.is_file(): path.unlink()
-        if not any(old.iterdir()): old.rmdir()
+            if path.is_file():
+                path.unlink()
+        if not any(old.iterdir()):
+            old.rmdir()
 
 # %% ../../nbs/engine/training.ipynb #d2b11d6f
 @dataclass
 class Progress:
     "Prints a line at most every `every` seconds: step, loss, speed, time left."
+
     steps: int
-    every: float = 15.
+    every: float = 15.0
     began: float = field(default_factory=time.monotonic)
     said: float = field(default_factory=time.monotonic)
     first: int | None = None
 
     def __call__(self, step: int, loss: float, tokens: int) -> None:
         now = time.monotonic()
-        if self.first is None: self.first = step
-        if now - self.said < self.every or step + 1 >= self.steps: return
+        if self.first is None:
+            self.first = step
+        if now - self.said < self.every or step + 1 >= self.steps:
+            return
         done = step - self.first + 1
         speed = done / (now - self.began)
-        print(f"step {step + 1:,} of {self.steps:,}: loss {loss:.3f}, {tokens * speed:,.0f} tokens/s, {(self.steps - step - 1) / speed:,.0f} s left", flush=True)
+        print(
+            f"step {step + 1:,} of {self.steps:,}: loss {loss:.3f}, {tokens * speed:,.0f} tokens/s, {(self.steps - step - 1) / speed:,.0f} s left",
+            flush=True,
+        )
         self.said = now
 
 # %% ../../nbs/engine/training.ipynb #8ea30a95
 @dataclass(frozen=True)
 class TrackedRun:
     "One training as a tracker knows it."
+
     name: str
-    config: dict                    # plain values by name: what the training was asked to do
-    place: Path = Path()            # the tracker's files go below this folder
-    step: int = 0                   # that the training begins or goes on at
-    checkpoints: bool = False       # whether it can be resumed, and is then the same run
+    config: dict  # plain values by name: what the training was asked to do
+    place: Path = Path()  # the tracker's files go below this folder
+    step: int = 0  # that the training begins or goes on at
+    checkpoints: bool = False  # whether it can be resumed, and is then the same run
 
 
 def _must_be_installed(package):
     "Raises ModuleNotFoundError also where the only thing of that name is a folder, such as the one wandb writes to."
     found = importlib.util.find_spec(package)
-    if found is None or found.origin is None: raise ModuleNotFoundError(f"No module named {package!r}")
+    if found is None or found.origin is None:
+        raise ModuleNotFoundError(f"No module named {package!r}")
 
 # %% ../../nbs/engine/training.ipynb #e298e5bc
 @cache
 def _answers(address):
     "Whether a server, or the proxy in front of it, answers within seconds; found out once a process."
     import requests
-    try: requests.head(address, timeout=3)
-    except requests.RequestException: return False
+
+    try:
+        requests.head(address, timeout=3)
+    except requests.RequestException:
+        return False
     return True
 
 
 def _why_offline(settings):
     "Why Weights & Biases would ask for a key or wait for its server, where nobody has said in which mode it should run; else nothing."
     from requests.utils import get_netrc_auth
-    if os.environ.get("WANDB_MODE") or settings.mode != "online": return ""
+
+    if os.environ.get("WANDB_MODE") or settings.mode != "online":
+        return ""
     known = settings.api_key or os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE")
-    if not known and not any(get_netrc_auth(address) for address in (settings.base_url, "https://api.wandb.ai")): return "has no API key here (`wandb login`)"
+    if not known and not any(get_netrc_auth(address) for address in (settings.base_url, "https://api.wandb.ai")):
+        return "has no API key here (`wandb login`)"
     return "" if _answers(settings.base_url) else f"does not reach {settings.base_url}"
 
 
@@ -298,10 +342,20 @@ def _wandb(run):
     if not os.environ.get("WANDB_DIR"):
         run.place.mkdir(parents=True, exist_ok=True)
         more["dir"] = str(run.place.absolute())
-    tracker = WandBTracker(os.environ.get("WANDB_PROJECT") or "codesign", name=run.name, group=os.environ.get("WANDB_RUN_GROUP") or run.name,
-                           config=run.config, reinit="create_new", **more)
+    tracker = WandBTracker(
+        os.environ.get("WANDB_PROJECT") or "codesign",
+        name=run.name,
+        group=os.environ.get("WANDB_RUN_GROUP") or run.name,
+        config=run.config,
+        reinit="create_new",
+        **more,
+    )
     tracker.start()
-    if why: print(f"wandb {why}, so the run {run.name!r} stays offline; send it later by `wandb sync {Path(tracker.tracker.dir).parent}`", flush=True)
+    if why:
+        print(
+            f"wandb {why}, so the run {run.name!r} stays offline; send it later by `wandb sync {Path(tracker.tracker.dir).parent}`",
+            flush=True,
+        )
     return tracker
 
 # %% ../../nbs/engine/training.ipynb #73fcef33
@@ -311,16 +365,24 @@ def _tensorboard(run):
     from accelerate.tracking import TensorBoardTracker
 
     folder = run.place / "tensorboard"
-    safe = "/".join(cleaned for part in run.name.split("/") if (cleaned := re.sub(r"[^\w.+=-]+", "-", part).strip(".-"))) or "training"
+    safe = (
+        "/".join(cleaned for part in run.name.split("/") if (cleaned := re.sub(r"[^\w.+=-]+", "-", part).strip(".-")))
+        or "training"
+    )
     unused = safe
     (folder / safe).parent.mkdir(parents=True, exist_ok=True)
     for number in itertools.count(2):
-        try: (folder / unused).mkdir(exist_ok=run.checkpoints)
-        except FileExistsError: unused = f"{safe}-{number}"
-        else: break
+        try:
+            (folder / unused).mkdir(exist_ok=run.checkpoints)
+        except FileExistsError:
+            unused = f"{safe}-{number}"
+        else:
+            break
     tracker = TensorBoardTracker(unused, folder, purge_step=run.step)
     tracker.start()
-    tracker.log({"config": textwrap.indent(json.dumps(run.config, indent=1), "    ")}, step=run.step)    # as code, in the eyes of Markdown
+    tracker.log(
+        {"config": textwrap.indent(json.dumps(run.config, indent=1), "    ")}, step=run.step
+    )  # as code, in the eyes of Markdown
     return tracker
 
 
@@ -328,21 +390,32 @@ def _trackio(run):
     "In Trackio's own place, where `trackio show` looks."
     _must_be_installed("trackio")
     from accelerate.tracking import TrackioTracker
+
     tracker = TrackioTracker("codesign", name=run.name, group=run.name, config=run.config, embed=False)
     tracker.start()
     return tracker
 
 
-TRACKERS = {"wandb": _wandb, "tensorboard": _tensorboard, "trackio": _trackio}    # TrackedRun -> a GeneralTracker of accelerate, started
+TRACKERS = {
+    "wandb": _wandb,
+    "tensorboard": _tensorboard,
+    "trackio": _trackio,
+}  # TrackedRun -> a GeneralTracker of accelerate, started
 
 # %% ../../nbs/engine/training.ipynb #be5b352d
 @contextmanager
 def _drawing_apart():
     "Whoever draws random numbers in here leaves those of the training as they were."
     import numpy as np
-    python, numpy, devices = random.getstate(), np.random.get_state(), [torch.cuda.current_device()] if torch.cuda.is_available() else []
+
+    python, numpy, devices = (
+        random.getstate(),
+        np.random.get_state(),
+        [torch.cuda.current_device()] if torch.cuda.is_available() else [],
+    )
     try:
-        with torch.random.fork_rng(devices): yield
+        with torch.random.fork_rng(devices):
+            yield
     finally:
         random.setstate(python)
         np.random.set_state(numpy)
@@ -357,21 +430,31 @@ class Tracker:
     def __init__(
         self,
         run: TrackedRun,
-        wanted: str | None = None,      # names with commas between them; None: what CODESIGN_TRACKER says
+        wanted: str | None = None,  # names with commas between them; None: what CODESIGN_TRACKER says
     ):
         self.live, wanted = {}, os.environ.get("CODESIGN_TRACKER", "") if wanted is None else wanted
         for name in dict.fromkeys(name.strip().lower() for name in wanted.split(",") if name.strip()):
-            if name in TRACKERS: self._attempt(name, "does not start", self._start, name, run)
-            else: self._give_up(name, "is unknown", f"valid: {', '.join(TRACKERS)}{closest(name, TRACKERS)}")
+            if name in TRACKERS:
+                self._attempt(name, "does not start", self._start, name, run)
+            else:
+                self._give_up(name, "is unknown", f"valid: {', '.join(TRACKERS)}{closest(name, TRACKERS)}")
 
-    def _start(self, name, run): self.live[name] = TRACKERS[name](run)
+    def _start(self, name, run):
+        self.live[name] = TRACKERS[name](run)
 
     def _attempt(self, name, otherwise, act, *values, **named):
         try:
-            with _drawing_apart(): act(*values, **named)
-        except Exception as error:      # the trackers and what they stand on raise many kinds
+            with _drawing_apart():
+                act(*values, **named)
+        except Exception as error:  # the trackers and what they stand on raise many kinds
             missing, said = isinstance(error, ImportError), " ".join(str(error).split())[:300]
-            advice = f"`pip install {name}`" if missing else "WANDB_MODE=offline needs no server" if name == "wandb" else "look into its settings, or leave it out"
+            advice = (
+                f"`pip install {name}`"
+                if missing
+                else "WANDB_MODE=offline needs no server"
+                if name == "wandb"
+                else "look into its settings, or leave it out"
+            )
             self._give_up(name, f"{otherwise} ({type(error).__name__}: {said})", advice)
 
     def _give_up(self, name, what, advice):
@@ -381,32 +464,36 @@ class Tracker:
 
     def log(self, step: int, **values) -> None:
         "Values of one step."
-        for name, tracker in list(self.live.items()): self._attempt(name, f"takes nothing more at step {step}", tracker.log, dict(values), step=step)
+        for name, tracker in list(self.live.items()):
+            self._attempt(name, f"takes nothing more at step {step}", tracker.log, dict(values), step=step)
 
-    def __enter__(self): return self
+    def __enter__(self):
+        return self
 
     def __exit__(self, *_):
         "Ends the runs, however the training has ended."
-        for name, tracker in list(self.live.items()): self._attempt(name, "does not finish", tracker.finish)
+        for name, tracker in list(self.live.items()):
+            self._attempt(name, "does not finish", tracker.finish)
         self.live.clear()
 
 # %% ../../nbs/engine/training.ipynb #bb2b3d1a
 @dataclass(frozen=True)
 class TrainingPlan:
     "Everything the loop needs besides the model and the data."
+
     steps: int
     lr: float
-    micro_batch_size: int              # sequences in one forward pass; need not divide the batch
-    weight_decay: float = .1
-    beta1: float = .9
-    beta2: float = .98
+    micro_batch_size: int  # sequences in one forward pass; need not divide the batch
+    weight_decay: float = 0.1
+    beta1: float = 0.9
+    beta2: float = 0.98
     eps: float = 1e-6
-    warmup_fraction: float = .1
-    min_lr_fraction: float = 0.
-    clip_norm: float = 1.
-    precision: str = "fp32"            # fp32 or bf16
-    checkpoint_every: int = 0          # steps; 0 keeps no checkpoints
-    first_step: int = 0                # above 0 when a run branches off another's schedule
+    warmup_fraction: float = 0.1
+    min_lr_fraction: float = 0.0
+    clip_norm: float = 1.0
+    precision: str = "fp32"  # fp32 or bf16
+    checkpoint_every: int = 0  # steps; 0 keeps no checkpoints
+    first_step: int = 0  # above 0 when a run branches off another's schedule
 
 # %% ../../nbs/engine/training.ipynb #87dac69a
 class _Processes:
@@ -414,16 +501,22 @@ class _Processes:
 
     def __init__(self):
         from accelerate import PartialState
-        try: state = PartialState(cpu=not torch.cuda.is_available())
+
+        try:
+            state = PartialState(cpu=not torch.cuda.is_available())
         except (ValueError, RuntimeError) as error:
-            raise CodesignError(f"the processes that WORLD_SIZE={os.environ.get('WORLD_SIZE')} asks for cannot be joined ({error}); "
-                                "start them with `accelerate launch` or torchrun, or unset WORLD_SIZE") from None
+            raise CodesignError(
+                f"the processes that WORLD_SIZE={os.environ.get('WORLD_SIZE')} asks for cannot be joined ({error}); "
+                "start them with `accelerate launch` or torchrun, or unset WORLD_SIZE"
+            ) from None
         self.device, self.is_main = state.device, state.is_main_process
         self.rank, self.count = state.process_index, state.num_processes
         asked = (os.environ.get("WORLD_SIZE") or "1").strip()
         if str(self.count) != asked:
-            raise CodesignError(f"WORLD_SIZE asks for {asked} processes and {self.count} take part; "
-                                "start them with `accelerate launch` or torchrun, or unset WORLD_SIZE")
+            raise CodesignError(
+                f"WORLD_SIZE asks for {asked} processes and {self.count} take part; "
+                "start them with `accelerate launch` or torchrun, or unset WORLD_SIZE"
+            )
 
     def part_of(self, batch):
         "The sequences of this process."
@@ -432,25 +525,30 @@ class _Processes:
 
     def add_up(self, tensors):
         "Each tensor becomes its sum over the processes, in place."
-        if self.count == 1: return
+        if self.count == 1:
+            return
         for tensor in tensors:
             here = tensor.to(self.device)
             torch.distributed.all_reduce(here)
-            if here is not tensor: tensor.copy_(here)
+            if here is not tensor:
+                tensor.copy_(here)
 
     def add_up_gradients(self, parameters):
         "The same for gradients, also where some processes have none."
-        if self.count == 1: return
+        if self.count == 1:
+            return
         having = torch.tensor([float(p.grad is not None) for p in parameters])
         self.add_up([having])
         used = [p for p, n in zip(parameters, having.tolist()) if n]
         for p in used:
-            if p.grad is None: p.grad = torch.zeros_like(p)
+            if p.grad is None:
+                p.grad = torch.zeros_like(p)
         self.add_up([p.grad for p in used])
 
     def any(self, flag):
         "Whether the flag is true in some process."
-        if self.count == 1: return bool(flag)
+        if self.count == 1:
+            return bool(flag)
         flags = torch.tensor([float(bool(flag))])
         self.add_up([flags])
         return flags.item() > 0
@@ -458,13 +556,17 @@ class _Processes:
     @torch.no_grad()
     def begin_alike(self, step, tensors):
         "Give all processes the tensors of the first; CodesignError if they do not begin at the same step."
-        if self.count == 1: return
+        if self.count == 1:
+            return
         steps = [torch.zeros(1, device=self.device) for _ in range(self.count)]
         torch.distributed.all_gather(steps, torch.full((1,), float(step), device=self.device))
         if len(found := {int(s.item()) for s in steps}) > 1:
-            raise CodesignError(f"{self.count} processes begin at the steps {', '.join(map(str, sorted(found)))}: "
-                                "they do not see the same checkpoints; give them a folder that all share")
-        for tensor in tensors: torch.distributed.broadcast(tensor, 0)
+            raise CodesignError(
+                f"{self.count} processes begin at the steps {', '.join(map(str, sorted(found)))}: "
+                "they do not see the same checkpoints; give them a folder that all share"
+            )
+        for tensor in tensors:
+            torch.distributed.broadcast(tensor, 0)
 
 
 def _length(batch):
@@ -474,8 +576,10 @@ def _length(batch):
 
 def _split(batch, size):
     "Micro-batches along the first axis, of a tensor or of a tuple of tensors; none of an empty batch."
-    if not _length(batch): return []
-    if isinstance(batch, Tensor): return list(batch.split(size))
+    if not _length(batch):
+        return []
+    if isinstance(batch, Tensor):
+        return list(batch.split(size))
     return list(zip(*(part.split(size) for part in batch)))
 
 
@@ -492,15 +596,19 @@ class _Autocast(nn.Module):
 
     def forward(self, *values, **named):
         from accelerate.utils import convert_to_fp32
-        with torch.autocast(self.device_type, dtype=torch.bfloat16): outputs = self.model(*values, **named)
+
+        with torch.autocast(self.device_type, dtype=torch.bfloat16):
+            outputs = self.model(*values, **named)
         return convert_to_fp32(outputs)
 
 # %% ../../nbs/engine/training.ipynb #a0229eac
 def _optimizer(model, objective, plan):
     groups = weight_decay_groups(model, plan.weight_decay) + objective.parameter_groups()
-    for group in groups: group.setdefault("lr", plan.lr)
+    for group in groups:
+        group.setdefault("lr", plan.lr)
     optimizer = torch.optim.AdamW(groups, lr=plan.lr, betas=(plan.beta1, plan.beta2), eps=plan.eps, fused=True)
-    for group in optimizer.param_groups: group["peak_lr"] = group["lr"]
+    for group in optimizer.param_groups:
+        group["peak_lr"] = group["lr"]
     return optimizer
 
 
@@ -513,18 +621,25 @@ def _optimizer_names(model, objective, optimizer):
 
 def optimizer_tensors(model: nn.Module, objective: Objective, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     "The optimizer's moments and step counts under the names of their parameters."
-    return {f"{name}|{key}": value for name, p in _optimizer_names(model, objective, optimizer)
-            for key, value in optimizer.state.get(p, {}).items()}
+    return {
+        f"{name}|{key}": value
+        for name, p in _optimizer_names(model, objective, optimizer)
+        for key, value in optimizer.state.get(p, {}).items()
+    }
 
 
-def load_optimizer_tensors(model: nn.Module, objective: Objective, optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+def load_optimizer_tensors(
+    model: nn.Module, objective: Objective, optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]
+) -> None:
     "Put moments back; raises CodesignError if a parameter has none or a shape differs."
     found = {}
     for name, p in _optimizer_names(model, objective, optimizer):
         state = {key: tensors.get(f"{name}|{key}") for key in ("step", "exp_avg", "exp_avg_sq")}
         fits = all(v is not None for v in state.values()) and state["step"].numel() == 1
         if not fits or not state["exp_avg"].shape == state["exp_avg_sq"].shape == p.shape:
-            raise CodesignError(f"the optimizer state of {name} is missing or has another shape than the parameter {tuple(p.shape)}")
+            raise CodesignError(
+                f"the optimizer state of {name} is missing or has another shape than the parameter {tuple(p.shape)}"
+            )
         found[p] = {key: value.to(p.device) for key, value in state.items()}
     optimizer.state.update(found)
 
@@ -537,28 +652,32 @@ class Stopped(CodesignError):
 def _stop_on_sigterm() -> Iterator[dict]:
     "Turns SIGTERM into a flag the loop looks at after each step."
     asked = {"stop": False}
-    try: before = signal.signal(signal.SIGTERM, lambda *_: asked.update(stop=True))
-    except ValueError: before = None             # not in the main thread: leave signals alone
-    try: yield asked
+    try:
+        before = signal.signal(signal.SIGTERM, lambda *_: asked.update(stop=True))
+    except ValueError:
+        before = None  # not in the main thread: leave signals alone
+    try:
+        yield asked
     finally:
-        if before is not None: signal.signal(signal.SIGTERM, before)
+        if before is not None:
+            signal.signal(signal.SIGTERM, before)
 
 # %% ../../nbs/engine/training.ipynb #fb51e327
 def train(
-    model: nn.Module,                               # trained in place
-    batch_of: Callable[[int], Tensor],              # step -> (B, ...) its batch, the same whenever and wherever asked
+    model: nn.Module,  # trained in place
+    batch_of: Callable[[int], Tensor],  # step -> (B, ...) its batch, the same whenever and wherever asked
     plan: TrainingPlan,
-    objective: Objective | None = None,             # None: next-token prediction
-    folder: Path | None = None,                     # where checkpoints go; None keeps none
-    fingerprint: str = "",                          # a checkpoint of another fingerprint is refused
-    log: Callable[..., None] | None = None,         # log(step=, loss=, ...) after each step, in the main process
-    at_step: dict[int, Callable] | None = None,     # step -> f(model, optimizer) before it; true ends the run
-    moments: dict[str, Tensor] | None = None,       # optimizer state to begin with, by parameter name
-    on_resume: Callable[[int], None] | None = None, # told the step that a checkpoint puts the run back to
-    tokens_per_step: int = 0,                       # for the progress line
-    name: str = "",                                 # what trackers call this training; "": after the folder, else the fingerprint
-    place: Path | None = None,                      # where trackers put their files; None: beside the checkpoints, else where we are
-) -> list[float]:                                   # loss of every step that ran here
+    objective: Objective | None = None,  # None: next-token prediction
+    folder: Path | None = None,  # where checkpoints go; None keeps none
+    fingerprint: str = "",  # a checkpoint of another fingerprint is refused
+    log: Callable[..., None] | None = None,  # log(step=, loss=, ...) after each step, in the main process
+    at_step: dict[int, Callable] | None = None,  # step -> f(model, optimizer) before it; true ends the run
+    moments: dict[str, Tensor] | None = None,  # optimizer state to begin with, by parameter name
+    on_resume: Callable[[int], None] | None = None,  # told the step that a checkpoint puts the run back to
+    tokens_per_step: int = 0,  # for the progress line
+    name: str = "",  # what trackers call this training; "": after the folder, else the fingerprint
+    place: Path | None = None,  # where trackers put their files; None: beside the checkpoints, else where we are
+) -> list[float]:  # loss of every step that ran here
     """Train with AdamW, warm-up and cosine, gradient accumulation and clipping, resuming from `folder` if it holds a checkpoint.
 
     On a CPU a run that was killed and resumed ends with the same bytes as one that was not, tracked (`Tracker`) or not.
@@ -570,9 +689,11 @@ def train(
     objective, processes = objective or Objective(), _Processes()
     model.to(processes.device)
     for group in objective.parameter_groups():
-        for p in group["params"]: p.data = p.data.to(processes.device)
+        for p in group["params"]:
+            p.data = p.data.to(processes.device)
     optimizer = _optimizer(model, objective, plan)
-    if moments: load_optimizer_tensors(model, objective, optimizer, moments)
+    if moments:
+        load_optimizer_tensors(model, objective, optimizer, moments)
     step = _beginning(folder, model, objective, optimizer, plan, fingerprint, processes, on_resume)
     called = _Autocast(model, processes.device) if plan.precision == "bf16" else model
     losses, progress = [], Progress(plan.steps)
@@ -581,48 +702,57 @@ def train(
     try:
         with Tracker(tracked, wanted=None if processes.is_main else "") as tracker, _stop_on_sigterm() as asked:
             while step < plan.steps:
-                if at_step and step in at_step and processes.any(at_step[step](model, optimizer)): break
+                if at_step and step in at_step and processes.any(at_step[step](model, optimizer)):
+                    break
                 with _memory_said(step, plan):
                     loss = _one_step(called, batch_of(step), step, plan, objective, optimizer, processes)
                 losses.append(loss)
                 if processes.is_main and (log or tracker.live):
                     values = dict(step=step, loss=loss, lr=optimizer.param_groups[0]["lr"], **objective.logs())
-                    if log: log(**values)
+                    if log:
+                        log(**values)
                     tracker.log(**values)
-                if processes.is_main: progress(step, loss, tokens_per_step)
+                if processes.is_main:
+                    progress(step, loss, tokens_per_step)
                 step += 1
                 due = plan.checkpoint_every and step % plan.checkpoint_every == 0 and step < plan.steps
                 stop = processes.any(asked["stop"])
                 if folder and (due or stop) and processes.is_main:
                     _checkpoint(folder, step, model, objective, optimizer, fingerprint)
                 if stop:
-                    processes.any(False)             # nobody leaves before the checkpoint is written
+                    processes.any(False)  # nobody leaves before the checkpoint is written
                     left = "with a checkpoint" if folder else "without a checkpoint: this training begins anew"
                     raise Stopped(f"stopped after step {step} of {plan.steps} as asked, {left}")
-    finally: model.eval()
+    finally:
+        model.eval()
     return losses
 
 # %% ../../nbs/engine/training.ipynb #6475d3ce
 @contextmanager
 def _memory_said(step, plan):
     "Turns an error that memory ran out into one line that names the setting to change; the batch is never made smaller."
-    try: yield
+    try:
+        yield
     except (RuntimeError, MemoryError) as error:
-        if not out_of_memory(error): raise
+        if not out_of_memory(error):
+            raise
         peak = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else peak_resident_bytes() or 0
-        raise CodesignError(f"memory ran out at step {step} with {plan.micro_batch_size} sequences in one forward pass "
-                            f"(at most {peak / 1e6:,.0f} MB were in use); make micro_batch_size smaller: "
-                            "the batch, and what is learned, stay the same") from None
+        raise CodesignError(
+            f"memory ran out at step {step} with {plan.micro_batch_size} sequences in one forward pass "
+            f"(at most {peak / 1e6:,.0f} MB were in use); make micro_batch_size smaller: "
+            "the batch, and what is learned, stay the same"
+        ) from None
 
 
 def _one_step(model, batch, step, plan, objective, optimizer, processes):
     "All micro-batches of one step, clipping, the optimizer; returns the mean loss of the batch."
     factor = cosine_schedule(step, plan.steps, max(1, round(plan.warmup_fraction * plan.steps)), plan.min_lr_fraction)
-    for group in optimizer.param_groups: group["lr"] = group["peak_lr"] * (1. if group.get("constant_lr") else factor)
+    for group in optimizer.param_groups:
+        group["lr"] = group["peak_lr"] * (1.0 if group.get("constant_lr") else factor)
     if not _length(batch):
         raise CodesignError(f"the batch of step {step} has no sequences; batch_of must give at least one")
     objective.begin_step(step, plan.steps)
-    total = 0.
+    total = 0.0
     for micro in _split(processes.part_of(batch), plan.micro_batch_size):
         loss = objective.loss(model, _to(micro, processes.device)) / (_length(batch) / _length(micro))
         loss.backward()
@@ -633,8 +763,10 @@ def _one_step(model, batch, step, plan, objective, optimizer, processes):
     processes.add_up([totals, *objective.totals()])
     total, norm = totals.item(), float(nn.utils.clip_grad_norm_(parameters, plan.clip_norm))
     if not math.isfinite(total) or not math.isfinite(norm):
-        raise CodesignError(f"loss {total} and gradient norm {norm} at step {step}, "
-                            f"learning rate {optimizer.param_groups[0]['lr']:.2e}: not finite; lower the learning rate")
+        raise CodesignError(
+            f"loss {total} and gradient norm {norm} at step {step}, "
+            f"learning rate {optimizer.param_groups[0]['lr']:.2e}: not finite; lower the learning rate"
+        )
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     objective.end_step(step, plan.steps)
@@ -644,7 +776,8 @@ def _one_step(model, batch, step, plan, objective, optimizer, processes):
 def _tracked_run(name, place, folder, fingerprint, plan, objective, step):
     "The training as trackers see it; checkpoints in <run>/checkpoints/<phase> make it <run>/<phase>, with files in <run>."
     config = dict(asdict(plan), objective=type(objective).__name__, fingerprint=fingerprint, begins_at=step)
-    if folder is None: return TrackedRun(name or fingerprint or "training", config, Path(place or ""), step)
+    if folder is None:
+        return TrackedRun(name or fingerprint or "training", config, Path(place or ""), step)
     folder = Path(folder).absolute()
     run = folder.parent.parent if folder.parent.name == "checkpoints" else folder.parent
     called = run.name if folder.name == "checkpoints" else f"{run.name}/{folder.name}"
@@ -657,11 +790,16 @@ def _unique_tensors(model):
 
 
 def _checkpoint(folder, step, model, objective, optimizer, fingerprint):
-    tensors = dict(model=_unique_tensors(model), optimizer=optimizer_tensors(model, objective, optimizer),
-                   rng={"torch": torch.get_rng_state()})
-    if objective.tensors(): tensors["objective"] = objective.tensors()
+    tensors = dict(
+        model=_unique_tensors(model),
+        optimizer=optimizer_tensors(model, objective, optimizer),
+        rng={"torch": torch.get_rng_state()},
+    )
+    if objective.tensors():
+        tensors["objective"] = objective.tensors()
     target = Path(folder) / f"step-{step:06d}"
-    if target.exists(): shutil.rmtree(target)        # the run began before it, so it was damaged
+    if target.exists():
+        shutil.rmtree(target)  # the run began before it, so it was damaged
     save_checkpoint(target, tensors, dict(step=step, fingerprint=fingerprint))
     _keep_two(folder, step)
 
@@ -669,10 +807,12 @@ def _checkpoint(folder, step, model, objective, optimizer, fingerprint):
 def _beginning(folder, model, objective, optimizer, plan, fingerprint, processes, on_resume):
     "The step to begin at: the plan's, or that of the newest whole checkpoint, which is put in place."
     step = plan.first_step
-    if folder and processes.is_main: _sweep(folder, "step-")
+    if folder and processes.is_main:
+        _sweep(folder, "step-")
     if folder and (found := latest_checkpoint(folder)):
         step = _resume(found, model, objective, optimizer, fingerprint)
-        if on_resume and processes.is_main: on_resume(step)
+        if on_resume and processes.is_main:
+            on_resume(step)
     processes.begin_alike(step, _unique_tensors(model).values())
     return step
 
@@ -682,21 +822,27 @@ def _must_fit(wanted, found, what):
     for name in {**wanted, **found}:
         shapes = [tuple(named[name].shape) if name in named else "none" for named in (found, wanted)]
         if shapes[0] != shapes[1]:
-            raise CodesignError(f"the checkpoint does not fit the {what}: {name} is {shapes[0]} there "
-                                f"and {shapes[1]} here; remove its folder, or train what it was made from")
+            raise CodesignError(
+                f"the checkpoint does not fit the {what}: {name} is {shapes[0]} there "
+                f"and {shapes[1]} here; remove its folder, or train what it was made from"
+            )
 
 
 @torch.no_grad()
 def _resume(found, model, objective, optimizer, fingerprint):
     tensors, state = found
     if state["fingerprint"] != fingerprint:
-        raise CodesignError(f"the checkpoint belongs to another run (fingerprint {state['fingerprint'][:12]}, expected {fingerprint[:12]}); remove its folder or use another study")
+        raise CodesignError(
+            f"the checkpoint belongs to another run (fingerprint {state['fingerprint'][:12]}, expected {fingerprint[:12]}); remove its folder or use another study"
+        )
     wanted = dict(model=_unique_tensors(model), objective=objective.tensors(), rng={"torch": torch.get_rng_state()})
     what = dict(model="model", objective="objective", rng="random number generator of this torch")
-    for stem, named in wanted.items(): _must_fit(named, tensors.get(stem, {}), what[stem])
+    for stem, named in wanted.items():
+        _must_fit(named, tensors.get(stem, {}), what[stem])
     load_optimizer_tensors(model, objective, optimizer, tensors.get("optimizer", {}))
     for stem in ("model", "objective"):
-        for name, value in wanted[stem].items(): value.copy_(tensors[stem][name])
+        for name, value in wanted[stem].items():
+            value.copy_(tensors[stem][name])
     torch.set_rng_state(tensors["rng"]["torch"].to(torch.uint8))
     return state["step"]
 
@@ -704,11 +850,11 @@ def _resume(found, model, objective, optimizer, fingerprint):
 @torch.no_grad()
 def evaluate_nll(
     model: nn.Module,
-    stream,                   # (T,) token ids of a whole split
-    length: int,              # tokens a window predicts; the context of a token is at most length - 1 tokens more
-    batch_size: int = 8,      # windows at once
-    stride: int | None = None,    # tokens between the beginnings of windows; None: length, so that windows do not overlap
-) -> tuple[float, int]:       # total negative log likelihood in nats, number of predicted tokens
+    stream,  # (T,) token ids of a whole split
+    length: int,  # tokens a window predicts; the context of a token is at most length - 1 tokens more
+    batch_size: int = 8,  # windows at once
+    stride: int | None = None,  # tokens between the beginnings of windows; None: length, so that windows do not overlap
+) -> tuple[float, int]:  # total negative log likelihood in nats, number of predicted tokens
     """Total nats of a token stream under the model; every token but the first is predicted once.
 
     From the second window on, each token has at least length - stride + 1 tokens of context. Raises CodesignError for a
@@ -719,19 +865,24 @@ def evaluate_nll(
     was_training, device = model.training, next(model.parameters()).device
     model.eval()
     ids = np.asarray(stream)
-    if len(ids) < 2: raise CodesignError(f"a stream of {len(ids)} tokens has nothing to predict; give at least 2")
+    if len(ids) < 2:
+        raise CodesignError(f"a stream of {len(ids)} tokens has nothing to predict; give at least 2")
     stride = length if stride is None else stride
-    if not 1 <= stride <= length: raise CodesignError(f"a stride of {stride} leaves tokens out of windows of {length}; valid: 1 to {length}")
-    windows, done = {}, 0                   # (length, tokens scored) -> windows of this shape
+    if not 1 <= stride <= length:
+        raise CodesignError(f"a stride of {stride} leaves tokens out of windows of {length}; valid: 1 to {length}")
+    windows, done = {}, 0  # (length, tokens scored) -> windows of this shape
     for begin in range(0, len(ids) - 1, stride):
         end = min(begin + length, len(ids) - 1)
-        if end > done: windows.setdefault((end - begin, end - done), []).append(ids[begin:end + 1])
+        if end > done:
+            windows.setdefault((end - begin, end - done), []).append(ids[begin : end + 1])
         done = max(done, end)
-    total = 0.
+    total = 0.0
     for (_, scored), alike in windows.items():
         for first in range(0, len(alike), batch_size):
-            group = torch.from_numpy(np.stack(alike[first:first + batch_size]).astype(np.int64)).to(device)
+            group = torch.from_numpy(np.stack(alike[first : first + batch_size]).astype(np.int64)).to(device)
             logits = model(input_ids=group[:, :-1], use_cache=False).logits[:, -scored:]
-            total += nn.functional.cross_entropy(logits.flatten(0, 1).float(), group[:, -scored:].flatten(), reduction="sum").item()
+            total += nn.functional.cross_entropy(
+                logits.flatten(0, 1).float(), group[:, -scored:].flatten(), reduction="sum"
+            ).item()
     model.train(was_training)
     return total, len(ids) - 1
