@@ -94,18 +94,10 @@ def published(folder):
     "Whether tables, captions and pictures beside a published study's records, and the README, say what the records say; else what differs."
     import matplotlib.image
 
-    from codesign.engine.runs import CodesignError
-    from codesign.results import (
-        FIGURES,
-        README_MARKS,
-        analyse_study,
-        captions,
-        draw,
-        png,
-        put_into_readme,
-        read_records,
-        write_tables,
-    )
+    from codesign.engine.errors import CodesignError
+    from codesign.judging.measures import read_records
+    from codesign.judging.pictures import png
+    from codesign.results import FIGURES, README_MARKS, analyse_study, captions, draw, put_into_readme, write_tables
 
     try:
         analyses, analysis = analyse_study(read_records(folder))

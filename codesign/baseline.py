@@ -56,8 +56,8 @@ from codesign.engine.checkpoints import (
     write_remote_code,
 )
 from .engine.decoding import Decoder, GraphedDecoder, decode_with_cache
+from .engine.errors import CodesignError
 from .engine.plain import plain, why_not_plain
-from .engine.runs import CONTROLS_TABLE, GROUPS_TABLE, CodesignError, ModelSettings, Run, load_settings
 from codesign.engine.training import (
     Objective,
     TrainingPlan,
@@ -67,6 +67,9 @@ from codesign.engine.training import (
     save_checkpoint,
     train,
 )
+from .runs.graph import CONTROLS_TABLE, GROUPS_TABLE
+from .runs.run import Run
+from .runs.settings import ModelSettings
 
 # %% ../nbs/00_baseline.ipynb #12ff82e4
 class LayerwiseMambaConfig(MambaConfig):

@@ -37,8 +37,9 @@ from codesign.baseline import (
     step,
     tokens_seen,
 )
-from .engine.runs import CodesignError, Run
+from .engine.errors import CodesignError
 from .engine.training import load_checkpoint, reproducible, train
+from .runs.run import Run
 from .sdm import check_scores, choose_channels, remove_channels, slice_channels
 
 # %% ../nbs/04_challenge.ipynb #1ed6a68a

@@ -9,7 +9,6 @@ __all__ = ['Checkpoint', 'open_checkpoint', 'convert', 'learn_masks', 'channels_
 # %% ../nbs/09_compress.ipynb #ddef3d20
 import hashlib
 import json
-import os
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -38,24 +37,20 @@ from codesign.baseline import (
     save_model,
 )
 from .challenge import calibration_blocks, channel_contributions
+from .compressing.requests import CompressSettings, check_convert, check_tokenizer, model_folder, writable
 from .csp import JOINT_STATES, reduce, replaced_logits, state_statistics
 from .engine import data as text
 from .engine.checkpoints import TOKENIZER_FILES, convert_original, copy_beside, model_card, weight_files
-from .engine.requests import CompressSettings, check_convert, check_tokenizer, model_folder, writable
-from codesign.engine.runs import (
-    CodesignError,
-    ParameterError,
-    environment,
-    file_sha256,
-    load_settings,
-    plain,
-    typed,
-    write_sealed,
-)
+from .engine.errors import CodesignError, ParameterError
+from .engine.files import as_json, file_sha256
 from .engine.timing import latency_summary, paired_latencies, ratio_with_interval
 from .engine.training import TrainingPlan, reproducible, train
 from .profiling import prefill
-from .sdm import MaskObjective, check_scores, choose_channels, mask_channels, remove_channels
+from .runs.checking import typed
+from .runs.records import write_sealed
+from .runs.run import environment
+from .runs.settings import load_settings
+from .sdm import MaskObjective, check_scores, mask_channels, remove_channels
 
 # %% ../nbs/09_compress.ipynb #2eb8af70
 @dataclass
@@ -328,7 +323,7 @@ def compress(
         smaller = smaller.to(checkpoint.dtype).float()  # what is measured is what will be written
         say(f"measuring: {settings.iterations} rounds of prefill in turns, perplexity of the validation split")
         measured = _measure(model, smaller, data, settings)
-    record = plain(
+    record = as_json(
         dict(
             status="done",
             **checkpoint.source,
@@ -427,7 +422,7 @@ def _healing_folder(out, checkpoint, corpus, notes, settings):
     "Where healing keeps its checkpoints: beside the destination, under a name that stands for the model, the text and every setting that it depends on."
     known = {
         name: value
-        for name, value in plain(vars(settings)).items()
+        for name, value in as_json(vars(settings)).items()
         if name not in ("iterations", "profile_length", "threads")
     }
     name = _sha256(

@@ -26,7 +26,6 @@ from codesign.baseline import (
     BuildContext,
     LanguageData,
     LayerwiseMambaForCausalLM,
-    LayerwiseMambaMixer,
     ScanInputs,
     batches,
     heal,
@@ -39,10 +38,12 @@ from codesign.baseline import (
     size_metrics,
     step,
 )
-from .engine.runs import CodesignError, CSPSettings, Run, closest
+from .engine.errors import CodesignError, did_you_mean
 from .engine.scan import selective_scan_states
 from .engine.statistics import SINGLE
 from .engine.training import evaluate_nll, reproducible
+from .runs.run import Run
+from .runs.settings import CSPSettings
 
 # %% ../nbs/01_csp.ipynb #7b88680d
 @contextmanager
@@ -477,7 +478,7 @@ def _solve(matrix, right, ridge):
 def _check_one_of(what, value, valid):
     if value not in valid:
         raise CodesignError(
-            f"{what}={value!r} is unknown{closest(value, valid)}; valid: {', '.join(valid)}".replace("?;", "?")
+            f"{what}={value!r} is unknown{did_you_mean(value, valid)}; valid: {', '.join(valid)}".replace("?;", "?")
         )
 
 # %% ../nbs/01_csp.ipynb #c5900018

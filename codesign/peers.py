@@ -10,7 +10,6 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 
-import torch
 from torch import Tensor, nn
 from transformers import GPT2Config, GPT2LMHeadModel
 from transformers.modeling_outputs import CausalLMOutput
@@ -25,8 +24,10 @@ from codesign.baseline import (
     rewinding,
     tokens_seen,
 )
-from .engine.runs import CodesignError, ModelSettings, Run
+from .engine.errors import CodesignError
 from .engine.training import reproducible, train
+from .runs.run import Run
+from .runs.settings import ModelSettings
 
 # %% ../nbs/11_peers.ipynb #2c6d54cb
 class LSTMLanguageModel(nn.Module):

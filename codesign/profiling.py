@@ -26,6 +26,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from .engine.system import keep_freed_memory
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -40,9 +41,11 @@ from codesign.baseline import (
     load_model,
     quietly,
 )
+from .compressing.requests import check_models
 from .csp import csp_orders, permute_states, random_orders, state_statistics
-from .engine.conditions import Conditions, compare_records  # noqa: F401  (the latter for those who look for it here)
 from .engine.decoding import MAX_BATCH
+from .engine.errors import CodesignError
+from .engine.files import as_json, file_sha256
 from codesign.engine.machine import (
     Ceilings,
     EnergyMeter,
@@ -54,19 +57,12 @@ from codesign.engine.machine import (
     using_threads,
 )
 from .engine.memory import in_fresh_process, memory_split, out_of_memory, peak_memory, profiled, resident_peak
-from .engine.requests import check_models
-from codesign.engine.runs import (
-    BESIDE,
-    CodesignError,
-    ProfileSettings,
-    Run,
-    environment,
-    file_sha256,
-    keep_freed_memory,
-    plain,
-)
 from .engine.scan import kernel_path, scan_backend
 from .engine.timing import comparisons, latency_summary, measurement, paired_latencies
+from .runs.conditions import Conditions, compare_records  # noqa: F401  (the latter for those who look for it here)
+from .runs.graph import BESIDE
+from .runs.run import Run, environment
+from .runs.settings import ProfileSettings
 from .sdm import kept_for_target
 from .sgh_peft import load_adapters, load_merged
 
@@ -1245,7 +1241,7 @@ def ratio_figure(metrics: dict, title: str = ""):
     "Latency ratios with their intervals, the null and the plant, and crosses where FLOPs predict them; prefill and the first kind of decoding."
     import matplotlib.pyplot as plt
 
-    from codesign.engine.pictures import look
+    from codesign.pillars.group_style import group_style
 
     against, timed = metrics["against"], _timed(metrics)[:2]
     names = [name for name in metrics["groups"] if name != against]
@@ -1268,10 +1264,14 @@ def ratio_figure(metrics: dict, title: str = ""):
         for position, (name, row, predicted) in enumerate(rows):
             if not row:
                 continue
-            color = "#999999" if position < 2 else look(name)["color"]
+            color = "#999999" if position < 2 else group_style(name)["color"]
             ax.plot([row["low"], row["high"]], [position] * 2, color=color, lw=2)
             ax.plot(
-                row["ratio"], position, **(dict(marker="o", color=color) if position < 2 else look(name)), ms=5, ls=""
+                row["ratio"],
+                position,
+                **(dict(marker="o", color=color) if position < 2 else group_style(name)),
+                ms=5,
+                ls="",
             )
             if position == 0:
                 ax.text(
@@ -1333,7 +1333,7 @@ def profile_folders(folders: Sequence[str | Path], settings: ProfileSettings, de
         name: {path.name: file_sha256(path) for path in sorted(folder.glob("*.safetensors"))}
         for name, folder in zip(names, folders)
     }
-    return plain(
+    return as_json(
         dict(
             run="profile",
             models=weights,

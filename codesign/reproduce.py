@@ -27,60 +27,31 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import typer
+from .engine.system import usable_cores
 
-from codesign.engine.making import (
-    COMMANDS,
-    FIXED,
-    StoppedRun,
-    execute,
-    fixed_by,
-    passed_on,
-    read_study,
-    refuse_another,
-    remember_study,
-    why_not_done,
-)
-from codesign.engine.runs import (
+from .engine.errors import CodesignError, DataError, MissingRun, ParameterError, did_you_mean
+from .engine.files import as_json, read_yaml, user_path, write_atomic, write_json
+from .engine.text_names import DATA, EMBEDDED_TASKS, TASKS
+from .runs.checking import rule, typed
+from .runs.executing import StoppedRun, execute
+from codesign.runs.graph import (
     BESIDE,
     CONTROLS_TABLE,
-    DATA,
-    EMBEDDED_TASKS,
     GRAPH,
     GROUPS_TABLE,
-    PACKAGE,
     RECIPES_TABLE,
-    SIZES,
-    TASKS,
-    CodesignError,
-    DataError,
-    MissingRun,
     Node,
-    ParameterError,
-    Parameters,
-    Record,
-    closest,
-    known_data,
     listed_needs,
-    load_settings,
-    locked,
     needs,
-    plain,
-    read_record,
-    read_sealed,
-    read_yaml,
-    readable_record,
     repository,
-    rule,
-    run_folder,
-    studies_folder,
-    study_folder,
-    typed,
-    usable_cores,
-    user_path,
-    write_atomic,
-    write_json,
-    write_sealed,
 )
+from .runs.identity import why_not_done
+from .runs.locks import locked
+from .runs.making import COMMANDS, passed_on
+from .runs.parameters import Parameters, known_data, run_folder, studies_folder, study_folder
+from .runs.records import Record, read_record, read_sealed, readable_record, write_sealed
+from .runs.settings import PACKAGE, SIZES, load_settings
+from .runs.study_file import FIXED, fixed_by, read_study, refuse_another, remember_study
 
 # %% ../nbs/08_reproduce.ipynb #7b4f1fc0
 @dataclass(frozen=True)
@@ -200,7 +171,7 @@ def _check_grid_file(content, where):
         for value in values:
             if value not in valid and not (key == "data" and value.startswith("text:")):
                 raise ParameterError(
-                    f"{where}: {key}={value!r} is unknown{closest(value, valid) or ';'} valid: {', '.join(valid)}{', text:PATH' if key == 'data' else ''}"
+                    f"{where}: {key}={value!r} is unknown{did_you_mean(value, valid) or ';'} valid: {', '.join(valid)}{', text:PATH' if key == 'data' else ''}"
                 )
     for key, values in (("seeds", asked.seeds), ("tasks", asked.tasks)):
         if len(set(values)) < len(values):
@@ -222,7 +193,7 @@ def load_grid(
 ) -> Grid:
     "The grid of a size, with whatever is given replacing the grid file's. Raises ParameterError before anything is written."
     if size not in SIZES:
-        raise ParameterError(f"size={size!r} is unknown{closest(size, SIZES) or ';'} valid: {', '.join(SIZES)}")
+        raise ParameterError(f"size={size!r} is unknown{did_you_mean(size, SIZES) or ';'} valid: {', '.join(SIZES)}")
     file = grid_file(size)
     data = file.get("data", "embedded") if data is None else data
     for name, values in (("seeds", seeds), ("groups", groups), ("tasks", tasks)):
@@ -232,7 +203,7 @@ def load_grid(
     for group in listed:
         if group not in RECIPES_TABLE:
             raise ParameterError(
-                f"group={group!r} is unknown{closest(group, RECIPES_TABLE) or ';'} valid: {', '.join(RECIPES_TABLE)}"
+                f"group={group!r} is unknown{did_you_mean(group, RECIPES_TABLE) or ';'} valid: {', '.join(RECIPES_TABLE)}"
             )
     tasks = _listed(tasks) or (EMBEDDED_TASKS if data == "embedded" else tuple(file.get("tasks", TASKS)))
     seeds = [typed(Parameters, {"seed": seed}, "seeds").seed for seed in _listed(seeds) or file["seeds"]]
@@ -361,7 +332,7 @@ def known_seconds(grid: Grid) -> dict[tuple[str, str], float]:
             record = readable_record(path.parent)
             asked = record["parameters"] if record else {}
             if asked.get("size") == grid.size and all(
-                plain(getattr(grid, name)) == asked.get(name) for name in FIXED if name in _shaping(record["run"])
+                as_json(getattr(grid, name)) == asked.get(name) for name in FIXED if name in _shaping(record["run"])
             ):
                 taken.setdefault((record["run"].split("/")[0], asked["group"]), []).append(record["wall_s"] + START_UP)
         found = {key: sum(values) / len(values) for key, values in taken.items()} | found
@@ -409,7 +380,7 @@ def write_plan(grid: Grid, nodes, jobs: int, gpus: int) -> Path:
         for node in nodes
     ]
     path = study_folder(grid.study) / "plan.json"
-    write_json(path, {"grid": plain(asdict(grid)), "jobs": entries})
+    write_json(path, {"grid": as_json(asdict(grid)), "jobs": entries})
     return path
 
 # %% ../nbs/08_reproduce.ipynb #9e4bb78b
@@ -899,7 +870,7 @@ def _finetune(
 ):
     if predict not in (None, "test", "validation"):
         raise ParameterError(
-            f"predict={predict!r} is not a split to predict{closest(predict, ('test', 'validation')) or ';'} valid: test, validation"
+            f"predict={predict!r} is not a split to predict{did_you_mean(predict, ('test', 'validation')) or ';'} valid: test, validation"
         )
     record = _make_and_show(
         "03_sgh_peft",
@@ -1013,12 +984,12 @@ def _timed_here(threads=None, **values):
 def _profile_folders(folders, size, threads, device, out):
     "Times saved models at the shapes of a size's settings and writes the record."
     if size not in SIZES:
-        raise ParameterError(f"size={size!r} is unknown{closest(size, SIZES) or ';'} valid: {', '.join(SIZES)}")
+        raise ParameterError(f"size={size!r} is unknown{did_you_mean(size, SIZES) or ';'} valid: {', '.join(SIZES)}")
     if out.exists() or not out.resolve().parent.is_dir():
         raise ParameterError(
             f"{out} {'exists; give another file with --out, so that no record is lost' if out.exists() else 'is in a folder that does not exist'}"
         )
-    from codesign.engine.requests import check_device, check_models
+    from codesign.compressing.requests import check_device, check_models
 
     threads = _threads("profile", threads)
     check_device(device)
@@ -1045,7 +1016,7 @@ def _threads(where, threads):
     help="Set the medians of two profiling records side by side, if they were timed alike; else say what differs.",
 )
 def _compare(first: str, second: str):
-    from codesign.engine.conditions import compare_records
+    from codesign.runs.conditions import compare_records
 
     records = []
     for path in (first, second):
@@ -1077,7 +1048,7 @@ def _results(
                 folder.name for folder in studies_folder().glob("*") if any(folder.glob("runs/*/*/record.json"))
             )
             raise ParameterError(
-                f"study={study!r} has no record{closest(study, here) or ';'} here: {', '.join(here) or 'none'}; make some with codesign reproduce --study {study}"
+                f"study={study!r} has no record{did_you_mean(study, here) or ';'} here: {', '.join(here) or 'none'}; make some with codesign reproduce --study {study}"
             )
         _make_and_show("06_results", size=size, seed=seed, data=data, tasks=tasks, study=study, threads=threads)
     else:
@@ -1086,7 +1057,7 @@ def _results(
 
 def _traced(value_id, study, size=None):
     "A number's value, how it was computed, and for each record behind it seal, command, commit and machine; of a published study as it is published."
-    from codesign.engine.measures import read_records
+    from codesign.judging.measures import read_records
     from codesign.results import analyse_study, command_of, command_of_study, trace
 
     places = {
@@ -1097,7 +1068,7 @@ def _traced(value_id, study, size=None):
     }
     if study not in places:
         raise ParameterError(
-            f"{f'study={study!r} has no record' if study else 'trace= needs study='}{closest(study or '', places) or ';'} here: {', '.join(places) or 'none'}"
+            f"{f'study={study!r} has no record' if study else 'trace= needs study='}{did_you_mean(study or '', places) or ';'} here: {', '.join(places) or 'none'}"
         )
     found = trace(analyse_study(read_records(places[study]))[0], f"{size}:{value_id}" if size else value_id)
     lines = [
@@ -1221,7 +1192,7 @@ def _convert(
     out: str = typer.Option(..., help="folder to write; must not exist"),
     tokenizer: str = typer.Option(None, help="folder whose tokenizer goes with the model"),
 ):
-    from codesign.engine.requests import check_convert
+    from codesign.compressing.requests import check_convert
 
     check_convert(path, out, tokenizer)  # before torch loads
     from codesign.compress import convert
@@ -1258,7 +1229,7 @@ def _compress(
     threads: str = None,
 ):
     given = {name: value for name, value in locals().items() if value is not None}
-    from codesign.engine.requests import CompressSettings, check_compress
+    from codesign.compressing.requests import CompressSettings, check_compress
 
     asked = typed(
         CompressSettings,
@@ -1358,7 +1329,7 @@ def _message(error):
         return " ".join(error.format_message().split())
     if option:
         valid = [parameter.name for parameter in context.command.params]
-        return f"{context.command.name}: unknown parameter {option.lstrip('-')!r}{closest(option.lstrip('-'), valid) or ';'} valid: {', '.join(valid) or 'none'}"
+        return f"{context.command.name}: unknown parameter {option.lstrip('-')!r}{did_you_mean(option.lstrip('-'), valid) or ';'} valid: {', '.join(valid) or 'none'}"
     valid = ", ".join(name for name, command in getattr(context.command, "commands", {}).items() if not command.hidden)
     return f"{' '.join(error.format_message().split())}{f' Valid: {valid}' if valid else ''}"
 
@@ -1475,10 +1446,10 @@ CHECKS = {
 def _validate(study: str = "tiny", size: str = None, group: str = None, all: bool = False):
     if group is not None and group not in RECIPES_TABLE:
         raise ParameterError(
-            f"group={group!r} is unknown{closest(group, RECIPES_TABLE) or ';'} valid: {', '.join(RECIPES_TABLE)}"
+            f"group={group!r} is unknown{did_you_mean(group, RECIPES_TABLE) or ';'} valid: {', '.join(RECIPES_TABLE)}"
         )
     if size is not None and size not in SIZES:
-        raise ParameterError(f"size={size!r} is unknown{closest(size, SIZES) or ';'} valid: {', '.join(SIZES)}")
+        raise ParameterError(f"size={size!r} is unknown{did_you_mean(size, SIZES) or ';'} valid: {', '.join(SIZES)}")
     _show_checks(
         [
             (f"{check:<13} {run}", problem)
@@ -1567,7 +1538,8 @@ def check_groups() -> str | None:
 
 def check_data(data: str = "embedded", tasks=EMBEDDED_TASKS) -> str | None:
     "Loads a corpus and its tasks; a problem, or None."
-    from codesign.engine.data import load_corpus, load_task
+    from codesign.engine.corpora import load_corpus
+    from codesign.engine.tasks import load_task
 
     corpus = load_corpus(data)
     empty = [split for split in ("train", "validation") if not corpus.documents[split]]
@@ -1674,7 +1646,9 @@ def _data_list(names: list[str] = typer.Argument(None, help="some of them; none:
     valid = (*DATA, *TASKS, "gpt2", "gpt-neox-20b")
     for name in names or ():
         if name not in valid:
-            raise ParameterError(f"data {name!r} is unknown{closest(name, valid) or ';'} valid: {', '.join(valid)}")
+            raise ParameterError(
+                f"data {name!r} is unknown{did_you_mean(name, valid) or ';'} valid: {', '.join(valid)}"
+            )
     for row in available_data(names or ()):
         splits = ", ".join(f"{split} {rows:,}" for split, rows in row["splits"].items())
         print(

@@ -28,18 +28,31 @@ import pandas as pd
 from matplotlib.figure import Figure
 from scipy import stats
 
-from .engine.making import COMMANDS
-from codesign.engine.measures import (
+from .engine.errors import CodesignError, DataError
+from .engine.files import read_yaml, write_atomic, write_json
+from .engine.pages import Markup, html_figure, html_page, html_table
+from codesign.engine.statistics import (
+    effect_size,
+    holm,
+    no_spread,
+    one_sided_p,
+    p_text,
+    seeds_to_decide,
+    t_interval,
+    wilcoxon_p,
+)
+from .engine.text_names import TASKS
+from codesign.judging.measures import (
     BESIDE_BASE,
     MEASURES,
-    PEERS,
+    PEER_GROUPS,
     TASK_NOTEBOOKS,
     TIMED,
     UNMERGED,
     cell,
     effect,
     interval_text,
-    label_of,
+    measure_label,
     measure_of,
     missing_runs,
     notebook_of,
@@ -49,11 +62,9 @@ from codesign.engine.measures import (
     short_label,
     sort_out,
     study_cells,
-    study_table,
     table_of,
 )
-from .engine.pages import Markup, html_figure, html_page, html_table
-from codesign.engine.pictures import (
+from codesign.judging.pictures import (
     ABLATION,
     ablation_figure,
     contrasts_figure,
@@ -65,32 +76,14 @@ from codesign.engine.pictures import (
     pareto_figure,
     pdf,
     png,
-    scaling_figure,
+    sizes_figure,
 )
-from codesign.engine.runs import (
-    CONFIGS,
-    GROUPS_TABLE,
-    SIZES,
-    TASKS,
-    CodesignError,
-    DataError,
-    Record,
-    Run,
-    data_name,
-    read_yaml,
-    write_atomic,
-    write_json,
-)
-from codesign.engine.statistics import (
-    effect_size,
-    holm,
-    no_spread,
-    one_sided_p,
-    p_text,
-    seeds_to_decide,
-    t_interval,
-    wilcoxon_p,
-)
+from .runs.graph import GROUPS_TABLE
+from .runs.making import COMMANDS
+from .runs.parameters import data_name
+from .runs.records import Record
+from .runs.run import Run
+from .runs.settings import CONFIGS, SIZES
 
 # %% ../nbs/06_results.ipynb #ea80f538
 ALPHA = 0.025  # one-sided, on either side
@@ -490,7 +483,7 @@ def main_table(analysis: Analysis, groups: Iterable[str] = GROUPS_TABLE) -> pd.D
         if apart and column in TIMED and table.loc[group, column].notna().any()
         else cell(table.loc[group, column], measure_of(column))
     )
-    rows = {label_of(column): {group: shown(column, group) for group in groups} for column in columns}
+    rows = {measure_label(column): {group: shown(column, group) for group in groups} for column in columns}
     return pd.DataFrame.from_dict(rows, orient="index", columns=list(groups)).rename_axis("measure")
 
 # %% ../nbs/06_results.ipynb #ea06bee6
@@ -516,7 +509,7 @@ def ablation_table(analysis: Analysis) -> pd.DataFrame:
     rows = [
         group
         for group in dict.fromkeys(analysis.table.index.get_level_values(0))
-        if group != "M_base" and group not in PEERS
+        if group != "M_base" and group not in PEER_GROUPS
     ]
     columns = {name: f"{short_label(name)}{', points' if measure_of(name).points else ''}" for name in ABLATION}
     return pd.DataFrame(
@@ -587,7 +580,7 @@ def learning_table(analysis: Analysis) -> pd.DataFrame:
                 what=f"{measure.label}, {group}",
                 value=mean(group),
                 reference_value=mean(peer),
-                reference=PEERS[peer],
+                reference=PEER_GROUPS[peer],
                 comparison="difference, points" if measure.points else "ratio",
                 estimate=found["estimate"],
                 low=found["low"],
@@ -619,10 +612,10 @@ def scaling_table(analyses: list[Analysis]) -> pd.DataFrame:
     rows = []
     for analysis in analyses:
         for group in dict.fromkeys(analysis.table.index.get_level_values(0)):
-            if group in PEERS or group in BESIDE_BASE or group.endswith(UNMERGED):
+            if group in PEER_GROUPS or group in BESIDE_BASE or group.endswith(UNMERGED):
                 continue
             counted = {
-                label_of(name): cell(analysis.table.loc[group, name], measure_of(name))
+                measure_label(name): cell(analysis.table.loc[group, name], measure_of(name))
                 for name in ("params_total", "flops_per_token", "tokens_trained", "ppl_word")
             }
             against = {
@@ -1026,7 +1019,7 @@ def _no_better_than_counting(analysis):
     "Which models that are there for comparison are no better than counting pairs of tokens, as a sentence."
     found = {name: effect(analysis.table, "ppl_token", name, "bigram") for name in ("M_base", "transformer", "lstm")}
     behind = [
-        f"{name if name == 'M_base' else PEERS[name]}, {interval_text(row, len(analysis.seeds))} times its perplexity per token"
+        f"{name if name == 'M_base' else PEER_GROUPS[name]}, {interval_text(row, len(analysis.seeds))} times its perplexity per token"
         for name, row in found.items()
         if row["seeds"] and row["estimate"] >= 1
     ]
@@ -1193,7 +1186,7 @@ FIGURES = {
         "How everything learned. Training loss against tokens read, M_base beside what is compared with it.",
     ),
     "scaling": (
-        scaling_figure,
+        sizes_figure,
         "Whether it holds over sizes. Perplexity, latency and score relative to M_base of the same size, 95% t intervals over seeds.",
     ),
 }
@@ -1278,8 +1271,8 @@ def _main_rows(analysis, links):
     shown = main_table(analysis)
     return pd.DataFrame(
         [
-            {"measure": label_of(column)}
-            | {group: links.to(f"{column}.{group}", shown.loc[label_of(column), group]) for group in GROUPS_TABLE}
+            {"measure": measure_label(column)}
+            | {group: links.to(f"{column}.{group}", shown.loc[measure_label(column), group]) for group in GROUPS_TABLE}
             for column in columns
         ]
     )
@@ -1342,7 +1335,7 @@ def _learning_rows(analysis, links):
         estimate = number(row["estimate"]) + (
             f" [{row['low']:.4g}, {row['high']:.4g}]" if row["high"] - row["low"] > 1e-9 else ""
         )
-        peer = next(key for key, label in PEERS.items() if label == row["reference"])
+        peer = next(key for key, label in PEER_GROUPS.items() if label == row["reference"])
         group = row["what"].split(", ")[-1]
         rows.append(
             {
@@ -1360,7 +1353,9 @@ def _learning_rows(analysis, links):
 
 
 def _scaling_rows(analyses, links):
-    columns = {label_of(name): ("", name) for name in ("params_total", "flops_per_token", "tokens_trained", "ppl_word")}
+    columns = {
+        measure_label(name): ("", name) for name in ("params_total", "flops_per_token", "tokens_trained", "ppl_word")
+    }
     columns |= {f"{measure_of(name).label.removeprefix('median ')} to M_base": ("/M_base", name) for name in SCALED}
     return pd.DataFrame(
         [
@@ -1718,7 +1713,7 @@ def readme_section(analysis: Analysis, target: Path) -> str:
     trained = f", {' and '.join(f'{n:,}' for n in tokens)} training tokens a model" if tokens else ""
     others = {peer: effect(analysis.table, "ppl_word", peer, "M_base") for peer in ("transformer", "lstm")}
     peers = [
-        f"{'an' if peer == 'lstm' else 'a'} {PEERS[peer]} and on the same tokens has {interval_text(found, len(analysis.seeds))} times that"
+        f"{'an' if peer == 'lstm' else 'a'} {PEER_GROUPS[peer]} and on the same tokens has {interval_text(found, len(analysis.seeds))} times that"
         for peer, found in others.items()
         if found["seeds"]
     ]

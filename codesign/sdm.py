@@ -8,7 +8,6 @@ __all__ = ['FIRST_MU2', 'SNAPSHOTS', 'mask_noise', 'sample_mask', 'expected_flop
            'MaskObjective', 'layer_importance', 'learned_pruning_step', 'pretrain_sdm']
 
 # %% ../nbs/02_sdm.ipynb #0ec7940c
-import copy
 import json
 import math
 from collections.abc import Sequence
@@ -33,7 +32,6 @@ from codesign.baseline import (
     leave_model,
     like,
     load_model,
-    parameters_per_channel,
     pretrain,
     quality,
     relative_difference,
@@ -42,8 +40,10 @@ from codesign.baseline import (
     step,
     tokens_seen,
 )
-from .engine.runs import CodesignError, Run, SDMSettings
+from .engine.errors import CodesignError
 from .engine.training import Objective
+from .runs.run import Run
+from .runs.settings import SDMSettings
 
 # %% ../nbs/02_sdm.ipynb #45e634bb
 def mask_noise(

@@ -35,15 +35,19 @@ from codesign.baseline import (
     LayerwiseMambaForCausalLM,
     LayerwiseMambaModel,
     load_model,
-    relative_difference,
     step,
 )
 from .engine import data as text
-from .engine.making import settings_of, upstream
+from .engine.errors import CodesignError
 from .engine.plain import why_not_plain
-from .engine.runs import CodesignError, FinetuneSettings, Node, Parameters, Record, Run, declared_settings
 from .engine.statistics import SINGLE, no_spread
 from .engine.training import Objective, TrainingPlan, reproducible, train
+from .runs.graph import Node
+from .runs.identity import declared_settings, settings_of, upstream
+from .runs.parameters import Parameters
+from .runs.records import Record
+from .runs.run import Run
+from .runs.settings import FinetuneSettings
 
 # %% ../nbs/03_sgh_peft.ipynb #e47d519d
 @dataclass(frozen=True)

@@ -228,7 +228,7 @@ def start_after(original):
     "Names are checked where they are read; then it would start."
 
     def names_checked(names=(), *_, **__):
-        from codesign.engine.runs import DATA, TASKS
+        from codesign.engine.text_names import DATA, TASKS
 
         if set(names) - {*DATA, *TASKS, "glue", "gpt2", "gpt-neox-20b"}:
             return original(names)

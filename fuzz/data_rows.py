@@ -108,7 +108,7 @@ class Kind:
     # readers
 
     def _task(self, task):
-        from codesign.engine.data import load_task
+        from codesign.engine.tasks import load_task
 
         found = load_task(task, "wikitext-2", online=False)
         return found.hash, found.source.partition(" left out")[0].partition("; ")[
@@ -116,7 +116,7 @@ class Kind:
         ] if "left out" in found.source else ""
 
     def _corpus(self, name):
-        from codesign.engine.data import load_corpus
+        from codesign.engine.corpora import load_corpus
 
         found = load_corpus(f"text:{self.data / name}" if name == "text" else name, online=False)
         return [found.hash, {split: list(documents) for split, documents in found.documents.items()}], ""

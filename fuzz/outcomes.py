@@ -38,7 +38,7 @@ class Refused(Exception):
 
 def refusals():
     "The exceptions that count as a refusal if they are one line."
-    from codesign.engine.runs import CodesignError
+    from codesign.engine.errors import CodesignError
 
     return (CodesignError, Refused)
 

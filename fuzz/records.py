@@ -27,7 +27,7 @@ def metrics_like(notebook, group):
 
 class Kind:
     def __init__(self, folder):
-        from codesign.engine.runs import studies_folder
+        from codesign.runs.parameters import studies_folder
 
         self.studies = studies_folder()
         self.kept = folder / "kept"
@@ -91,8 +91,8 @@ class Kind:
     def _make(self, study):
         "Some runs of a study, made as real ones are, with a small model and published metrics."
         from codesign.baseline import LayerwiseMambaConfig, LayerwiseMambaForCausalLM, count_parameters, save_model
-        from codesign.engine.making import make
-        from codesign.engine.runs import Parameters
+        from codesign.runs.making import make
+        from codesign.runs.parameters import Parameters
 
         def job(run):
             model = LayerwiseMambaForCausalLM(
@@ -126,7 +126,7 @@ class Kind:
 
     def _content(self, study):
         "All records by name as they lie there, and those whose seal does not fit."
-        from codesign.engine.runs import study_records
+        from codesign.runs.records import study_records
 
         found = study_records(study)
         return {name: dict(record) for name, record in found.items()}, [
@@ -134,7 +134,7 @@ class Kind:
         ]
 
     def _read(self, study):
-        from codesign.engine.runs import read_record
+        from codesign.runs.records import read_record
 
         found, note = {}, ""
         for path in sorted((self.studies / study).glob("runs/*/*/record.json")):
@@ -155,8 +155,9 @@ class Kind:
 
     def _done(self, study):
         "What counts as done; published records are of older code, so there it is only asked that nothing breaks."
-        from codesign.engine.making import why_not_done
-        from codesign.engine.runs import Node, Parameters
+        from codesign.runs.graph import Node
+        from codesign.runs.identity import why_not_done
+        from codesign.runs.parameters import Parameters
 
         reasons = {}
         for path in sorted((self.studies / study).glob("runs/*/*/record.json")):
@@ -181,7 +182,7 @@ class Kind:
         return self._content(study)[0], ""
 
     def _analyse(self, study):
-        from codesign.engine.measures import read_records
+        from codesign.judging.measures import read_records
         from codesign.results import analyse_study, main_table
 
         records = read_records(self.studies / study)

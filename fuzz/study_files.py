@@ -47,7 +47,7 @@ def command(words):
 class Kind:
     def __init__(self, folder):
         import codesign.reproduce as reproduce
-        from codesign.engine.runs import studies_folder
+        from codesign.runs.parameters import studies_folder
 
         reproduce.execute = reproduce.run_plan = refuse_to_run
         self.reproduce, self.study = reproduce, studies_folder() / STUDY
@@ -105,8 +105,8 @@ class Kind:
 
     def _of_seven_steps(self):
         "A study with a finished run that is not of the usual number of steps, so that its defaults matter."
-        from codesign.engine.making import make
-        from codesign.engine.runs import Parameters
+        from codesign.runs.making import make
+        from codesign.runs.parameters import Parameters
 
         def job(run):
             run.file("out.txt").write_text("made")
@@ -147,8 +147,8 @@ class Kind:
     # what an earlier attempt has left
 
     def _make(self, study):
-        from codesign.engine.making import make
-        from codesign.engine.runs import Parameters
+        from codesign.runs.making import make
+        from codesign.runs.parameters import Parameters
 
         def job(run):
             left = run.folder / "left.txt"  # as a checkpoint would lie there
@@ -176,7 +176,10 @@ class Kind:
         )
 
     def _run(self):
-        from codesign.engine.runs import Node, Parameters, Run, load_settings, run_folder
+        from codesign.runs.graph import Node
+        from codesign.runs.parameters import Parameters, run_folder
+        from codesign.runs.run import Run
+        from codesign.runs.settings import load_settings
 
         node = Node("00_baseline", "nano", 42, "M_base")
         run = Run(node, Parameters(study=STUDY), load_settings("nano"), run_folder(STUDY, node), {})

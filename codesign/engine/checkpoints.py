@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .runs import CodesignError, closest
+from .errors import CodesignError, did_you_mean
 
 # %% ../../nbs/engine/checkpoints.ipynb #01b70171
 @dataclass(frozen=True)
@@ -380,7 +380,7 @@ def converted_config(original: dict) -> dict:
     unknown = sorted(ssm.keys() - _SSM.keys() - {"layer", "use_fast_path"})
     if unknown:
         raise CodesignError(
-            f"config.json: ssm_cfg has an unknown field {unknown[0]!r}{closest(unknown[0], _SSM)}; valid: {', '.join(_SSM)}"
+            f"config.json: ssm_cfg has an unknown field {unknown[0]!r}{did_you_mean(unknown[0], _SSM)}; valid: {', '.join(_SSM)}"
         )
     multiple, d, vocabulary = original.get("pad_vocab_size_multiple", 8), original["d_model"], original["vocab_size"]
     config = {theirs: ssm.get(name, default) for name, (theirs, default) in _SSM.items()}

@@ -25,7 +25,8 @@ import numpy as np
 from filelock import FileLock
 
 from . import sources
-from .runs import DATA, DataError, user_path
+from .errors import DataError, did_you_mean
+from .files import user_path
 from codesign.engine.sources import (
     SPLITS,
     TABLES,
@@ -33,7 +34,6 @@ from codesign.engine.sources import (
     Found,
     Place,
     cache_folder,
-    closest,
     content_digest,
     digest,
     find,
@@ -44,6 +44,7 @@ from codesign.engine.sources import (
     write_checked,
     write_whole,
 )
+from .text_names import DATA
 
 # %% ../../nbs/engine/corpora.ipynb #c77b872c
 @dataclass(frozen=True)
@@ -604,4 +605,6 @@ def load_corpus(
         return _load_published(name, online)
     if name.startswith("text:"):
         return _load_path(user_path("data=text:", name.removeprefix("text:")))
-    raise DataError(f"data {name!r} is not available{closest(name, DATA)}; available: {', '.join(DATA)}, text:PATH")
+    raise DataError(
+        f"data {name!r} is not available{did_you_mean(name, DATA)}; available: {', '.join(DATA)}, text:PATH"
+    )

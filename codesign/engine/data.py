@@ -24,8 +24,14 @@ from filelock import FileLock
 
 from . import corpora, sources
 from . import tasks as tasks_of_glue
-from .corpora import Corpus, Counts, find_corpus, load_corpus
-from .runs import DATA, TASKS, DataError, stamp_of
+from codesign.engine.corpora import (
+    Corpus,
+    Counts,  # noqa: F401  (given on)
+    find_corpus,
+    load_corpus,
+)
+from .errors import DataError
+from .files import stamp_of
 from codesign.engine.sources import (
     HUB,
     SPLITS,
@@ -41,7 +47,7 @@ from codesign.engine.sources import (
     refuse_changed,
     write_checked,
 )
-from codesign.engine.tasks import (
+from codesign.engine.tasks import (  # noqa: F401  (given on)
     PRIMARY,
     TASK_METRICS,
     Example,
@@ -53,6 +59,7 @@ from codesign.engine.tasks import (
     task_metrics,
     write_predictions,
 )
+from .text_names import DATA, TASKS
 
 _all_ = [
     "Corpus",

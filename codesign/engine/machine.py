@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from .system import processor
 from torch.utils.benchmark.utils.timer import timer
 
-from .runs import CodesignError, processor
+from .errors import CodesignError
 
 # %% ../../nbs/engine/machine.ipynb #6490103e
 def checked_device(device: str | torch.device) -> torch.device:

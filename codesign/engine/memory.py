@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from .runs import CodesignError
+from .errors import CodesignError
 
 # %% ../../nbs/engine/memory.ipynb #bd675cb2
 class AllocationMeter(TorchDispatchMode):

@@ -26,7 +26,8 @@ from threading import Thread
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-from .runs import DataError, file_sha256, stamp_of, user_path
+from .errors import DataError
+from .files import file_sha256, stamp_of, user_path
 
 # %% ../../nbs/engine/sources.ipynb #7acecd39
 SPLITS = ("train", "validation", "test")

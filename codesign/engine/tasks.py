@@ -17,9 +17,10 @@ from pathlib import Path
 import numpy as np
 
 from .corpora import Corpus, load_corpus, plain_words
-from .runs import TASKS, DataError
-from .sources import SPLITS, TABLES, Found, closest, digest, find, label_of, read_rows, write_whole
+from .errors import DataError, did_you_mean
+from .sources import SPLITS, TABLES, Found, digest, find, label_of, read_rows, write_whole
 from .statistics import DOUBLE, SINGLE, no_spread
+from .text_names import TASKS
 
 # %% ../../nbs/engine/tasks.ipynb #b2a8e122
 @dataclass(frozen=True)
@@ -513,7 +514,7 @@ def load_task(
     Raises DataError if there is no such task, or its files are missing or malformed.
     """
     if name not in TASKS:
-        raise DataError(f"task {name!r} is not known{closest(name, TASKS)}; available: {', '.join(TASKS)}")
+        raise DataError(f"task {name!r} is not known{did_you_mean(name, TASKS)}; available: {', '.join(TASKS)}")
     return _build(name, load_corpus(data)) if data == "embedded" else _load_glue(name, online)
 
 # %% ../../nbs/engine/tasks.ipynb #4bfb9e14
@@ -583,7 +584,9 @@ def task_metrics(
 ) -> dict[str, float | str | None]:
     "GLUE's metrics of a task, between -1 and 1, and `primary`; None with a `reason` where a metric is not defined."
     if task not in TASK_METRICS:
-        raise DataError(f"unknown task {task!r}{closest(task, TASK_METRICS)}; available: {', '.join(TASK_METRICS)}")
+        raise DataError(
+            f"unknown task {task!r}{did_you_mean(task, TASK_METRICS)}; available: {', '.join(TASK_METRICS)}"
+        )
     labels, predictions = np.asarray(labels), np.asarray(predictions)
     if labels.shape != predictions.shape or not labels.size:
         raise DataError(

@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch.utils.benchmark import Measurement, TaskSpec
 
+from .errors import CodesignError
 from .machine import seconds_of
-from .runs import CodesignError
 
 # %% ../../nbs/engine/timing.ipynb #5a9dc632
 def paired_latencies(

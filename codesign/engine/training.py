@@ -21,19 +21,20 @@ import signal
 import textwrap
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
 
 import torch
+from .system import keep_freed_memory, peak_resident_bytes
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from .errors import CodesignError, did_you_mean
 from .memory import out_of_memory
-from .runs import CodesignError, closest, keep_freed_memory, peak_resident_bytes
 
 # %% ../../nbs/engine/training.ipynb #a0fa0fc4
 class Objective:
@@ -437,7 +438,7 @@ class Tracker:
             if name in TRACKERS:
                 self._attempt(name, "does not start", self._start, name, run)
             else:
-                self._give_up(name, "is unknown", f"valid: {', '.join(TRACKERS)}{closest(name, TRACKERS)}")
+                self._give_up(name, "is unknown", f"valid: {', '.join(TRACKERS)}{did_you_mean(name, TRACKERS)}")
 
     def _start(self, name, run):
         self.live[name] = TRACKERS[name](run)
