@@ -27,10 +27,10 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import typer
-from .engine.system import usable_cores
 
 from .engine.errors import CodesignError, DataError, MissingRun, ParameterError, did_you_mean
 from .engine.files import as_json, read_yaml, user_path, write_atomic, write_json
+from .engine.system import usable_cores
 from .engine.text_names import DATA, EMBEDDED_TASKS, TASKS
 from .runs.checking import rule, typed
 from .runs.executing import StoppedRun, execute

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from .system import processor
 from torch.utils.benchmark.utils.timer import timer
 
 from .errors import CodesignError
+from .system import processor
 
 # %% ../../nbs/engine/machine.ipynb #6490103e
 def checked_device(device: str | torch.device) -> torch.device:

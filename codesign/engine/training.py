@@ -28,13 +28,13 @@ from functools import cache
 from pathlib import Path
 
 import torch
-from .system import keep_freed_memory, peak_resident_bytes
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from .errors import CodesignError, did_you_mean
 from .memory import out_of_memory
+from .system import keep_freed_memory, peak_resident_bytes
 
 # %% ../../nbs/engine/training.ipynb #a0fa0fc4
 class Objective:

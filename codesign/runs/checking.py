@@ -11,9 +11,8 @@ from dataclasses import MISSING, field, fields
 from types import UnionType
 from typing import get_args, get_origin
 
-from ..engine.system import usable_cores
-
 from ..engine.errors import ParameterError, did_you_mean, shortened
+from ..engine.system import usable_cores
 
 # %% ../../nbs/runs/checking.ipynb #5227772e
 CORES = "1 to the cores of this machine"

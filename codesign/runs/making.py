@@ -12,10 +12,9 @@ import time
 import traceback
 from dataclasses import asdict
 
-from ..engine.system import keep_freed_memory
-
 from ..engine.errors import MissingRun
 from ..engine.files import as_json, hash_of, write_json
+from ..engine.system import keep_freed_memory
 from .checking import typed
 from .executing import execute
 from .graph import GRAPH, Node, needs

@@ -15,10 +15,9 @@ import sys
 from functools import cache
 from pathlib import Path
 
-from ..engine.system import peak_resident_bytes, processor
-
 from ..engine.errors import CodesignError, DataError
 from ..engine.files import as_json, file_sha256, hash_of, write_atomic
+from ..engine.system import peak_resident_bytes, processor
 from .graph import Node
 from .parameters import Parameters, inside
 from .records import Record
