@@ -8,12 +8,13 @@ JOBS ?= 2
 STUDY ?= wikitext
 BIN := .venv/bin
 
-.PHONY: help .venv reproduce test slow lab results
+.PHONY: help .venv reproduce test slow lint lab results
 
 help:
 	@echo "make reproduce   the whole study, offline, on this machine (SIZE=$(SIZE) NAME=$(NAME) DATA=$(DATA) JOBS=$(JOBS) GPUS=$(GPUS); also SEEDS=, TASKS=, STEPS=, EXAMPLES=, EPOCHS=, CONTROLS=1)"
 	@echo "make test        nbdev_test and the checks of the repository"
 	@echo "make slow        the notebooks whose tests take longer: runs that are killed and go on (about a minute)"
+	@echo "make lint        layout, rules, types, levels of the package (ruff, pyrefly, .ci/floors.py)"
 	@echo "make lab         JupyterLab at nbs/"
 	@echo "make results     tables and figures of a published study again, from its records in figures/ (STUDY=$(STUDY))"
 
@@ -33,6 +34,12 @@ test: .venv
 
 slow: .venv
 	$(BIN)/python .ci/slow.py
+
+lint: .venv
+	$(BIN)/ruff check nbs codesign .ci fuzz setup.py
+	$(BIN)/ruff format --check nbs .ci fuzz setup.py
+	$(BIN)/pyrefly check --python-interpreter-path $(BIN)/python
+	$(BIN)/python .ci/floors.py
 
 lab: .venv
 	$(BIN)/jupyter lab --notebook-dir nbs
