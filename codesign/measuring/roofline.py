@@ -51,7 +51,7 @@ def operation_costs(
     tokens, d = batch * length, config.hidden_size
     shapes = zip(config.d_inner, config.d_state, strict=True)
     layers = [_layer_costs(config, D, N, tokens, itemsize) for D, N in shapes]
-    costs = {name: tuple(sum(layer[name][i] for layer in layers) for i in (0, 1)) for name in layers[0]}
+    costs = {name: (sum(c[name][0] for c in layers), sum(c[name][1] for c in layers)) for name in layers[0]}
     costs["head"] = _product(tokens, d, config.vocab_size, itemsize)
     costs["embedding"] = (0, itemsize * 2 * tokens * d)
     costs["norm and residual"] = (0, costs["norm and residual"][1] + itemsize * 2 * tokens * d)  # the last norm
