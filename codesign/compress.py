@@ -45,7 +45,7 @@ from .engine.errors import CodesignError, ParameterError
 from .engine.files import as_json, file_sha256
 from .engine.timing import latency_summary, paired_latencies, ratio_with_interval
 from .engine.training import TrainingPlan, reproducible, train
-from .profiling import prefill
+from .measuring.latency import prefill
 from .runs.checking import typed
 from .runs.records import write_sealed
 from .runs.run import environment

@@ -949,7 +949,7 @@ def _profile(
             f"group={group!r} has its own comparisons; against= goes with one recipe: {', '.join(RECIPES_TABLE)}"
         )
     record = _timed_here(size=size, seed=seed, group=group, data=data, tasks=tasks, study=study, threads=threads)
-    from codesign.profiling import profile_table
+    from codesign.measuring.profile_tables import profile_table
 
     print(f"record {_shown(record.folder / 'record.json')}\n{profile_table(record.metrics)}")
 
@@ -995,7 +995,8 @@ def _profile_folders(folders, size, threads, device, out):
     check_device(device)
     check_models(folders)
     set_threads(threads) if threads else None  # before torch and numba load
-    from codesign.profiling import profile_folders, profile_table
+    from codesign.measuring.folders import profile_folders
+    from codesign.measuring.profile_tables import profile_table
 
     if threads:
         import torch
@@ -1555,7 +1556,8 @@ def check_data(data: str = "embedded", tasks=EMBEDDED_TASKS) -> str | None:
 def check_profiling() -> str | None:
     "Counts the FLOPs of a nano model and times it; a problem, or None."
     from codesign.baseline import LayerwiseMambaForCausalLM, config_of
-    from codesign.profiling import count_flops, measure_latency
+    from codesign.measuring.flops import count_flops
+    from codesign.measuring.latency import measure_latency
 
     model = LayerwiseMambaForCausalLM(config_of(load_settings("nano").model)).eval()
     flops, latency = count_flops(model, (1, 64))["total_flops"], measure_latency(model, (1, 64))["mean_latency_ms"]
