@@ -1617,8 +1617,8 @@ def doctor():
     "Prints versions, device, scan kernels, data folder, cache and tools, each with what to do if it is missing."
     import torch
 
+    from codesign.engine.cached_files import cache_folder
     from codesign.engine.scan import available_backends
-    from codesign.engine.sources import cache_folder
 
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU only"
     data = os.environ.get("CODESIGN_DATA")
