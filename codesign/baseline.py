@@ -5,11 +5,12 @@
 # %% auto #0
 __all__ = ['GROUPS', 'CONTROLS', 'RECIPES', 'STEPS', 'AXES', 'LayerwiseMambaConfig', 'ScanInputs', 'CausalConvolution',
            'LayerwiseMambaMixer', 'LayerwiseMambaBlock', 'LayerwiseMambaPreTrainedModel', 'LayerwiseMambaModel',
-           'LayerwiseMambaForCausalLM', 'refuse_unheard', 'quietly', 'require_plain', 'is_tied', 'save_model',
-           'load_model', 'like', 'save_as_mamba', 'relative_difference', 'config_of', 'count_parameters',
-           'flops_per_channel', 'flops_per_token', 'parameters_per_channel', 'BaselineSSM', 'Group', 'BuildContext',
-           'step', 'build', 'LanguageData', 'batches', 'plan_of', 'branch_step', 'quality', 'size_metrics', 'pretrain',
-           'tokens_seen', 'heal', 'learning_curve', 'rewinding', 'leave_model', 'pretrain_base']
+           'LayerwiseMambaForCausalLM', 'refuse_ignored_arguments', 'quietly', 'require_unmodified', 'is_tied',
+           'save_model', 'load_model', 'empty_like', 'save_as_mamba', 'relative_difference', 'config_of',
+           'count_parameters', 'flops_per_channel', 'flops_per_token', 'parameters_per_channel', 'BaselineSSM', 'Group',
+           'BuildContext', 'step', 'build', 'LanguageData', 'batches', 'plan_of', 'branch_step', 'perplexity_metrics',
+           'size_metrics', 'pretrain', 'tokens_seen', 'retrain', 'learning_curve', 'log_rewinder', 'leave_model',
+           'pretrain_base']
 
 # %% ../nbs/00_baseline.ipynb #861991b2
 import copy
@@ -300,7 +301,7 @@ class LayerwiseMambaModel(LayerwiseMambaPreTrainedModel):
         Raises ValueError unless there is one of input_ids and inputs_embeds, for packed sequences or past_key_values, and for
         states to go on from while gradient checkpointing runs layers twice.
         """
-        refuse_unheard(kwargs, attention_mask)
+        refuse_ignored_arguments(kwargs, attention_mask)
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("give input_ids or inputs_embeds, one of the two")
         if output_hidden_states is None:
@@ -394,7 +395,7 @@ class LayerwiseMambaForCausalLM(LayerwiseMambaPreTrainedModel, GenerationMixin):
 
         The loss is a mean over labels, or their sum over `num_items_in_batch`. Raises ValueError as `LayerwiseMambaModel` does.
         """
-        refuse_unheard(kwargs, attention_mask)
+        refuse_ignored_arguments(kwargs, attention_mask)
         if output_hidden_states is None:
             output_hidden_states = self.config.output_hidden_states
         if return_dict is None:
@@ -436,7 +437,7 @@ class LayerwiseMambaForCausalLM(LayerwiseMambaPreTrainedModel, GenerationMixin):
 _OF_PACKING = ("seq_idx", "cu_seq_lens_q", "cu_seq_lens_k", "cu_seqlens")
 
 
-def refuse_unheard(arguments: Mapping, attention_mask: Tensor | None = None) -> None:
+def refuse_ignored_arguments(arguments: Mapping, attention_mask: Tensor | None = None) -> None:
     "Raises ValueError if a call has arguments that would be passed over and change what it means: states under another name, or marks of packed sequences."
     if not arguments:
         return
@@ -483,7 +484,7 @@ def quietly() -> Iterator[None]:
             hf_logging.enable_progress_bar()
 
 # %% ../nbs/00_baseline.ipynb #3f4f7f66
-def require_plain(model: nn.Module, doing: str) -> None:
+def require_unmodified(model: nn.Module, doing: str) -> None:
     "Raises CodesignError if a model computes more than its weights say, so that a transform of the weights would lose it."
     why = why_not_plain(model.backbone) or why_not_plain(model.lm_head) or _more_than_weights(model)
     if why:
@@ -625,7 +626,7 @@ def _check_shapes(folder, config, found):
             )
 
 # %% ../nbs/00_baseline.ipynb #19bfeeed
-def like(model: LayerwiseMambaForCausalLM, **changes) -> LayerwiseMambaForCausalLM:
+def empty_like(model: LayerwiseMambaForCausalLM, **changes) -> LayerwiseMambaForCausalLM:
     "A model of the same configuration but for `changes`, of the same type, device, mode, generation settings and frozen weights; its weights are still to be set."
     made = LayerwiseMambaForCausalLM(
         LayerwiseMambaConfig.from_dict(model.config.to_dict() | dict(tie_word_embeddings=is_tied(model)) | changes)
@@ -649,7 +650,7 @@ def save_as_mamba(
         raise CodesignError(
             f"plain Mamba has one d_inner and one d_state for all layers; this model has {config.d_inner} and {config.d_state}; keep it as layerwise_mamba"
         )
-    require_plain(model, "saving in another format")
+    require_unmodified(model, "saving in another format")
     skip = (
         "model_type",
         "architectures",
@@ -922,7 +923,7 @@ def branch_step(settings, steps: int) -> int:
     return round(settings.pretrain.branch_fraction * steps)
 
 
-def quality(model: nn.Module, data: LanguageData, length: int) -> dict[str, float]:
+def perplexity_metrics(model: nn.Module, data: LanguageData, length: int) -> dict[str, float]:
     "Perplexity of the validation split in three forms, in windows of `length` tokens that do not overlap, so that a token has 1 to `length` tokens of context."
     nats, tokens = evaluate_nll(model, data.validation, length)
     return text.perplexities(nats, tokens, *_counts(data.corpus, "validation")) | dict(
@@ -963,7 +964,7 @@ def pretrain(
             fingerprint=run.fingerprint(),
             name=str(run.node),
             log=run.log,
-            on_resume=rewinding(run),
+            on_resume=log_rewinder(run),
             at_step=at_step(plan) if at_step else None,
             tokens_per_step=settings.pretrain.batch_size * settings.pretrain.length,
         )
@@ -981,7 +982,7 @@ def tokens_seen(batch_of: Callable, settings, plan: TrainingPlan) -> dict:
     )
 
 
-def heal(
+def retrain(
     model: LayerwiseMambaForCausalLM,  # trained in place
     batch_of: Callable[[int], Tensor],  # as of pre-training
     plan: TrainingPlan,  # of the pre-training that went before
@@ -1003,7 +1004,7 @@ def heal(
         fingerprint=run.fingerprint(name),
         name=f"{run.node}/{name}",
         log=lambda **values: run.log(phase=name, **values),
-        on_resume=rewinding(run, phase=name),
+        on_resume=log_rewinder(run, phase=name),
     )
 
 
@@ -1023,7 +1024,7 @@ def learning_curve(run: Run, points: int = 60, phase: str | None = None) -> dict
     )
 
 
-def rewinding(run: Run, phase: str | None = None, first: int = 0) -> Callable[[int], None]:
+def log_rewinder(run: Run, phase: str | None = None, first: int = 0) -> Callable[[int], None]:
     "For `train(on_resume=...)`: drops the logged steps of a phase that the resumed run will log again; `first` is the step that the phase began at."
     return lambda step: run.rewind(step, phase, first)
 
@@ -1074,7 +1075,7 @@ def pretrain_base(run: Run) -> dict:
         text.perplexities(nats, tokens, *_counts(data.corpus, "validation"))
         for nats, tokens in text.ngram_nll(data.train, data.validation, settings.model.vocab_size)
     )
-    metrics = quality(model, data, settings.pretrain.length) | size_metrics(model)
+    metrics = perplexity_metrics(model, data, settings.pretrain.length) | size_metrics(model)
     leave_model(
         run,
         model,

@@ -30,9 +30,9 @@ from codesign.baseline import (
     learning_curve,
     leave_model,
     load_model,
+    log_rewinder,
+    perplexity_metrics,
     plan_of,
-    quality,
-    rewinding,
     size_metrics,
     step,
     tokens_seen,
@@ -228,7 +228,7 @@ def challenge(run: Run) -> dict:
             f"{run.node} would not see the batches of {sdm['run']}: their digests differ; make both with the same data, steps and seed"
         )
     with reproducible(run.parameters.seed, run.parameters.threads):
-        before_healing = quality(pruned, data, settings.pretrain.length)
+        before_healing = perplexity_metrics(pruned, data, settings.pretrain.length)
         if recipe.healing:
             train(
                 pruned,
@@ -238,15 +238,15 @@ def challenge(run: Run) -> dict:
                 fingerprint=run.fingerprint(),
                 name=str(run.node),
                 log=run.log,
-                on_resume=rewinding(run, first=branch_step(settings, plan.steps)),
+                on_resume=log_rewinder(run, first=branch_step(settings, plan.steps)),
                 moments=slice_moments(moments, context.notes["kept"]),
                 tokens_per_step=settings.pretrain.batch_size * settings.pretrain.length,
             )
     iso = verify_iso_sparsity(sdm.file("model"), pruned)
     total, steps = sum(dense.config.d_inner), plan.steps - branch_step(settings, plan.steps) if recipe.healing else 0
-    metrics = (quality(pruned, data, settings.pretrain.length) if recipe.healing else before_healing) | size_metrics(
-        pruned
-    )
+    metrics = (
+        perplexity_metrics(pruned, data, settings.pretrain.length) if recipe.healing else before_healing
+    ) | size_metrics(pruned)
     leave_model(
         run,
         pruned,

@@ -27,11 +27,11 @@ from codesign.baseline import (
     LayerwiseMambaForCausalLM,
     batches,
     count_parameters,
+    empty_like,
     flops_per_channel,
     flops_per_token,
-    like,
     load_model,
-    quality,
+    perplexity_metrics,
     relative_difference,
     save_as_mamba,
     save_model,
@@ -40,14 +40,14 @@ from .challenge import calibration_blocks, channel_contributions
 from .compressing.requests import CompressSettings, check_convert, check_tokenizer, model_folder, writable
 from .csp import JOINT_STATES, reduce, replaced_logits, state_statistics
 from .engine import data as text
-from .engine.checkpoints import TOKENIZER_FILES, convert_original, copy_beside, model_card, weight_files
+from .engine.checkpoints import TOKENIZER_FILES, convert_original, copy_files, model_card, weight_files
 from .engine.errors import CodesignError, ParameterError
 from .engine.files import as_json, file_sha256
 from .engine.timing import latency_summary, paired_latencies, ratio_with_interval
 from .engine.training import TrainingPlan, reproducible, train
 from .measuring.latency import prefill
-from .runs.checking import typed
-from .runs.records import write_sealed
+from .runs.checking import validated
+from .runs.records import write_with_checksum
 from .runs.run import environment
 from .runs.settings import load_settings
 from .sdm import MaskObjective, check_scores, mask_channels, remove_channels
@@ -110,7 +110,7 @@ def _write_tokenizer(tokens, source, folder):
         tokens.init_kwargs.pop("auto_map", None)
         tokens.save_pretrained(folder)
     else:
-        copy_beside(source, folder, TOKENIZER_FILES)
+        copy_files(source, folder, TOKENIZER_FILES)
 
 # %% ../nbs/09_compress.ipynb #5361c508
 def convert(
@@ -253,7 +253,7 @@ class _Plan:
 
 def _plan(config: LayerwiseMambaConfig, settings: CompressSettings, data: LanguageData) -> _Plan:
     "Raises ParameterError or CodesignError, in one line, for what this model and text cannot be asked."
-    typed(CompressSettings, vars(settings), "compress")
+    validated(CompressSettings, vars(settings), "compress")
     N, narrowest = min(config.d_state), min(config.d_inner)
     if settings.states is not None and settings.states > N:
         raise ParameterError(
@@ -298,7 +298,7 @@ def compress(
     say: Callable[[str], None] = print,
 ) -> dict:  # the record, also written as compress.json
     "Make a checkpoint smaller: remove channels, fold states, heal, measure before and after, write it. What cannot be done is refused in one line, before it calibrates."
-    typed(CompressSettings, vars(settings), "compress")
+    validated(CompressSettings, vars(settings), "compress")
     out = writable(out)
     began, checkpoint = time.perf_counter(), open_checkpoint(path, tokenizer)
     model = checkpoint.model.to("cuda" if torch.cuda.is_available() else "cpu")
@@ -317,7 +317,7 @@ def compress(
         (smaller, notes), healing = _smaller(model, data, plan, settings, say), None
         if settings.heal_steps:
             say(f"healing for {settings.heal_steps:,} steps of {settings.batch_size} x {settings.length} tokens")
-            notes["ppl_word_before_healing"] = quality(smaller, data, settings.length)["ppl_word"]
+            notes["ppl_word_before_healing"] = perplexity_metrics(smaller, data, settings.length)["ppl_word"]
             healing = _healing_folder(out, checkpoint, corpus, notes, settings)
             notes |= _heal(smaller, data, settings, healing)
         smaller = smaller.to(checkpoint.dtype).float()  # what is measured is what will be written
@@ -407,7 +407,7 @@ def _certified(wanted, smaller, data):
 
 
 def _removal_certificate(model, smaller, kept, data):
-    masked = like(model).eval()
+    masked = empty_like(model).eval()
     masked.load_state_dict(model.state_dict())
     mask_channels(masked, kept)
     with torch.no_grad():
@@ -466,7 +466,7 @@ def _heal(model, data, settings, folder):
 # %% ../nbs/09_compress.ipynb #0e72d9c3
 def _measure(model, smaller, data, settings):
     "Size, FLOPs, perplexity and prefill latency of both, and their ratios."
-    again = like(model).eval()
+    again = empty_like(model).eval()
     again.load_state_dict(model.state_dict())
     ids = torch.as_tensor(np.asarray(data.validation[: settings.profile_length]).astype(np.int64))[None].to(
         model.device
@@ -482,7 +482,7 @@ def _measure(model, smaller, data, settings):
         return dict(
             parameters=count_parameters(m)["total_parameters"],
             flops_per_token=flops_per_token(m.config),
-            **quality(m, data, settings.length),
+            **perplexity_metrics(m, data, settings.length),
             **{f"prefill_{key}": value for key, value in latency_summary(times[name]).items()},
         )
 
@@ -505,9 +505,9 @@ def _write(model, checkpoint, record, out, uniform):
             model.config
         )  # replaced below by the file as it was, which transformers might refuse to write
         (save_as_mamba if uniform else save_model)(model, folder, card=_card(record, uniform))
-        copy_beside(checkpoint.folder, folder, ["generation_config.json"])
+        copy_files(checkpoint.folder, folder, ["generation_config.json"])
         _write_tokenizer(checkpoint.tokenizer, checkpoint.tokenizer_folder, folder)
-        write_sealed(folder / "compress.json", record)
+        write_with_checksum(folder / "compress.json", record)
         probe = torch.arange(16)[None] % model.config.vocab_size
         with torch.no_grad():
             again = relative_difference(

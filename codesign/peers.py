@@ -19,9 +19,9 @@ from codesign.baseline import (
     batches,
     count_parameters,
     learning_curve,
+    log_rewinder,
+    perplexity_metrics,
     plan_of,
-    quality,
-    rewinding,
     tokens_seen,
 )
 from .engine.errors import CodesignError
@@ -154,7 +154,7 @@ def train_peer(run: Run) -> dict:
                     fingerprint=run.fingerprint(f"{lr:g}"),
                     name=f"{run.node}/{lr:g}",
                     log=lambda **values: run.log(phase=f"{lr:g}", **values),
-                    on_resume=rewinding(run, phase=f"{lr:g}"),
+                    on_resume=log_rewinder(run, phase=f"{lr:g}"),
                     tokens_per_step=settings.pretrain.batch_size * length,
                 )
             except CodesignError as error:
@@ -162,7 +162,9 @@ def train_peer(run: Run) -> dict:
                     raise
                 print(f"{run.node}: learning rate {lr:g} diverged ({error})")
                 return math.inf
-            found[lr] = dict(quality(model, data, length), params_total=count_parameters(model)["total_parameters"])
+            found[lr] = dict(
+                perplexity_metrics(model, data, length), params_total=count_parameters(model)["total_parameters"]
+            )
         return found[lr]["ppl_word"]
 
     by_rate = (

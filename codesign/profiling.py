@@ -39,7 +39,7 @@ from .measuring.scaling import scaling
 from .measuring.shapes import study_shapes
 from .measuring.throughput import doubling, throughput
 from .runs.conditions import Conditions
-from .runs.graph import BESIDE
+from .runs.graph import SIDE_BY_SIDE
 from .runs.run import Run
 from .runs.settings import ProfileSettings
 from .sgh_peft import load_adapters, load_merged
@@ -172,8 +172,8 @@ def _members(run):
     group = run.node.group
     if group == "all":
         return list(GROUPS), ("M_base", "M_challenge")
-    if BESIDE in group:
-        return group.split(BESIDE), group.split(BESIDE)[1:]
+    if SIDE_BY_SIDE in group:
+        return group.split(SIDE_BY_SIDE), group.split(SIDE_BY_SIDE)[1:]
     return [key.split("/")[1] for key in run.inputs], ("M_base", "M_challenge")
 
 # %% ../nbs/05_profiling.ipynb #affc2d8e

@@ -26,16 +26,16 @@ from codesign.baseline import (
     LayerwiseMambaConfig,
     LayerwiseMambaForCausalLM,
     branch_step,
+    empty_like,
     flops_per_channel,
     flops_per_token,
     learning_curve,
     leave_model,
-    like,
     load_model,
+    perplexity_metrics,
     pretrain,
-    quality,
     relative_difference,
-    require_plain,
+    require_unmodified,
     size_metrics,
     step,
     tokens_seen,
@@ -173,8 +173,8 @@ def slice_channels(tensors: dict[str, Tensor], kept: Sequence[Tensor]) -> dict[s
 def remove_channels(model: LayerwiseMambaForCausalLM, kept: Sequence[Tensor]) -> LayerwiseMambaForCausalLM:
     "A smaller model with only the kept channels of each layer; equal to the model in which the others are masked. Raises CodesignError if `kept` does not fit the model, or if the model computes more than its weights say."
     _check_channels(model.config, kept)
-    require_plain(model, "removing channels")
-    smaller = like(model, d_inner=[len(index) for index in kept])
+    require_unmodified(model, "removing channels")
+    smaller = empty_like(model, d_inner=[len(index) for index in kept])
     smaller.load_state_dict(slice_channels(model.state_dict(), kept))
     return smaller
 
@@ -399,7 +399,7 @@ def pretrain_sdm(run: Run) -> dict:
     run.file("importance.json").write_text(json.dumps(importance, indent=1))
     dense, small = flops_per_token(masked.config), flops_per_token(compressed.config)
     total, kept = sum(masked.config.d_inner), sum(compressed.config.d_inner)
-    metrics = quality(compressed, data, settings.pretrain.length) | size_metrics(compressed)
+    metrics = perplexity_metrics(compressed, data, settings.pretrain.length) | size_metrics(compressed)
     leave_model(
         run,
         compressed,

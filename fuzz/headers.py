@@ -86,7 +86,8 @@ class Kind:
     def from_cache(self):
         "Corpus, tokenizer and token streams of the text, from the cache where it has them."
         from codesign.engine.corpora import load_corpus
-        from codesign.engine.data import load_tokenizer, token_stream
+        from codesign.engine.token_streams import token_stream
+        from codesign.engine.tokenization import load_tokenizer
 
         corpus = load_corpus(f"text:{self.text}", online=False)
         whole = {

@@ -19,7 +19,7 @@ from ..engine.errors import CodesignError, ParameterError
 from ..engine.files import as_json
 from .graph import GRAPH, Node
 from .identity import notebook_path
-from .parameters import Parameters, assigned_in, inside, run_folder, study_folder
+from .parameters import Parameters, assigned_names, inside, run_folder, study_folder
 from .records import read_record
 
 # %% ../../nbs/runs/executing.ipynb #48de1c56
@@ -29,7 +29,7 @@ def declared_parameters(notebook: str) -> set[str]:
     tagged = ["".join(cell["source"]) for cell in cells if "parameters" in cell["metadata"].get("tags", [])]
     if len(tagged) != 1:
         raise CodesignError(f"{notebook}.ipynb has {len(tagged)} cells tagged `parameters`; it must have exactly one")
-    return assigned_in(tagged[0])
+    return assigned_names(tagged[0])
 
 # %% ../../nbs/runs/executing.ipynb #e6ec646c
 class StoppedRun(CodesignError):

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SECTIONS', 'PACKAGE', 'CONFIGS', 'SIZES', 'ModelSettings', 'PretrainSettings', 'SDMSettings', 'CSPSettings',
-           'FinetuneSettings', 'ProfileSettings', 'Settings', 'load_settings']
+           'FinetuneSettings', 'ProfileSettings', 'Settings', 'model_scale', 'load_settings']
 
 # %% ../../nbs/runs/settings.ipynb #452b8f19
 import math
@@ -15,7 +15,7 @@ from pathlib import Path
 import codesign
 from ..engine.errors import CodesignError, ParameterError, did_you_mean, shortened
 from ..engine.files import read_yaml
-from .checking import rule, typed
+from .checking import rule, validated
 
 # %% ../../nbs/runs/settings.ipynb #3397e8cd
 @dataclass(frozen=True)
@@ -171,7 +171,7 @@ PACKAGE = Path(codesign.__file__).resolve().parent
 CONFIGS = PACKAGE / "configs"
 
 # %% ../../nbs/runs/settings.ipynb #aed1fb59
-def _by_parameters(path):
+def model_scale(path):
     "The size of a model by its file; a file that cannot be read stands last, and is refused when its size is asked for."
     try:
         model = read_yaml(path)["model"]
@@ -180,7 +180,7 @@ def _by_parameters(path):
         return math.inf
 
 
-SIZES = tuple(path.stem.removeprefix("mamba_") for path in sorted(CONFIGS.glob("mamba_*.yaml"), key=_by_parameters))
+SIZES = tuple(path.stem.removeprefix("mamba_") for path in sorted(CONFIGS.glob("mamba_*.yaml"), key=model_scale))
 
 # %% ../../nbs/runs/settings.ipynb #361cd66e
 @cache
@@ -210,7 +210,7 @@ def load_settings(
                 f"{name}, {section}: {shortened(own[section])} is not a mapping of names to values; valid names: {', '.join(item.name for item in fields(cls))}"
             )
         values = {**(read_yaml(CONFIGS / base) if base else {}), **own.get(section, {})}
-        sections[section] = typed(cls, values, f"{name}, {section}")
+        sections[section] = validated(cls, values, f"{name}, {section}")
     settings = Settings(size=size, **sections)
     if lr is not None:
         settings = replace(
