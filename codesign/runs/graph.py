@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..engine.errors import CodesignError, ParameterError, did_you_mean, shortened
-from ..engine.files import Table, read_yaml, user_path
+from ..engine.files import LazyMapping, read_yaml, user_path
 from .settings import CONFIGS, PACKAGE, SECTIONS
 
 # %% ../../nbs/runs/graph.ipynb #a093b5ba
@@ -31,13 +31,13 @@ def _recipes(name):
     return table
 
 
-GROUPS_TABLE = Table(lambda: _recipes("groups.yaml"))
+GROUPS_TABLE = LazyMapping(lambda: _recipes("groups.yaml"))
 
 
-CONTROLS_TABLE = Table(lambda: _recipes("controls.yaml"))
+CONTROLS_TABLE = LazyMapping(lambda: _recipes("controls.yaml"))
 
 
-RECIPES_TABLE = Table(lambda: {**GROUPS_TABLE, **CONTROLS_TABLE})
+RECIPES_TABLE = LazyMapping(lambda: {**GROUPS_TABLE, **CONTROLS_TABLE})
 
 # %% ../../nbs/runs/graph.ipynb #da01feb2
 def repository() -> Path:
@@ -187,7 +187,7 @@ def _refuse_circles(runs, where):
         follow(run, [])
 
 
-GRAPH = Table(load_graph)
+GRAPH = LazyMapping(load_graph)
 
 # %% ../../nbs/runs/graph.ipynb #28767c39
 @dataclass(frozen=True)
