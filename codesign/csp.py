@@ -40,7 +40,7 @@ from codesign.baseline import (
 )
 from .engine.errors import CodesignError, did_you_mean
 from .engine.scan import selective_scan_states
-from .engine.statistics import SINGLE
+from .engine.statistics import FLOAT32_ROUNDING
 from .engine.training import evaluate_nll, reproducible
 from .runs.run import Run
 from .runs.settings import CSPSettings
@@ -106,7 +106,7 @@ class Moments:
         covariance = self.second / self.count - np.outer(mean, mean)
         energy = np.diag(self.second) / self.count
         moves = (
-            np.diag(covariance) > SINGLE**2 * energy
+            np.diag(covariance) > FLOAT32_ROUNDING**2 * energy
         )  # a deviation above the rounding of states in float32; less is noise, which correlates with anything
         scale = np.sqrt(np.where(moves, np.diag(covariance), 0.0))
         with np.errstate(divide="ignore", invalid="ignore"):

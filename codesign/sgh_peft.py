@@ -40,7 +40,7 @@ from codesign.baseline import (
 from .engine import data as text
 from .engine.errors import CodesignError
 from .engine.plain import why_not_plain
-from .engine.statistics import SINGLE, no_spread
+from .engine.statistics import FLOAT32_ROUNDING, no_spread
 from .engine.training import Objective, TrainingPlan, reproducible, train
 from .runs.graph import Node
 from .runs.identity import declared_settings, settings_of, upstream
@@ -65,7 +65,7 @@ def weight_importance(model: LayerwiseMambaForCausalLM) -> list[LayerImportance]
         [[getattr(m, name).weight.abs().mean().item() for name in ("in_proj", "out_proj")] for m in model.mixers]
     )
     alike = np.array(
-        [no_spread(column, rounding=SINGLE) for column in magnitudes.T]
+        [no_spread(column, rounding=FLOAT32_ROUNDING) for column in magnitudes.T]
     )  # float32: layers of equal weights differ in the last digits
     scores = np.where(
         alike, 0.0, (magnitudes - magnitudes.mean(axis=0)) / np.where(alike, 1.0, magnitudes.std(axis=0))
@@ -90,7 +90,7 @@ def _scores(importance: Sequence[LayerImportance]) -> np.ndarray:
     "The scores that policies rank, (layers,); all the first where the layers differ by the rounding of float32 at most."
     scores = np.array([layer.score for layer in importance])
     return (
-        np.full(len(scores), scores[0]) if no_spread(scores, scale=1.0, rounding=SINGLE) else scores
+        np.full(len(scores), scores[0]) if no_spread(scores, scale=1.0, rounding=FLOAT32_ROUNDING) else scores
     )  # standardised, or shares of 1
 
 # %% ../nbs/03_sgh_peft.ipynb #8510607d

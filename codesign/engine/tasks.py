@@ -19,7 +19,7 @@ import numpy as np
 from .corpora import Corpus, load_corpus, plain_words
 from .errors import DataError, did_you_mean
 from .sources import SPLITS, TABLES, Found, digest, find, label_of, read_rows, write_whole
-from .statistics import DOUBLE, SINGLE, no_spread
+from .statistics import FLOAT32_ROUNDING, FLOAT64_ROUNDING, no_spread
 from .text_names import TASKS
 
 # %% ../../nbs/engine/tasks.ipynb #b2a8e122
@@ -630,7 +630,10 @@ def _correlations(labels, predictions):
     # predictions are computed in float32; those of a model that answers alike differ in their last digits
     constant = [
         name
-        for name, values, rounding in (("labels", labels, DOUBLE), ("predictions", predictions, SINGLE))
+        for name, values, rounding in (
+            ("labels", labels, FLOAT64_ROUNDING),
+            ("predictions", predictions, FLOAT32_ROUNDING),
+        )
         if no_spread(values, rounding=rounding)
     ]
     if constant or not np.isfinite(predictions).all():
