@@ -48,7 +48,7 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 
 
 def keep_freed_memory() -> bool:
-    "Let this process, from now on, keep memory that it frees. False where the C library is not glibc, which needs this."
+    "Let this process, from now on, keep memory that it frees. False where the C library is not glibc, which needs it."
     if platform.libc_ver()[0] != "glibc":
         return False
     libc = ctypes.CDLL(None)
