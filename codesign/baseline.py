@@ -57,16 +57,11 @@ from codesign.engine.checkpoints import (
 )
 from .engine.decoding import Decoder, GraphedDecoder, decode_with_cache
 from .engine.errors import CodesignError
+from .engine.evaluation import evaluate_nll
+from .engine.optimization import Objective, TrainingPlan, optimizer_tensors
 from .engine.plain import plain, why_not_plain
-from codesign.engine.training import (
-    Objective,
-    TrainingPlan,
-    evaluate_nll,
-    optimizer_tensors,
-    reproducible,
-    save_checkpoint,
-    train,
-)
+from .engine.training import reproducible, train
+from .engine.training_checkpoints import save_checkpoint
 from .runs.graph import CONTROLS_TABLE, GROUPS_TABLE
 from .runs.run import Run
 from .runs.settings import ModelSettings

@@ -43,8 +43,9 @@ from .engine import data as text
 from .engine.checkpoints import TOKENIZER_FILES, convert_original, copy_beside, model_card, weight_files
 from .engine.errors import CodesignError, ParameterError
 from .engine.files import as_json, file_sha256
+from .engine.optimization import TrainingPlan
 from .engine.timing import latency_summary, paired_latencies, ratio_with_interval
-from .engine.training import TrainingPlan, reproducible, train
+from .engine.training import reproducible, train
 from .profiling import prefill
 from .runs.checking import typed
 from .runs.records import write_sealed
