@@ -40,9 +40,11 @@ from .challenge import calibration_blocks, channel_contributions
 from .compressing.requests import CompressSettings, check_convert, check_tokenizer, model_folder, writable
 from .csp import JOINT_STATES, reduce, replaced_logits, state_statistics
 from .engine import data as text
-from .engine.checkpoints import TOKENIZER_FILES, convert_original, copy_beside, model_card, weight_files
+from .engine.conversion import convert_original
 from .engine.errors import CodesignError, ParameterError
 from .engine.files import as_json, file_sha256
+from .engine.model_cards import model_card
+from .engine.model_folders import TOKENIZER_FILES, copy_files, weight_files
 from .engine.optimization import TrainingPlan
 from .engine.timing import latency_summary, paired_latencies, ratio_with_interval
 from .engine.training import reproducible, train
@@ -111,7 +113,7 @@ def _write_tokenizer(tokens, source, folder):
         tokens.init_kwargs.pop("auto_map", None)
         tokens.save_pretrained(folder)
     else:
-        copy_beside(source, folder, TOKENIZER_FILES)
+        copy_files(source, folder, TOKENIZER_FILES)
 
 # %% ../nbs/09_compress.ipynb #5361c508
 def convert(
@@ -506,7 +508,7 @@ def _write(model, checkpoint, record, out, uniform):
             model.config
         )  # replaced below by the file as it was, which transformers might refuse to write
         (save_as_mamba if uniform else save_model)(model, folder, card=_card(record, uniform))
-        copy_beside(checkpoint.folder, folder, ["generation_config.json"])
+        copy_files(checkpoint.folder, folder, ["generation_config.json"])
         _write_tokenizer(checkpoint.tokenizer, checkpoint.tokenizer_folder, folder)
         write_sealed(folder / "compress.json", record)
         probe = torch.arange(16)[None] % model.config.vocab_size

@@ -12,7 +12,7 @@ from types import MethodType
 import torch
 from torch import Tensor, nn
 
-from .checkpoints import OF_SIBLINGS, changing_fields
+from .config_fields import FIELDS_OF_RELATED_MODELS, unsupported_field
 from .scan import causal_conv1d, causal_conv1d_update, selective_scan, selective_state_update
 
 # %% ../../nbs/engine/acceleration.ipynb #e1228919
@@ -132,7 +132,7 @@ def accelerate_transformers(model: nn.Module) -> Acceleration:
         raise ValueError(
             f"accelerate_transformers: {type(model).__name__} has no MambaMixer of transformers.models.mamba; other architectures are not covered"
         )
-    if wrong := changing_fields(next(iter(mixers.values())).config.to_dict(), OF_SIBLINGS):
+    if wrong := unsupported_field(next(iter(mixers.values())).config.to_dict(), FIELDS_OF_RELATED_MODELS):
         raise ValueError(f"accelerate_transformers: the model's configuration has {wrong}")
     for name, mixer in mixers.items():
         _check_mixer(name, mixer)
