@@ -270,7 +270,7 @@ def _save_or_stop(training, done, requests):
 
 # %% ../../nbs/engine/training.ipynb #4dd64cb5
 def _tracked_run(training, name, place, step):
-    "The training as trackers see it: checkpoints in <run>/checkpoints/<phase> name it <run>/<phase>, files go to <run>."
+    "The training as trackers see it: checkpoints in RUN/checkpoints/PHASE name it RUN/PHASE, files go to RUN."
     config = dict(
         asdict(training.plan),
         objective=type(training.objective).__name__,

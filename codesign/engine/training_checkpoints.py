@@ -72,7 +72,7 @@ def _flush_to_disk(path):
 
 
 def remove_leftovers(folder: Path, stem: str) -> None:
-    "Remove temporaries, with names from `stem` on, that a killed process left, or an earlier one of our number."
+    "Remove temporary folders with names from `stem` on whose process is gone, or had the number of this one."
     import psutil
 
     for path in Path(folder).glob(".tmp-*"):
