@@ -46,28 +46,16 @@ from transformers.utils import logging as hf_logging
 
 from .engine import data as text
 from .engine.acceleration import cached_convolution, cached_scan, real_tokens
-from codesign.engine.checkpoints import (
-    AUTO_MAP,
-    FIELDS,
-    model_card,
-    read_config,
-    tensors_in,
-    unknown_fields,
-    weight_files,
-    write_remote_code,
-)
+from .engine.config_fields import FIELDS, unknown_fields
 from .engine.decoding import Decoder, GraphedDecoder, decode_with_cache
 from .engine.errors import CodesignError
+from .engine.evaluation import evaluate_nll
+from .engine.model_cards import model_card
+from .engine.model_folders import AUTO_MAP, read_config, tensors_in, weight_files, write_remote_code
+from .engine.optimization import Objective, TrainingPlan, optimizer_tensors
 from .engine.plain import plain, why_not_plain
-from codesign.engine.training import (
-    Objective,
-    TrainingPlan,
-    evaluate_nll,
-    optimizer_tensors,
-    reproducible,
-    save_checkpoint,
-    train,
-)
+from .engine.training import reproducible, train
+from .engine.training_checkpoints import save_checkpoint
 from .runs.graph import CONTROLS_TABLE, GROUPS_TABLE
 from .runs.run import Run
 from .runs.settings import ModelSettings

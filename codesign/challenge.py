@@ -38,7 +38,8 @@ from codesign.baseline import (
     tokens_seen,
 )
 from .engine.errors import CodesignError
-from .engine.training import load_checkpoint, reproducible, train
+from .engine.training import reproducible, train
+from .engine.training_checkpoints import load_checkpoint
 from .runs.run import Run
 from .sdm import check_scores, choose_channels, remove_channels, slice_channels
 

@@ -40,11 +40,14 @@ from .challenge import calibration_blocks, channel_contributions
 from .compressing.requests import CompressSettings, check_convert, check_tokenizer, model_folder, writable
 from .csp import JOINT_STATES, reduce, replaced_logits, state_statistics
 from .engine import data as text
-from .engine.checkpoints import TOKENIZER_FILES, convert_original, copy_files, model_card, weight_files
+from .engine.conversion import convert_original
 from .engine.errors import CodesignError, ParameterError
 from .engine.files import as_json, file_sha256
+from .engine.model_cards import model_card
+from .engine.model_folders import TOKENIZER_FILES, copy_files, weight_files
+from .engine.optimization import TrainingPlan
 from .engine.timing import latency_summary, paired_latencies, ratio_with_interval
-from .engine.training import TrainingPlan, reproducible, train
+from .engine.training import reproducible, train
 from .measuring.latency import prefill
 from .runs.checking import validated
 from .runs.records import write_with_checksum

@@ -39,9 +39,10 @@ from codesign.baseline import (
     step,
 )
 from .engine.errors import CodesignError, did_you_mean
+from .engine.evaluation import evaluate_nll
 from .engine.scan import selective_scan_states
 from .engine.statistics import FLOAT32_ROUNDING
-from .engine.training import evaluate_nll, reproducible
+from .engine.training import reproducible
 from .runs.run import Run
 from .runs.settings import CSPSettings
 

@@ -41,7 +41,7 @@ from codesign.baseline import (
     tokens_seen,
 )
 from .engine.errors import CodesignError
-from .engine.training import Objective
+from .engine.optimization import Objective
 from .runs.run import Run
 from .runs.settings import SDMSettings
 

@@ -39,9 +39,10 @@ from codesign.baseline import (
 )
 from .engine import data as text
 from .engine.errors import CodesignError
+from .engine.optimization import Objective, TrainingPlan
 from .engine.plain import why_not_plain
 from .engine.statistics import FLOAT32_ROUNDING, no_spread
-from .engine.training import Objective, TrainingPlan, reproducible, train
+from .engine.training import reproducible, train
 from .runs.graph import Node
 from .runs.identity import declared_settings, records_needed, settings_of
 from .runs.parameters import Parameters

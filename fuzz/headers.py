@@ -57,7 +57,7 @@ class Kind:
         import numpy as np
         import torch
 
-        from codesign.engine.training import save_checkpoint
+        from codesign.engine.training_checkpoints import save_checkpoint
 
         self.models, self.text, self.cache = small_models(folder), write_text(folder / "text"), folder / "cache"
         self.checkpoint = save_checkpoint(
@@ -111,7 +111,7 @@ class Kind:
         return outcomes.Trial(f"{name}: {said}", lambda: (logits_of(folder), ""), self.sound[name], False, self.heard)
 
     def _of_checkpoint(self, rng, place):
-        from codesign.engine.training import load_checkpoint  # noqa: F401  (imported before anything is judged)
+        from codesign.engine.training_checkpoints import load_checkpoint  # noqa: F401  (imported before anything is judged)
 
         folder = place / "step-000002"
         shutil.copytree(self.checkpoint, folder)
@@ -152,7 +152,7 @@ class Kind:
 
 def tensors_of(folder):
     "Everything in a checkpoint, as text."
-    from codesign.engine.training import load_checkpoint
+    from codesign.engine.training_checkpoints import load_checkpoint
 
     tensors, state = load_checkpoint(folder)
     return json.dumps(

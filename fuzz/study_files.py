@@ -220,7 +220,8 @@ class Kind:
         "The last weights of a short training that keeps its checkpoints in `folder`, and that folder."
         import torch
 
-        from codesign.engine.training import Objective, TrainingPlan, train
+        from codesign.engine.optimization import Objective, TrainingPlan
+        from codesign.engine.training import train
 
         class Square(Objective):
             def loss(self, model, batch):

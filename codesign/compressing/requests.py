@@ -13,9 +13,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..engine.checkpoints import check_original, json_object, read_config, tensors_in, weight_files
+from ..engine.conversion import check_original
 from ..engine.errors import CodesignError, ParameterError
-from ..engine.files import file_sha256, user_path
+from ..engine.files import file_sha256, json_object, user_path
+from ..engine.model_folders import read_config, tensors_in, weight_files
 from ..engine.sources import hub_reachable
 from ..runs.checking import CORES, rule
 

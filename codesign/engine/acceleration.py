@@ -12,7 +12,7 @@ from types import MethodType
 import torch
 from torch import Tensor, nn
 
-from .checkpoints import FIELDS_OF_RELATED_MODELS, unsupported_field
+from .config_fields import FIELDS_OF_RELATED_MODELS, unsupported_field
 from .scan import causal_conv1d, causal_conv1d_update, selective_scan, selective_state_update
 
 # %% ../../nbs/engine/acceleration.ipynb #e1228919

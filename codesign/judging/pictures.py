@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['COLUMN', 'INTERVAL', 'LETTERS', 'VERDICT_COLORS', 'FOREST_LIMIT', 'LINEAR', 'FOREST_TICKS', 'SHORT', 'PARETO',
-           'ABLATION', 'CURVES', 'hypotheses_figure', 'pareto_figure', 'ablation_figure', 'contrasts_figure',
+           'ABLATION_MEASURES', 'CURVES', 'hypotheses_figure', 'pareto_figure', 'ablation_figure', 'contrasts_figure',
            'kept_shares', 'layers_figure', 'latency_figure', 'learning_figure', 'sizes_figure', 'png', 'pdf']
 
 # %% ../../nbs/judging/pictures.ipynb #a62bfb96
@@ -20,7 +20,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from ..engine.statistics import t_interval
-from .measures import MEASURES, effect, measure_of, notebook_of, paired, short_label
+from .measures import MEASURES, effect_over_seeds, measure_of, notebook_of, paired_values, short_label
 from ..pillars.group_style import GROUP_COLORS, group_style
 from ..runs.graph import CONTROLS_TABLE, GROUPS_TABLE
 
@@ -283,7 +283,11 @@ def pareto_figure(analysis) -> Figure:
             if group not in analysis.table.index:
                 continue
             y = analysis.table.loc[group, "score_points"].dropna()
-            x = pd.Series(1.0, y.index) if group == "M_base" else np.exp(paired(analysis.table, name, group, "M_base"))
+            x = (
+                pd.Series(1.0, y.index)
+                if group == "M_base"
+                else np.exp(paired_values(analysis.table, name, group, "M_base"))
+            )
             if group == "M_base":
                 x = x[analysis.table.loc[group, name].reindex(y.index).notna()]
             both = pd.DataFrame(dict(x=x, y=y)).dropna()
@@ -327,7 +331,7 @@ def _front(means):
     return front
 
 # %% ../../nbs/judging/pictures.ipynb #b4855ff1
-ABLATION = (
+ABLATION_MEASURES = (
     "ppl_word",
     "score_points",
     "latency_prefill_ms",
@@ -345,17 +349,19 @@ def ablation_figure(analysis) -> Figure:
     figure, axes = _canvas(15.5, 4, 2, sharey=True)
     groups = [group for group in GROUPS_TABLE if group != "M_base"][::-1]
     shown_seeds = {
-        (name, group): len(paired(analysis.table, name, group, "M_base")) for name in ABLATION for group in groups[::-1]
+        (name, group): len(paired_values(analysis.table, name, group, "M_base"))
+        for name in ABLATION_MEASURES
+        for group in groups[::-1]
     }
     fewest = {
         group: min((n for (_, other), n in shown_seeds.items() if other == group and n), default=0)
         for group in groups[::-1]
     }
-    for ax, name in zip(axes.flat, ABLATION):
+    for ax, name in zip(axes.flat, ABLATION_MEASURES):
         measure = MEASURES[name]
         ax.axvline(0 if measure.points else 1, color=GROUP_COLORS["M_base"], lw=0.8, zorder=0)
         for position, group in enumerate(groups):
-            values = paired(analysis.table, name, group, "M_base").to_numpy()
+            values = paired_values(analysis.table, name, group, "M_base").to_numpy()
             if not len(values):
                 continue
             mean, *interval = t_interval(values) if measure.points else np.exp(t_interval(values))
@@ -382,7 +388,7 @@ def contrasts_figure(analysis, contrasts) -> Figure:
     for ax, (points, rows) in zip(axes[:, 0], asked.items()):
         ax.axvline(0, color="0.4", lw=0.8, zorder=0)
         for position, (question, group, against, name) in enumerate(rows):
-            values = paired(analysis.table, name, group, against).to_numpy()
+            values = paired_values(analysis.table, name, group, against).to_numpy()
             if not len(values):
                 ax.text(
                     0.5,
@@ -655,7 +661,8 @@ def sizes_figure(analyses) -> Figure:
     ):
         for place, group in enumerate(groups):
             found = [
-                (parameters * 1.04 ** (place - 1.5), effect(a.table, name, group, "M_base")) for a, parameters in sized
+                (parameters * 1.04 ** (place - 1.5), effect_over_seeds(a.table, name, group, "M_base"))
+                for a, parameters in sized
             ]
             found = [(x, e) for x, e in found if e["seeds"]]
             ax.plot(
