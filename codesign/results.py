@@ -244,7 +244,7 @@ def _components(table, hypothesis):
     rows = [compare(table, component) for component in hypothesis.components]
     return rows + [clearly_better(table, hypothesis.components[0].group, against) for against in hypothesis.better_than]
 
-# %% ../nbs/06_results.ipynb #eb132b6a
+# %% ../nbs/06_results.ipynb #ba80d681
 @dataclass(frozen=True)
 class Analysis:
     "Everything that tables, figures and report show."
@@ -263,6 +263,7 @@ class Analysis:
 
     @property
     def where(self) -> str:
+        "Size, text and number of seeds."
         return f"size {self.size}, {self.data}, {plural(len(self.seeds), 'seed')}"
 
     @property
@@ -277,6 +278,7 @@ class Analysis:
 
     @property
     def timed_on(self) -> str:
+        "The machines in words."
         return ", and on ".join(self.machines) or "no machine"
 
     def of(self, notebook: str, group: str) -> list[Record]:
