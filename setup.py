@@ -26,7 +26,7 @@ setup(
     keywords=settings["keywords"],
     python_requires=f">={settings['min_python']}",
     packages=find_packages(include=["codesign", "codesign.*"]),
-    package_data={"codesign": ["configs/*.yaml", "py.typed"]},
+    package_data={"codesign": ["configs/*.yaml", "templates/*", "py.typed"]},
     install_requires=settings["requirements"].split(),
     extras_require=extras,
     entry_points={"console_scripts": settings["console_scripts"].split(), "nbdev": ["codesign=codesign._modidx:d"]},

@@ -89,48 +89,66 @@ for claim, breaches in floors.CHECKS.items():
 
 
 def published(folder):
-    "Whether tables, captions and pictures beside a published study's records, and the README, say what the records say; else what differs."
-    import matplotlib.image
-
+    "What differs between the records of a published study and what stands beside them or in the README; else None."
     from codesign.engine.errors import CodesignError
-    from codesign.judging.measures import read_records
-    from codesign.judging.pictures import png
-    from codesign.results import FIGURES, README_MARKS, analyse_study, captions, draw, put_into_readme, write_tables
+    from codesign.judging.study_records import read_records
+    from codesign.results import analyse_study
 
     try:
         analyses, analysis = analyse_study(read_records(folder))
-        with tempfile.TemporaryDirectory() as fresh:
-            made = {f"tables/{path.name}": path.read_text() for path in write_tables(analyses, analysis, Path(fresh))}
-        made["figures/captions.md"] = captions(analysis)
         different = [
-            name for name, text in made.items() if not (folder / name).is_file() or (folder / name).read_text() != text
+            *different_texts(folder, analyses, analysis),
+            *different_figures(folder, analyses, analysis),
+            *different_readme(folder),
         ]
-        for name in FIGURES:  # pixel for pixel: the bytes of a file also depend on who compressed it
-            kept = folder / "figures" / f"{name}.png"
-            pixels = (
-                [matplotlib.image.imread(file) for file in (kept, io.BytesIO(png(draw(name, analyses, analysis))))]
-                if kept.is_file()
-                else []
-            )
-            if not pixels or pixels[0].shape != pixels[1].shape or (pixels[0] != pixels[1]).any():
-                different.append(f"figures/{name}.png")
-        different += [
-            name
-            for name in ("report.html", *(f"figures/{name}.pdf" for name in FIGURES))
-            if not (folder / name).is_file()
-        ]
-        readme = root / "README.md"
-        if README_MARKS[0].format(folder.name) in readme.read_text() and not put_into_readme(
-            folder, readme, write=False
-        ):
-            different.append("README.md")
     except CodesignError as error:
         return str(error)
-    return (
-        f"{', '.join(different)} differ from the records: codesign publish --study {folder.name} --again"
-        if different
-        else None
-    )
+    if not different:
+        return None
+    return f"{', '.join(different)} differ from the records: codesign publish --study {folder.name} --again"
+
+
+def different_texts(folder, analyses, analysis):
+    "Tables and captions that do not say what the records say, tables that nobody makes any more, and a missing report."
+    from codesign.judging.figures import captions
+    from codesign.judging.table_files import write_tables
+
+    with tempfile.TemporaryDirectory() as fresh:
+        made = {f"tables/{path.name}": path.read_text() for path in write_tables(analyses, analysis, Path(fresh))}
+    made["figures/captions.md"] = captions(analysis)
+    for name, text in made.items():
+        if not (folder / name).is_file() or (folder / name).read_text() != text:
+            yield name
+    yield from sorted({f"tables/{path.name}" for path in folder.glob("tables/*")} - set(made))
+    if not (folder / "report.html").is_file():
+        yield "report.html"
+
+
+def different_figures(folder, analyses, analysis):
+    "Figures that differ in a pixel, and missing PDFs. Pixels, since a file's bytes depend on who compressed it."
+    import matplotlib.image
+
+    from codesign.engine.drawing import png
+    from codesign.judging.figures import FIGURES, draw
+
+    for name in FIGURES:
+        kept, pdf = (folder / "figures" / f"{name}.{suffix}" for suffix in ("png", "pdf"))
+        made = matplotlib.image.imread(io.BytesIO(png(draw(name, analyses, analysis))))
+        pixels = matplotlib.image.imread(kept) if kept.is_file() else None
+        if pixels is None or pixels.shape != made.shape or (pixels != made).any():
+            yield f"figures/{name}.png"
+        if not pdf.is_file():
+            yield f"figures/{name}.pdf"
+
+
+def different_readme(folder):
+    "The README, if it shows the study and does not say what the records say."
+    from codesign.judging.publishing import README_MARKS, put_into_readme
+
+    readme = root / "README.md"
+    shown = README_MARKS[0].format(folder.name) in readme.read_text()
+    if shown and not put_into_readme(folder, readme, write=False):
+        yield "README.md"
 
 
 for folder in sorted(root.glob("figures/*/tables")):

@@ -1062,8 +1062,10 @@ def _results(
 
 def _traced(value_id, study, size=None):
     "A number's value, how it was computed, and for each record behind it seal, command, commit and machine; of a published study as it is published."
-    from codesign.judging.measures import read_records
-    from codesign.results import analyse_study, command_of, command_of_study, trace
+    from codesign.judging.commands import command_of, command_of_study
+    from codesign.judging.study_records import read_records
+    from codesign.judging.tracing import trace
+    from codesign.results import analyse_study
 
     places = {
         folder.name: folder
@@ -1605,7 +1607,7 @@ def _publish(
     again: bool = typer.Option(False, help="make them again from the records that lie in figures/STUDY"),
     replace: bool = typer.Option(False, help="let records go that lie in figures/STUDY and not in the study"),
 ):
-    from codesign.results import README_MARKS, publish, put_into_readme
+    from codesign.judging.publishing import README_MARKS, publish, put_into_readme
 
     target = repository() / "figures" / study_folder(study).name
     publish(None if again else study_folder(study), target, replace)

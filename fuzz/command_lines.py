@@ -108,13 +108,14 @@ class Kind:
     def __init__(self, folder):
         import codesign.compress
         import codesign.engine.data
+        import codesign.judging.publishing
         import codesign.profiling  # noqa: F401  (imported before anything is judged)
         import codesign.reproduce as reproduce
-        import codesign.results
 
         for name in ("execute", "run_plan", "check_data", "check_groups", "check_profiling", "run_job"):
             setattr(reproduce, name, start)
-        codesign.compress.open_checkpoint = codesign.compress.convert_original = codesign.results.publish = start
+        codesign.compress.open_checkpoint = codesign.compress.convert_original = start
+        codesign.judging.publishing.publish = start
         codesign.engine.data.available_data = codesign.engine.data.get_data = start_after(codesign.engine.data.get_data)
         for name, text in (("a.json", "{}"), ("b.json", "[1"), ("plan.json", '{"jobs": []}')):
             (folder / "here" / name).write_text(text)

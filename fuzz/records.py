@@ -182,13 +182,14 @@ class Kind:
         return self._content(study)[0], ""
 
     def _analyse(self, study):
-        from codesign.judging.measures import read_records
-        from codesign.results import analyse_study, main_table
+        from codesign.judging.study_records import read_records
+        from codesign.judging.tables import main_table
+        from codesign.results import analyse_study
 
         records = read_records(self.studies / study)
         analyses, analysis = analyse_study(records)
         note = "; ".join(
-            [*analysis.aside, *(set(analysis.missing) - self.sound.get(("missing", study), set(analysis.missing)))]
+            [*analysis.left_out, *(set(analysis.missing) - self.sound.get(("missing", study), set(analysis.missing)))]
         )
         self.sound.setdefault(("missing", study), set(analysis.missing))
         return [main_table(analysis).to_csv(), analysis.verdicts.to_csv(), [dict(record) for record in records]], note
