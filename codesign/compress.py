@@ -21,22 +21,7 @@ import torch
 from torch import Tensor
 from transformers import GenerationConfig, PreTrainedTokenizerFast
 
-from codesign.baseline import (
-    LanguageData,
-    LayerwiseMambaConfig,
-    LayerwiseMambaForCausalLM,
-    batches,
-    count_parameters,
-    flops_per_channel,
-    flops_per_token,
-    like,
-    load_model,
-    quality,
-    relative_difference,
-    save_as_mamba,
-    save_model,
-)
-from .challenge import calibration_blocks, channel_contributions
+from .challenge import channel_contributions
 from .compressing.requests import CompressSettings, check_convert, check_tokenizer, model_folder, writable
 from .csp import JOINT_STATES, reduce, replaced_logits, state_statistics
 from .engine import data as text
@@ -45,12 +30,18 @@ from .engine.errors import CodesignError, ParameterError
 from .engine.files import as_json, file_sha256
 from .engine.timing import latency_summary, paired_latencies, ratio_with_interval
 from .engine.training import TrainingPlan, reproducible, train
+from .pillars.certificates import relative_difference
+from .pillars.channels import check_scores, mask_channels, remove_channels
+from .pillars.counting import count_parameters, flops_per_channel, flops_per_token
+from .pillars.language_data import LanguageData, batches, calibration_blocks, perplexity_metrics
+from .pillars.modelling import LayerwiseMambaConfig, LayerwiseMambaForCausalLM
+from .pillars.saved_models import empty_like, load_model, save_as_mamba, save_model
 from .profiling import prefill
 from .runs.checking import typed
 from .runs.records import write_sealed
 from .runs.run import environment
 from .runs.settings import load_settings
-from .sdm import MaskObjective, check_scores, mask_channels, remove_channels
+from .sdm import MaskObjective
 
 # %% ../nbs/09_compress.ipynb #2eb8af70
 @dataclass
@@ -317,7 +308,7 @@ def compress(
         (smaller, notes), healing = _smaller(model, data, plan, settings, say), None
         if settings.heal_steps:
             say(f"healing for {settings.heal_steps:,} steps of {settings.batch_size} x {settings.length} tokens")
-            notes["ppl_word_before_healing"] = quality(smaller, data, settings.length)["ppl_word"]
+            notes["ppl_word_before_healing"] = perplexity_metrics(smaller, data, settings.length)["ppl_word"]
             healing = _healing_folder(out, checkpoint, corpus, notes, settings)
             notes |= _heal(smaller, data, settings, healing)
         smaller = smaller.to(checkpoint.dtype).float()  # what is measured is what will be written
@@ -407,7 +398,7 @@ def _certified(wanted, smaller, data):
 
 
 def _removal_certificate(model, smaller, kept, data):
-    masked = like(model).eval()
+    masked = empty_like(model).eval()
     masked.load_state_dict(model.state_dict())
     mask_channels(masked, kept)
     with torch.no_grad():
@@ -466,7 +457,7 @@ def _heal(model, data, settings, folder):
 # %% ../nbs/09_compress.ipynb #0e72d9c3
 def _measure(model, smaller, data, settings):
     "Size, FLOPs, perplexity and prefill latency of both, and their ratios."
-    again = like(model).eval()
+    again = empty_like(model).eval()
     again.load_state_dict(model.state_dict())
     ids = torch.as_tensor(np.asarray(data.validation[: settings.profile_length]).astype(np.int64))[None].to(
         model.device
@@ -482,7 +473,7 @@ def _measure(model, smaller, data, settings):
         return dict(
             parameters=count_parameters(m)["total_parameters"],
             flops_per_token=flops_per_token(m.config),
-            **quality(m, data, settings.length),
+            **perplexity_metrics(m, data, settings.length),
             **{f"prefill_{key}": value for key, value in latency_summary(times[name]).items()},
         )
 

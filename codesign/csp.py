@@ -21,27 +21,18 @@ import torch
 from numba import njit
 from torch import Tensor, nn
 
-from codesign.baseline import (
-    RECIPES,
-    BuildContext,
-    LanguageData,
-    LayerwiseMambaForCausalLM,
-    ScanInputs,
-    batches,
-    heal,
-    leave_model,
-    load_model,
-    plan_of,
-    quality,
-    relative_difference,
-    require_plain,
-    size_metrics,
-    step,
-)
+from .baseline import plan_of, step
 from .engine.errors import CodesignError, did_you_mean
 from .engine.scan import selective_scan_states
 from .engine.statistics import SINGLE
 from .engine.training import evaluate_nll, reproducible
+from .pillars.certificates import relative_difference
+from .pillars.counting import size_metrics
+from .pillars.language_data import LanguageData, batches, perplexity_metrics
+from .pillars.modelling import LayerwiseMambaForCausalLM, ScanInputs
+from .pillars.recipes import RECIPES, BuildContext
+from .pillars.saved_models import load_model, require_unmodified
+from .pillars.training_runs import leave_model, retrain
 from .runs.run import Run
 from .runs.settings import CSPSettings
 
@@ -361,7 +352,7 @@ def permute_states(
     "Reorder the states of every layer; caches made before do not carry over. Raises CodesignError for an order that is no permutation of the layer's states, or a model that computes more than its weights say, as with an adapter on x_proj."
     if len(orders) != len(model.mixers):
         raise CodesignError(f"{len(model.mixers)} layers need as many orders, got {len(orders)}")
-    require_plain(model, "permuting states")
+    require_unmodified(model, "permuting states")
     model = copy.deepcopy(model)
     for layer, (mixer, order) in enumerate(zip(model.mixers, orders)):
         if sorted(int(n) for n in order) != list(range(mixer.d_state)):
@@ -390,7 +381,7 @@ def reduce_states(
         raise CodesignError(
             f"{len(model.mixers)} layers need as many choices of states and folds, got {len(kept)} and {len(folds)}"
         )
-    require_plain(model, "reducing states")
+    require_unmodified(model, "reducing states")
     reduced = copy.deepcopy(model)
     for layer, (mixer, states, fold) in enumerate(zip(reduced.mixers, kept, folds)):
         R, N, K, weight = mixer.dt_rank, mixer.d_state, len(states), mixer.x_proj.weight
@@ -780,7 +771,7 @@ def order_and_reduce(run: Run) -> dict:
         state_moment=[s.states.second / s.states.count for s in statistics],
     ).items():
         np.save(run.file(f"{name}.npy"), np.stack(array))
-    found = quality(final, data, length) | size_metrics(final)
+    found = perplexity_metrics(final, data, length) | size_metrics(final)
     order = "in a random order" if recipe.permutation == "random" else "in the order of their correlation"
     leave_model(
         run,
@@ -826,13 +817,16 @@ def _reduce_and_heal(run, data, model, statistics, orders, probe):
             orders=orders,
             seed=seed,
         )
-        found = {"unreduced": quality(model, data, length), "one_shot": quality(reduced, data, length)}
+        found = {
+            "unreduced": perplexity_metrics(model, data, length),
+            "one_shot": perplexity_metrics(reduced, data, length),
+        }
         batch_of = batches(data.train, length, settings.pretrain.batch_size, seed)
         plan = plan_of(settings, batch_of.steps_per_epoch)
         steps = round(csp.heal_fraction * plan.steps)
-        heal(reduced, batch_of, plan, steps, csp.heal_lr_fraction, run)
-        heal(model, batch_of, plan, steps, csp.heal_lr_fraction, run, "heal_unreduced")
-        found["unreduced_healed"] = quality(model, data, length)
+        retrain(reduced, batch_of, plan, steps, csp.heal_lr_fraction, run)
+        retrain(model, batch_of, plan, steps, csp.heal_lr_fraction, run, "heal_unreduced")
+        found["unreduced_healed"] = perplexity_metrics(model, data, length)
     _write_table(run, table)
     np.savez(run.file("reduction.npz"), kept=np.stack(notes["kept"]), folds=np.stack(notes["folds"]))
     step_tokens = settings.pretrain.batch_size * length

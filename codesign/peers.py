@@ -14,18 +14,12 @@ from torch import Tensor, nn
 from transformers import GPT2Config, GPT2LMHeadModel
 from transformers.modeling_outputs import CausalLMOutput
 
-from codesign.baseline import (
-    LanguageData,
-    batches,
-    count_parameters,
-    learning_curve,
-    plan_of,
-    quality,
-    rewinding,
-    tokens_seen,
-)
+from .baseline import plan_of, tokens_seen
 from .engine.errors import CodesignError
 from .engine.training import reproducible, train
+from .pillars.counting import count_parameters
+from .pillars.language_data import LanguageData, batches, perplexity_metrics
+from .pillars.training_runs import learning_curve, log_rewinder
 from .runs.run import Run
 from .runs.settings import ModelSettings
 
@@ -154,7 +148,7 @@ def train_peer(run: Run) -> dict:
                     fingerprint=run.fingerprint(f"{lr:g}"),
                     name=f"{run.node}/{lr:g}",
                     log=lambda **values: run.log(phase=f"{lr:g}", **values),
-                    on_resume=rewinding(run, phase=f"{lr:g}"),
+                    on_resume=log_rewinder(run, phase=f"{lr:g}"),
                     tokens_per_step=settings.pretrain.batch_size * length,
                 )
             except CodesignError as error:
@@ -162,7 +156,9 @@ def train_peer(run: Run) -> dict:
                     raise
                 print(f"{run.node}: learning rate {lr:g} diverged ({error})")
                 return math.inf
-            found[lr] = dict(quality(model, data, length), params_total=count_parameters(model)["total_parameters"])
+            found[lr] = dict(
+                perplexity_metrics(model, data, length), params_total=count_parameters(model)["total_parameters"]
+            )
         return found[lr]["ppl_word"]
 
     by_rate = (

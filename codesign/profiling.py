@@ -29,17 +29,6 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from codesign.baseline import (
-    GROUPS,
-    RECIPES,
-    LayerwiseMambaConfig,
-    LayerwiseMambaForCausalLM,
-    config_of,
-    count_parameters,
-    flops_per_token,
-    load_model,
-    quietly,
-)
 from .compressing.requests import check_models
 from .csp import csp_orders, permute_states, random_orders, state_statistics
 from .engine.decoding import MAX_BATCH
@@ -59,11 +48,15 @@ from .engine.memory import in_fresh_process, memory_split, out_of_memory, peak_m
 from .engine.scan import kernel_path, scan_backend
 from .engine.system import keep_freed_memory
 from .engine.timing import comparisons, latency_summary, measurement, paired_latencies
+from .pillars.channels import kept_for_target
+from .pillars.counting import config_of, count_parameters, flops_per_token
+from .pillars.modelling import LayerwiseMambaConfig, LayerwiseMambaForCausalLM
+from .pillars.recipes import GROUPS, RECIPES
+from .pillars.saved_models import load_model, quietly
 from .runs.conditions import Conditions, compare_records  # noqa: F401  (the latter for those who look for it here)
 from .runs.graph import BESIDE
 from .runs.run import Run, environment
 from .runs.settings import ProfileSettings
-from .sdm import kept_for_target
 from .sgh_peft import load_adapters, load_merged
 
 # %% ../nbs/05_profiling.ipynb #c88fb033

@@ -28,20 +28,15 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from codesign.baseline import (
-    RECIPES,
-    BuildContext,
-    LayerwiseMambaConfig,
-    LayerwiseMambaForCausalLM,
-    LayerwiseMambaModel,
-    load_model,
-    step,
-)
+from .baseline import step
 from .engine import data as text
 from .engine.errors import CodesignError
 from .engine.plain import why_not_plain
 from .engine.statistics import SINGLE, no_spread
 from .engine.training import Objective, TrainingPlan, reproducible, train
+from .pillars.modelling import LayerwiseMambaConfig, LayerwiseMambaForCausalLM, LayerwiseMambaModel
+from .pillars.recipes import RECIPES, BuildContext
+from .pillars.saved_models import load_model
 from .runs.graph import Node
 from .runs.identity import declared_settings, settings_of, upstream
 from .runs.parameters import Parameters

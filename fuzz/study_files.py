@@ -203,9 +203,9 @@ class Kind:
         damage.write(self.run.folder / "metrics.jsonl", content)
 
         def goes_on():
-            from codesign.baseline import learning_curve, rewinding
+            from codesign.pillars.training_runs import learning_curve, log_rewinder
 
-            rewinding(self.run)(8)
+            log_rewinder(self.run)(8)
             for step in range(8, 12):
                 self.run.log(step=step, loss=4.0 - step / 10, lr=0.001)
             curve = learning_curve(self.run)
