@@ -7,8 +7,8 @@ __all__ = ['channel_magnitudes', 'prune_by_score', 'channel_contributions', 'pru
            'verify_iso_sparsity', 'magnitude_pruning_step', 'activation_pruning_step', 'random_pruning_step',
            'same_shape_pruning_step', 'load_branch', 'prune_and_retrain']
 
-# %% ../nbs/04_challenge.ipynb #6e46d503
-from collections.abc import Iterable, Iterator, Sequence
+# %% ../nbs/04_challenge.ipynb #825feb47
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -76,7 +76,7 @@ def channel_contributions(
 
 
 @contextmanager
-def _adding_energy(model, energy) -> Iterator[None]:
+def _adding_energy(model, energy) -> Generator[None]:
     "Adds the squares of what enters each out_proj to `energy` while the model runs."
 
     def add(_, inputs, layer):

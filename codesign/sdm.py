@@ -70,7 +70,7 @@ def expected_flops_share(logits: Sequence[Tensor], config: LayerwiseMambaConfig)
     "Share of the unmasked model's forward FLOPs expected under sigmoid(logits), the head included."
     dense = flops_per_token(config)
     saved = sum(flops_per_channel(config, i) * (1 - torch.sigmoid(z)).sum() for i, z in enumerate(logits))
-    return 1 - saved / dense
+    return torch.as_tensor(1 - saved / dense)
 
 
 def temperature_at(step: int, frozen_from: int, settings: SDMSettings) -> float:

@@ -11,6 +11,7 @@ __all__ = ['MARKS_OF_PACKING', 'LayerwiseMambaConfig', 'ScanInputs', 'CausalConv
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 import transformers.initialization as init
@@ -197,7 +198,7 @@ class LayerwiseMambaBlock(GradientCheckpointingLayer):
 class LayerwiseMambaPreTrainedModel(PreTrainedModel):
     "First weights, embeddings, and the names that saving and loading need."
 
-    config: LayerwiseMambaConfig
+    config: LayerwiseMambaConfig  # pyrefly: ignore[bad-override-mutable-attribute]  # as in transformers' own models
     config_class = LayerwiseMambaConfig
     base_model_prefix = "backbone"
     _no_split_modules = ["LayerwiseMambaBlock", "LayerwiseMambaMixer"]
@@ -225,7 +226,7 @@ class LayerwiseMambaPreTrainedModel(PreTrainedModel):
     def register_for_auto_class(cls, auto_class=None):
         "Does nothing, as in `LayerwiseMambaConfig`."
 
-    def save_pretrained(self, save_directory, **options):
+    def save_pretrained(self, save_directory, **options):  # pyrefly: ignore[bad-override]  # options are passed on
         "As in transformers. The folder also says where its classes are, for `trust_remote_code=True`."
         self.config.auto_map = dict(AUTO_MAP)
         write_remote_code(save_directory)
@@ -366,13 +367,13 @@ class LayerwiseMambaWithHead(LayerwiseMambaPreTrainedModel):
     @property
     def mixers(self) -> list[LayerwiseMambaMixer]:
         "The mixers from the first layer to the last."
-        return [layer.mixer for layer in self.backbone.layers]
+        return [cast(LayerwiseMambaMixer, layer.mixer) for layer in self.backbone.layers]
 
 
 class MambaGenerationMixin(GenerationMixin):
     "`GenerationMixin` for a model whose state holds no padding. transformers asks for that word in the name."
 
-    def prepare_inputs_for_generation(
+    def prepare_inputs_for_generation(  # pyrefly: ignore[bad-override]  # versions of transformers differ in the rest
         self, input_ids, inputs_embeds=None, use_cache=None, is_first_iteration=False, **kwargs
     ):
         options = dict(inputs_embeds=inputs_embeds, use_cache=use_cache, is_first_iteration=is_first_iteration)

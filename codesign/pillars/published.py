@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['published_folder', 'newest_study', 'published_records', 'study_line', 'Interval', 'values_of', 'mean_of', 'ratio_of',
-           'forest']
+           'forest', 'plain_log_axis']
 
 # %% ../../nbs/pillars/published.ipynb #89bbde1a
 import math
@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from matplotlib.ticker import LogLocator, NullLocator
 
 from ..engine.errors import CodesignError
-from ..engine.statistics import t_interval
+from ..engine.statistics import no_spread, t_interval
 from .group_style import group_style
 from ..runs.graph import repository
 from ..runs.records import Record, read_record
@@ -89,6 +90,8 @@ class Interval:
             return "not run"
         if self.seeds == 1:
             return f"{self.mean:.{digits}f} (1 seed, no interval)"
+        if no_spread([self.low, self.high]):
+            return f"{self.mean:.{digits}f} (the same for all {self.seeds} seeds)"
         return f"{self.mean:.{digits}f} (95% CI {self.low:.{digits}f} to {self.high:.{digits}f})"
 
     @property
@@ -106,14 +109,16 @@ def values_of(records: list[Record], group: str, metric: str) -> dict[int, float
 def mean_of(records: list[Record], group: str, metric: str) -> Interval:
     "The mean of a metric over seeds."
     values = list(values_of(records, group, metric).values())
-    return Interval(*t_interval(values), len(values))
+    mean, low, high = t_interval(values)
+    return Interval(mean, low, high, len(values))
 
 
 def ratio_of(records: list[Record], group: str, against: str, metric: str) -> Interval:
     "The geometric mean over seeds of a metric's ratio of one group to another, on the seeds that have both."
     ours, theirs = values_of(records, group, metric), values_of(records, against, metric)
     logs = [math.log(ours[seed] / theirs[seed]) for seed in sorted(ours.keys() & theirs.keys())]
-    return Interval(*np.exp(t_interval(logs)).tolist(), len(logs))
+    mean, low, high = np.exp(t_interval(logs)).tolist()
+    return Interval(mean, low, high, len(logs))
 
 # %% ../../nbs/pillars/published.ipynb #d5107c23
 def forest(ax, records: list[Record], groups: list[str], against: str, metric: str) -> None:
@@ -125,3 +130,12 @@ def forest(ax, records: list[Record], groups: list[str], against: str, metric: s
     ax.set(yticks=range(len(groups)), yticklabels=groups)
     ax.margins(y=0.25)
     ax.invert_yaxis()
+
+
+def plain_log_axis(ax) -> None:
+    "A logarithmic x axis whose few ticks are plain numbers."
+    low, high = ax.get_xlim()
+    ax.set_xscale("log")
+    ax.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if high > 5 * low else (1.0, 1.2, 1.5, 2.0, 3.0, 5.0)))
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.xaxis.set_major_formatter("{x:g}")

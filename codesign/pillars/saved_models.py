@@ -6,11 +6,11 @@
 __all__ = ['READ_BESIDE_FIELDS', 'OWN_FIELDS', 'quietly', 'save_model', 'is_tied', 'load_model', 'require_unmodified',
            'empty_like', 'save_as_mamba']
 
-# %% ../../nbs/pillars/saved_models.ipynb #44282121
+# %% ../../nbs/pillars/saved_models.ipynb #b495750c
 import copy
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -24,9 +24,9 @@ from ..engine.errors import CodesignError
 from ..engine.plain import why_not_plain
 from .modelling import LayerwiseMambaConfig, LayerwiseMambaForCausalLM
 
-# %% ../../nbs/pillars/saved_models.ipynb #eca779ac
+# %% ../../nbs/pillars/saved_models.ipynb #fdad6331
 @contextmanager
-def quietly() -> Iterator[None]:
+def quietly() -> Generator[None]:
     "transformers without progress bars and load reports. What matters is raised as an error."
     verbosity, bars = hf_logging.get_verbosity(), hf_logging.is_progress_bar_enabled()
     hf_logging.set_verbosity_error()
