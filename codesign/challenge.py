@@ -76,7 +76,7 @@ def channel_contributions(
 
 
 @contextmanager
-def _adding_energy(model, energy) -> Generator[None]:
+def _adding_energy(model, energy) -> Generator[None, None, None]:
     "Adds the squares of what enters each out_proj to `energy` while the model runs."
 
     def add(_, inputs, layer):

@@ -24,9 +24,9 @@ from ..engine.errors import CodesignError
 from ..engine.plain import why_not_plain
 from .modelling import LayerwiseMambaConfig, LayerwiseMambaForCausalLM
 
-# %% ../../nbs/pillars/saved_models.ipynb #fdad6331
+# %% ../../nbs/pillars/saved_models.ipynb #6543b28e
 @contextmanager
-def quietly() -> Generator[None]:
+def quietly() -> Generator[None, None, None]:
     "transformers without progress bars and load reports. What matters is raised as an error."
     verbosity, bars = hf_logging.get_verbosity(), hf_logging.is_progress_bar_enabled()
     hf_logging.set_verbosity_error()
