@@ -21,22 +21,7 @@ import torch
 from torch import Tensor
 from transformers import GenerationConfig, PreTrainedTokenizerFast
 
-from codesign.baseline import (
-    LanguageData,
-    LayerwiseMambaConfig,
-    LayerwiseMambaForCausalLM,
-    batches,
-    count_parameters,
-    empty_like,
-    flops_per_channel,
-    flops_per_token,
-    load_model,
-    perplexity_metrics,
-    relative_difference,
-    save_as_mamba,
-    save_model,
-)
-from .challenge import calibration_blocks, channel_contributions
+from .challenge import channel_contributions
 from .compressing.requests import CompressSettings, check_convert, check_tokenizer, model_folder, writable
 from .csp import JOINT_STATES, reduce, replaced_logits, state_statistics
 from .engine import data as text
@@ -49,11 +34,17 @@ from .engine.optimization import TrainingPlan
 from .engine.timing import latency_summary, paired_latencies, ratio_with_interval
 from .engine.training import reproducible, train
 from .measuring.latency import prefill
+from .pillars.certificates import relative_difference
+from .pillars.channels import check_scores, mask_channels, remove_channels
+from .pillars.counting import count_parameters, flops_per_channel, flops_per_token
+from .pillars.language_data import LanguageData, batches, calibration_blocks, perplexity_metrics
+from .pillars.modelling import LayerwiseMambaConfig, LayerwiseMambaForCausalLM
+from .pillars.saved_models import empty_like, load_model, save_as_mamba, save_model
 from .runs.checking import validated
 from .runs.records import write_with_checksum
 from .runs.run import environment
 from .runs.settings import load_settings
-from .sdm import MaskObjective, check_scores, mask_channels, remove_channels
+from .sdm import MaskObjective
 
 # %% ../nbs/09_compress.ipynb #2eb8af70
 @dataclass

@@ -21,28 +21,19 @@ import torch
 from numba import njit
 from torch import Tensor, nn
 
-from codesign.baseline import (
-    RECIPES,
-    BuildContext,
-    LanguageData,
-    LayerwiseMambaForCausalLM,
-    ScanInputs,
-    batches,
-    leave_model,
-    load_model,
-    perplexity_metrics,
-    plan_of,
-    relative_difference,
-    require_unmodified,
-    retrain,
-    size_metrics,
-    step,
-)
+from .baseline import plan_of
 from .engine.errors import CodesignError, did_you_mean
 from .engine.evaluation import evaluate_nll
 from .engine.scan import selective_scan_states
 from .engine.statistics import FLOAT32_ROUNDING
 from .engine.training import reproducible
+from .pillars.certificates import relative_difference
+from .pillars.counting import size_metrics
+from .pillars.language_data import LanguageData, batches, perplexity_metrics
+from .pillars.modelling import LayerwiseMambaForCausalLM, ScanInputs
+from .pillars.recipes import RECIPES, BuildContext, step
+from .pillars.saved_models import load_model, require_unmodified
+from .pillars.training_runs import leave_model, retrain
 from .runs.run import Run
 from .runs.settings import CSPSettings
 

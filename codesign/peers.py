@@ -14,18 +14,12 @@ from torch import Tensor, nn
 from transformers import GPT2Config, GPT2LMHeadModel
 from transformers.modeling_outputs import CausalLMOutput
 
-from codesign.baseline import (
-    LanguageData,
-    batches,
-    count_parameters,
-    learning_curve,
-    log_rewinder,
-    perplexity_metrics,
-    plan_of,
-    tokens_seen,
-)
+from .baseline import plan_of, tokens_seen
 from .engine.errors import CodesignError
 from .engine.training import reproducible, train
+from .pillars.counting import count_parameters
+from .pillars.language_data import LanguageData, batches, perplexity_metrics
+from .pillars.training_runs import learning_curve, log_rewinder
 from .runs.run import Run
 from .runs.settings import ModelSettings
 

@@ -16,7 +16,6 @@ from functools import partial
 import numpy as np
 import torch
 
-from .baseline import GROUPS, RECIPES, LayerwiseMambaForCausalLM, config_of, count_parameters, load_model
 from .engine.decoding import MAX_BATCH
 from .engine.errors import CodesignError
 from codesign.engine.machine import (
@@ -38,6 +37,10 @@ from .measuring.roofline import operation_table, predicted_ratios
 from .measuring.scaling import scaling
 from .measuring.shapes import study_shapes
 from .measuring.throughput import doubling, throughput
+from .pillars.counting import config_of, count_parameters
+from .pillars.modelling import LayerwiseMambaForCausalLM
+from .pillars.recipes import GROUPS, RECIPES
+from .pillars.saved_models import load_model
 from .runs.conditions import Conditions
 from .runs.graph import SIDE_BY_SIDE
 from .runs.run import Run

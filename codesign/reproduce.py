@@ -1421,7 +1421,8 @@ def check_iso_sparsity(record: Record, records: dict) -> str | None:
 def check_reload(record: Record, records: dict) -> str | None:
     if not any(name.startswith("model/") for name in record["files"]):
         return NotImplemented
-    from codesign.baseline import count_parameters, load_model
+    from codesign.pillars.counting import count_parameters
+    from codesign.pillars.saved_models import load_model
 
     found = count_parameters(load_model(record.file("model")))["total_parameters"]
     return (
@@ -1520,7 +1521,9 @@ def check_groups() -> str | None:
     import codesign.csp  # noqa: F401
     import codesign.sdm  # noqa: F401
     import codesign.sgh_peft  # noqa: F401
-    from codesign.baseline import RECIPES, BuildContext, LayerwiseMambaForCausalLM, build, config_of
+    from codesign.pillars.counting import config_of
+    from codesign.pillars.modelling import LayerwiseMambaForCausalLM
+    from codesign.pillars.recipes import RECIPES, BuildContext, build
 
     settings, rng = load_settings("nano"), np.random.default_rng(0)
     logits = list(
@@ -1561,9 +1564,10 @@ def check_data(data: str = "embedded", tasks=EMBEDDED_TASKS) -> str | None:
 
 def check_profiling() -> str | None:
     "Counts the FLOPs of a nano model and times it; a problem, or None."
-    from codesign.baseline import LayerwiseMambaForCausalLM, config_of
     from codesign.measuring.flops import count_flops
     from codesign.measuring.latency import measure_latency
+    from codesign.pillars.counting import config_of
+    from codesign.pillars.modelling import LayerwiseMambaForCausalLM
 
     model = LayerwiseMambaForCausalLM(config_of(load_settings("nano").model)).eval()
     flops, latency = count_flops(model, (1, 64))["total_flops"], measure_latency(model, (1, 64))["mean_latency_ms"]

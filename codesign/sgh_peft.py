@@ -28,21 +28,15 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from codesign.baseline import (
-    RECIPES,
-    BuildContext,
-    LayerwiseMambaConfig,
-    LayerwiseMambaForCausalLM,
-    LayerwiseMambaModel,
-    load_model,
-    step,
-)
 from .engine import data as text
 from .engine.errors import CodesignError
 from .engine.optimization import Objective, TrainingPlan
 from .engine.plain import why_not_plain
 from .engine.statistics import FLOAT32_ROUNDING, no_spread
 from .engine.training import reproducible, train
+from .pillars.modelling import LayerwiseMambaConfig, LayerwiseMambaForCausalLM, LayerwiseMambaModel
+from .pillars.recipes import RECIPES, BuildContext, step
+from .pillars.saved_models import load_model
 from .runs.graph import Node
 from .runs.identity import declared_settings, records_needed, settings_of
 from .runs.parameters import Parameters

@@ -41,7 +41,8 @@ def small_models(folder):
     "A model whose layers differ and a plain one, saved below `folder`; their folders by name."
     import torch
 
-    from codesign.baseline import LayerwiseMambaConfig, LayerwiseMambaForCausalLM, save_as_mamba, save_model
+    from codesign.pillars.modelling import LayerwiseMambaConfig, LayerwiseMambaForCausalLM
+    from codesign.pillars.saved_models import save_as_mamba, save_model
 
     shape = dict(
         vocab_size=64,
@@ -66,8 +67,8 @@ def logits_of(folder):
     "What the model of a folder computes from eight tokens, as text that shows every bit."
     import torch
 
-    from codesign.baseline import load_model
     from codesign.engine.scan import scan_backend
+    from codesign.pillars.saved_models import load_model
 
     with torch.no_grad(), scan_backend("reference"):
         return load_model(folder)(input_ids=torch.arange(8)[None]).logits.float().numpy().tobytes().hex()

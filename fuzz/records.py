@@ -90,7 +90,9 @@ class Kind:
 
     def _make(self, study):
         "Some runs of a study, made as real ones are, with a small model and published metrics."
-        from codesign.baseline import LayerwiseMambaConfig, LayerwiseMambaForCausalLM, count_parameters, save_model
+        from codesign.pillars.counting import count_parameters
+        from codesign.pillars.modelling import LayerwiseMambaConfig, LayerwiseMambaForCausalLM
+        from codesign.pillars.saved_models import save_model
         from codesign.runs.making import make
         from codesign.runs.parameters import Parameters
 

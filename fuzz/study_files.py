@@ -203,7 +203,7 @@ class Kind:
         damage.write(self.run.folder / "metrics.jsonl", content)
 
         def goes_on():
-            from codesign.baseline import learning_curve, log_rewinder
+            from codesign.pillars.training_runs import learning_curve, log_rewinder
 
             log_rewinder(self.run)(8)
             for step in range(8, 12):

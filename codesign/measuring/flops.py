@@ -15,9 +15,10 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from ..baseline import LayerwiseMambaConfig, flops_per_token
 from ..engine.errors import CodesignError
 from ..engine.scan import kernel_path, scan_backend
+from ..pillars.counting import flops_per_token
+from ..pillars.modelling import LayerwiseMambaConfig
 
 # %% ../../nbs/measuring/flops.ipynb #c88fb033
 def linear_flops_per_token(config: LayerwiseMambaConfig) -> int:

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from ..baseline import count_parameters, flops_per_token, load_model
 from ..compressing.requests import check_models
 from ..engine.files import as_json, file_sha256
 from ..engine.machine import checked_device
@@ -18,6 +17,8 @@ from ..engine.scan import kernel_path
 from ..engine.system import keep_freed_memory
 from .latency import cache_bytes_per_sequence, checkpoint_bytes
 from .memory_use import inference_memory
+from ..pillars.counting import count_parameters, flops_per_token
+from ..pillars.saved_models import load_model
 from ..profiling import all_comparisons, comparison_metrics, latency_metrics, side_by_side
 from ..runs.run import environment
 from ..runs.settings import ProfileSettings

@@ -13,11 +13,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ..baseline import LayerwiseMambaForCausalLM
 from ..engine.errors import CodesignError
 from ..engine.machine import checked_device
 from ..engine.scan import kernel_path
 from ..engine.timing import latency_summary, paired_latencies
+from ..pillars.modelling import LayerwiseMambaForCausalLM
 
 # %% ../../nbs/measuring/latency.ipynb #2edfcab0
 def prefill(model: nn.Module, ids: Tensor) -> Callable[[], Tensor]:

@@ -9,9 +9,9 @@ __all__ = ['training_memory', 'inference_memory', 'resident_memory']
 import torch
 from torch import nn
 
-from ..baseline import LayerwiseMambaConfig, LayerwiseMambaForCausalLM
 from ..engine.memory import memory_split, resident_peak
 from .latency import prefill
+from ..pillars.modelling import LayerwiseMambaConfig, LayerwiseMambaForCausalLM
 
 # %% ../../nbs/measuring/memory_use.ipynb #241d051e
 def training_memory(model: nn.Module, batch: int, length: int) -> dict[str, int | None]:

@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..baseline import LayerwiseMambaConfig, LayerwiseMambaForCausalLM
 from ..engine.machine import Ceilings
 from ..engine.memory import profiled
 from .latency import prefill
+from ..pillars.modelling import LayerwiseMambaConfig, LayerwiseMambaForCausalLM
 
 # %% ../../nbs/measuring/roofline.ipynb #19b87b9c
 OPERATIONS = ("embedding", "norm and residual", "in_proj", "conv", "x_proj", "dt_proj", "scan", "out_proj", "head")

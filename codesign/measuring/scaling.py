@@ -11,11 +11,12 @@ import statistics
 import numpy as np
 import torch
 
-from ..baseline import LayerwiseMambaConfig, LayerwiseMambaForCausalLM, flops_per_token
 from ..engine.machine import Ceilings, seconds_of
 from ..engine.memory import peak_memory
 from .latency import prefill
 from .roofline import predicted_peak_bytes, predicted_seconds
+from ..pillars.counting import flops_per_token
+from ..pillars.modelling import LayerwiseMambaConfig, LayerwiseMambaForCausalLM
 from ..runs.settings import ProfileSettings
 
 # %% ../../nbs/measuring/scaling.ipynb #516dba64

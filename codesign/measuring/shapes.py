@@ -11,9 +11,9 @@ import copy
 import numpy as np
 import torch
 
-from ..baseline import LayerwiseMambaConfig, LayerwiseMambaForCausalLM
 from ..csp import csp_orders, permute_states, random_orders, state_statistics
-from ..sdm import kept_for_target
+from ..pillars.channels import kept_for_target
+from ..pillars.modelling import LayerwiseMambaConfig, LayerwiseMambaForCausalLM
 
 # %% ../../nbs/measuring/shapes.ipynb #9c06785e
 def even_widths(config: LayerwiseMambaConfig, flops_reduction: float, multiple: int) -> list[int]:

@@ -8,8 +8,8 @@ __all__ = ['TOY_CEILINGS', 'toy_model']
 # %% ../../nbs/measuring/toys.ipynb #0a8f905d
 import torch
 
-from ..baseline import LayerwiseMambaConfig, LayerwiseMambaForCausalLM
 from ..engine.machine import Ceilings
+from ..pillars.modelling import LayerwiseMambaConfig, LayerwiseMambaForCausalLM
 
 # %% ../../nbs/measuring/toys.ipynb #9598acb4
 def toy_model(**changes) -> LayerwiseMambaForCausalLM:

@@ -8,9 +8,10 @@ __all__ = ['ROUNDS', 'compare_training_step']
 # %% ../../nbs/measuring/training_step.ipynb #ae7a1b00
 import torch
 
-from ..baseline import LayerwiseMambaConfig, LayerwiseMambaForCausalLM, quietly
 from ..engine.machine import seconds_of
 from ..engine.system import keep_freed_memory
+from ..pillars.modelling import LayerwiseMambaConfig, LayerwiseMambaForCausalLM
+from ..pillars.saved_models import quietly
 
 # %% ../../nbs/measuring/training_step.ipynb #17a62bec
 ROUNDS = {"codesign": 8, "transformers, mambapy": 4, "transformers": 1}
