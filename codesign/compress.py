@@ -38,13 +38,14 @@ from codesign.baseline import (
 )
 from .challenge import calibration_blocks, channel_contributions
 from .compressing.requests import CompressSettings, check_convert, check_tokenizer, model_folder, writable
-from .csp import JOINT_STATES, reduce, replaced_logits, state_statistics
 from .engine import data as text
 from .engine.checkpoints import TOKENIZER_FILES, convert_original, copy_beside, model_card, weight_files
 from .engine.errors import CodesignError, ParameterError
 from .engine.files import as_json, file_sha256
 from .engine.timing import latency_summary, paired_latencies, ratio_with_interval
 from .engine.training import TrainingPlan, reproducible, train
+from .pillars.state_reduction import reduce, replaced_logits
+from .pillars.state_statistics import JOINT_STATES, state_statistics
 from .profiling import prefill
 from .runs.checking import typed
 from .runs.records import write_sealed

@@ -41,7 +41,7 @@ from codesign.baseline import (
     quietly,
 )
 from .compressing.requests import check_models
-from .csp import csp_orders, permute_states, random_orders, state_statistics
+from .csp import permute_states
 from .engine.decoding import MAX_BATCH
 from .engine.errors import CodesignError
 from .engine.files import as_json, file_sha256
@@ -59,6 +59,8 @@ from .engine.memory import in_fresh_process, memory_split, out_of_memory, peak_m
 from .engine.scan import kernel_path, scan_backend
 from .engine.system import keep_freed_memory
 from .engine.timing import comparisons, latency_summary, measurement, paired_latencies
+from .pillars.state_order import csp_orders, random_orders
+from .pillars.state_statistics import state_statistics
 from .runs.conditions import Conditions, compare_records  # noqa: F401  (the latter for those who look for it here)
 from .runs.graph import BESIDE
 from .runs.run import Run, environment
