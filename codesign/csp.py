@@ -242,11 +242,12 @@ def _order_metrics(run, model, context):
 
 def _certificate(model, final, context, probe):
     "Relative difference of the final model's logits to those that it must have; CodesignError above 1e-5."
-    notes, what = context.notes.get("reduction"), "the permuted model differs from its original"
-    wanted = None if notes else model(probe, use_cache=False).logits
-    if notes:
+    if notes := context.notes.get("reduction"):
         what = "the reduced model differs from the full one with replaced states"
         wanted = replaced_logits(notes["source"], probe, notes["kept"], notes["folds"])
+    else:
+        what = "the permuted model differs from its original"
+        wanted = model(probe, use_cache=False).logits
     difference = relative_difference(wanted, final(probe, use_cache=False).logits)
     if difference > 1e-5:
         raise CodesignError(f"{what} by {difference:.1e} of the largest logit; at most 1e-5 is allowed in float32")
@@ -261,7 +262,7 @@ def _compares_reductions(recipe: Group) -> bool:
     return recipe.states is not None or (recipe.pretraining, recipe.permutation) == ("dense", "csp")
 
 
-def _compared(run, data, model, context):
+def _comparison_rows(run, data, model, context):
     "Rows of `compare_reductions` for the run's recipe, on validation text."
     csp, states = run.settings.csp, RECIPES[run.parameters.group].states
     counts, tokens, folds = [states], csp.compare_tokens, FOLDS
@@ -281,7 +282,7 @@ def _compared(run, data, model, context):
     )
 
 # %% ../nbs/01_csp.ipynb #30905521
-def _retrained(run, data, model, reduced, context):
+def _retrained(run, data, model, reduced):
     "Train the reduced model and, to compare, the unreduced `model`, both in place; gives the perplexities around it."
     settings, seed, length = run.settings, run.parameters.seed, run.settings.pretrain.length
     csp = settings.csp
@@ -335,14 +336,14 @@ def order_and_reduce(run: Run) -> dict:
         final = build(group, model, context, axes=("permutation", "reduction"))
         metrics = _order_metrics(run, model, context) | dict(source=source)
         metrics["certificate"] = _certificate(model, final, context, probe)
-        rows = _compared(run, data, model, context) if _compares_reductions(recipe) else []
+        rows = _comparison_rows(run, data, model, context) if _compares_reductions(recipe) else []
     if rows:
         pd.DataFrame(rows).to_csv(run.file("reductions.csv"), index=False)
     if notes := context.notes.get("reduction"):
         metrics |= _reduction_metrics(run, data, rows, notes)
         np.savez(run.file("reduction.npz"), kept=np.stack(notes["kept"]), folds=np.stack(notes["folds"]))
     if recipe.healing == "extra":
-        metrics |= _retrained(run, data, model, final, context)
+        metrics |= _retrained(run, data, model, final)
     _save_arrays(run, context)
     return _leave(run, final, data, metrics) | metrics
 
@@ -367,8 +368,8 @@ def _leave(run, model, data, metrics):
     order = "in a random order" if recipe.permutation == "random" else "in the order of their correlation"
     change = ": the same function."
     if recipe.states:
-        steps = metrics["steps_healing"]
-        change = f", reduced to {recipe.states} by folding, and trained for {steps:,} more steps."
+        training = f", and trained for {metrics['steps_healing']:,} more steps" if recipe.healing else ""
+        change = f", reduced to {recipe.states} by folding{training}."
     made = f"The states of {source.split('/')[1]} {order}{change}"
     leave_model(run, model, data.tokenizer, found, made, run.inputs[source].metrics)
     return found

@@ -59,6 +59,8 @@ from .engine.memory import in_fresh_process, memory_split, out_of_memory, peak_m
 from .engine.scan import kernel_path, scan_backend
 from .engine.system import keep_freed_memory
 from .engine.timing import comparisons, latency_summary, measurement, paired_latencies
+from .pillars.adapters import load_adapters
+from .pillars.finetuning import load_merged
 from .pillars.state_order import csp_orders, random_orders
 from .pillars.state_statistics import state_statistics
 from .runs.conditions import Conditions, compare_records  # noqa: F401  (the latter for those who look for it here)
@@ -66,7 +68,6 @@ from .runs.graph import BESIDE
 from .runs.run import Run, environment
 from .runs.settings import ProfileSettings
 from .sdm import kept_for_target
-from .sgh_peft import load_adapters, load_merged
 
 # %% ../nbs/05_profiling.ipynb #c88fb033
 def linear_flops_per_token(config: LayerwiseMambaConfig) -> int:
