@@ -23,7 +23,6 @@ from transformers import GenerationConfig, PreTrainedTokenizerFast
 
 from .challenge import channel_contributions
 from .compressing.requests import CompressSettings, check_convert, check_tokenizer, model_folder, writable
-from .csp import JOINT_STATES, reduce, replaced_logits, state_statistics
 from .engine import data as text
 from .engine.conversion import convert_original
 from .engine.errors import CodesignError, ParameterError
@@ -40,6 +39,8 @@ from .pillars.counting import count_parameters, flops_per_channel, flops_per_tok
 from .pillars.language_data import LanguageData, batches, calibration_blocks, perplexity_metrics
 from .pillars.modelling import LayerwiseMambaConfig, LayerwiseMambaForCausalLM
 from .pillars.saved_models import empty_like, load_model, save_as_mamba, save_model
+from .pillars.state_reduction import reduce, replaced_logits
+from .pillars.state_statistics import JOINT_STATES, state_statistics
 from .runs.checking import validated
 from .runs.records import write_with_checksum
 from .runs.run import environment

@@ -37,7 +37,9 @@ from .measuring.roofline import operation_table, predicted_ratios
 from .measuring.scaling import scaling
 from .measuring.shapes import study_shapes
 from .measuring.throughput import doubling, throughput
+from .pillars.adapters import load_adapters
 from .pillars.counting import config_of, count_parameters
+from .pillars.finetuning import load_merged
 from .pillars.modelling import LayerwiseMambaForCausalLM
 from .pillars.recipes import GROUPS, RECIPES
 from .pillars.saved_models import load_model
@@ -45,7 +47,6 @@ from .runs.conditions import Conditions
 from .runs.graph import SIDE_BY_SIDE
 from .runs.run import Run
 from .runs.settings import ProfileSettings
-from .sgh_peft import load_adapters, load_merged
 
 # %% ../nbs/05_profiling.ipynb #5628d65d
 EXTRA_WORK = 0.05  # of the known slowdown, at least 8 tokens

@@ -890,7 +890,7 @@ def _finetune(
         threads=threads,
     )
     if predict:
-        from codesign.sgh_peft import predict_split
+        from codesign.pillars.finetuning import predict_split
 
         for path in predict_split(record, predict):
             print(f"predictions {_shown(path)}")

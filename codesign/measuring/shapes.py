@@ -11,9 +11,11 @@ import copy
 import numpy as np
 import torch
 
-from ..csp import csp_orders, permute_states, random_orders, state_statistics
+from ..csp import permute_states
 from ..pillars.channels import kept_for_target
 from ..pillars.modelling import LayerwiseMambaConfig, LayerwiseMambaForCausalLM
+from ..pillars.state_order import csp_orders, random_orders
+from ..pillars.state_statistics import state_statistics
 
 # %% ../../nbs/measuring/shapes.ipynb #9c06785e
 def even_widths(config: LayerwiseMambaConfig, flops_reduction: float, multiple: int) -> list[int]:
