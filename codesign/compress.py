@@ -46,8 +46,8 @@ from .engine.files import as_json, file_sha256
 from .engine.timing import latency_summary, paired_latencies, ratio_with_interval
 from .engine.training import TrainingPlan, reproducible, train
 from .profiling import prefill
-from .runs.checking import typed
-from .runs.records import write_sealed
+from .runs.checking import validated
+from .runs.records import write_with_checksum
 from .runs.run import environment
 from .runs.settings import load_settings
 from .sdm import MaskObjective, check_scores, mask_channels, remove_channels
@@ -253,7 +253,7 @@ class _Plan:
 
 def _plan(config: LayerwiseMambaConfig, settings: CompressSettings, data: LanguageData) -> _Plan:
     "Raises ParameterError or CodesignError, in one line, for what this model and text cannot be asked."
-    typed(CompressSettings, vars(settings), "compress")
+    validated(CompressSettings, vars(settings), "compress")
     N, narrowest = min(config.d_state), min(config.d_inner)
     if settings.states is not None and settings.states > N:
         raise ParameterError(
@@ -298,7 +298,7 @@ def compress(
     say: Callable[[str], None] = print,
 ) -> dict:  # the record, also written as compress.json
     "Make a checkpoint smaller: remove channels, fold states, heal, measure before and after, write it. What cannot be done is refused in one line, before it calibrates."
-    typed(CompressSettings, vars(settings), "compress")
+    validated(CompressSettings, vars(settings), "compress")
     out = writable(out)
     began, checkpoint = time.perf_counter(), open_checkpoint(path, tokenizer)
     model = checkpoint.model.to("cuda" if torch.cuda.is_available() else "cpu")
@@ -507,7 +507,7 @@ def _write(model, checkpoint, record, out, uniform):
         (save_as_mamba if uniform else save_model)(model, folder, card=_card(record, uniform))
         copy_beside(checkpoint.folder, folder, ["generation_config.json"])
         _write_tokenizer(checkpoint.tokenizer, checkpoint.tokenizer_folder, folder)
-        write_sealed(folder / "compress.json", record)
+        write_with_checksum(folder / "compress.json", record)
         probe = torch.arange(16)[None] % model.config.vocab_size
         with torch.no_grad():
             again = relative_difference(

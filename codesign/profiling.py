@@ -60,7 +60,7 @@ from .engine.scan import kernel_path, scan_backend
 from .engine.system import keep_freed_memory
 from .engine.timing import comparisons, latency_summary, measurement, paired_latencies
 from .runs.conditions import Conditions, compare_records  # noqa: F401  (the latter for those who look for it here)
-from .runs.graph import BESIDE
+from .runs.graph import SIDE_BY_SIDE
 from .runs.run import Run, environment
 from .runs.settings import ProfileSettings
 from .sdm import kept_for_target
@@ -920,8 +920,8 @@ def _members(run):
     group = run.node.group
     if group == "all":
         return list(GROUPS), ("M_base", "M_challenge")
-    if BESIDE in group:
-        return group.split(BESIDE), group.split(BESIDE)[1:]
+    if SIDE_BY_SIDE in group:
+        return group.split(SIDE_BY_SIDE), group.split(SIDE_BY_SIDE)[1:]
     return [key.split("/")[1] for key in run.inputs], ("M_base", "M_challenge")
 
 

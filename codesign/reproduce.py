@@ -32,26 +32,27 @@ from .engine.errors import CodesignError, DataError, MissingRun, ParameterError,
 from .engine.files import as_json, read_yaml, user_path, write_atomic, write_json
 from .engine.system import usable_cores
 from .engine.text_names import DATA, EMBEDDED_TASKS, TASKS
-from .runs.checking import rule, typed
+from .runs.checking import PositiveFloat, validated
 from .runs.executing import StoppedRun, execute
 from codesign.runs.graph import (
-    BESIDE,
     CONTROLS_TABLE,
     GRAPH,
     GROUPS_TABLE,
     RECIPES_TABLE,
+    SIDE_BY_SIDE,
     Node,
     listed_needs,
     needs,
-    repository,
+    run_folder,
 )
 from .runs.identity import why_not_done
 from .runs.locks import locked
-from .runs.making import COMMANDS, passed_on
-from .runs.parameters import Parameters, known_data, run_folder, studies_folder, study_folder
-from .runs.records import Record, read_record, read_sealed, readable_record, write_sealed
-from .runs.settings import PACKAGE, SIZES, load_settings
-from .runs.study_file import FIXED, fixed_by, read_study, refuse_another, remember_study
+from .runs.making import COMMANDS, passed_down
+from .runs.parameters import Parameters, checked_data
+from .runs.places import PACKAGE, repository, studies_folder, study_folder
+from .runs.records import Record, read_record, read_with_checksum, readable_record, write_with_checksum
+from .runs.settings import SIZES, load_settings
+from .runs.study_file import STUDY_PARAMETERS, read_study, refuse_change, remember_study, study_parameters
 
 # %% ../nbs/08_reproduce.ipynb #7b4f1fc0
 @dataclass(frozen=True)
@@ -154,7 +155,7 @@ class _GridFile:
     seeds: tuple[int, ...]
     data: str = "embedded"
     tasks: tuple[str, ...] = TASKS
-    seconds: dict[str, float] = rule("above 0 each", None)  # of one run, by notebook
+    seconds: dict[str, PositiveFloat] | None = None  # of one run, by notebook
 
 
 def _check_grid_file(content, where):
@@ -164,9 +165,9 @@ def _check_grid_file(content, where):
             raise ParameterError(
                 f"{where}: {key}={content[key]!r} is not a list of at least one; valid: such as {'[42, 43]' if key == 'seeds' else '[cola, rte]'}"
             )
-    asked = typed(_GridFile, content, where)
+    asked = validated(_GridFile, content, where)
     for seed in asked.seeds:
-        typed(Parameters, {"seed": seed}, where)
+        validated(Parameters, {"seed": seed}, where)
     for key, values, valid in (("data", [asked.data], DATA), ("tasks", asked.tasks, TASKS)):
         for value in values:
             if value not in valid and not (key == "data" and value.startswith("text:")):
@@ -206,7 +207,7 @@ def load_grid(
                 f"group={group!r} is unknown{did_you_mean(group, RECIPES_TABLE) or ';'} valid: {', '.join(RECIPES_TABLE)}"
             )
     tasks = _listed(tasks) or (EMBEDDED_TASKS if data == "embedded" else tuple(file.get("tasks", TASKS)))
-    seeds = [typed(Parameters, {"seed": seed}, "seeds").seed for seed in _listed(seeds) or file["seeds"]]
+    seeds = [validated(Parameters, {"seed": seed}, "seeds").seed for seed in _listed(seeds) or file["seeds"]]
     if len(set(seeds)) < len(seeds):
         raise ParameterError(f"seeds={','.join(map(str, seeds))} must name each seed once")
     grid = Grid(
@@ -291,7 +292,7 @@ def _record(study, node):
 
 def _why_unusable(record, needed_by):
     "Why a finished run cannot serve the one that needs its files; None if it can."
-    if record.is_bare:
+    if record.without_files:
         return f"{needed_by} needs its files, and only its record is here"
     damaged = record.damaged()
     return f"{damaged[0]} is missing or damaged" if damaged else None
@@ -332,7 +333,9 @@ def known_seconds(grid: Grid) -> dict[tuple[str, str], float]:
             record = readable_record(path.parent)
             asked = record["parameters"] if record else {}
             if asked.get("size") == grid.size and all(
-                as_json(getattr(grid, name)) == asked.get(name) for name in FIXED if name in _shaping(record["run"])
+                as_json(getattr(grid, name)) == asked.get(name)
+                for name in STUDY_PARAMETERS
+                if name in _shaping(record["run"])
             ):
                 taken.setdefault((record["run"].split("/")[0], asked["group"]), []).append(record["wall_s"] + START_UP)
         found = {key: sum(values) / len(values) for key, values in taken.items()} | found
@@ -624,15 +627,15 @@ def reproduce(grid: Grid, jobs: int = 2, gpus: int = 0, snakemake_arguments: tup
 
 
 def _fixed_by(grid):
-    return {name: getattr(grid, name) for name in FIXED}
+    return {name: getattr(grid, name) for name in STUDY_PARAMETERS}
 
 
 def refuse_another_study(grid: Grid):
     "Raises ParameterError if the folder of this name holds a study of another size, data or tasks, or of other numbers of steps, examples or epochs."
     known = read_study(grid.study)
-    refuse_another(grid.study, known, _fixed_by(grid))
+    refuse_change(grid.study, known, _fixed_by(grid))
     if "corpus" in known:
-        refuse_another(grid.study, known, {"data": grid.data, "corpus": _corpus(grid.data, grid.size)})
+        refuse_change(grid.study, known, {"data": grid.data, "corpus": _corpus(grid.data, grid.size)})
 
 
 def _corpus(data, size):
@@ -647,7 +650,7 @@ def refuse_other_published(grid: Grid, source: Path | None = None) -> None:
     path = (source or repository() / "figures" / grid.study) / "study.json"
     try:
         known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-        refuse_another(grid.study, {name: known[name] for name in FIXED if name in known}, _fixed_by(grid))
+        refuse_change(grid.study, {name: known[name] for name in STUDY_PARAMETERS if name in known}, _fixed_by(grid))
     except (OSError, ValueError, TypeError, RecursionError) as error:
         raise DataError(
             f"{path} cannot be read ({' '.join(str(error).split())[:120]}); put the published file back"
@@ -734,11 +737,11 @@ def make_run(notebook: str, again: bool = False, predict: str | None = None, **v
     "Makes one run, and first the missing ones it needs; what a study's folder already fixes need not be given."
     given = {name: value for name, value in values.items() if value is not None}
     if "data" in given:
-        known_data(given["data"])  # also where nothing of it is read
+        checked_data(given["data"])  # also where nothing of it is read
     known = read_study(given.get("study", "scratch"))
-    fixed = {name: known[name] for name in FIXED if known.get(name) is not None}
+    fixed = {name: known[name] for name in STUDY_PARAMETERS if known.get(name) is not None}
     asked = Parameters.checked(notebook, **{**fixed, **given})
-    refuse_another(asked.study, known, {name: getattr(asked, name) for name in FIXED if name in given})
+    refuse_change(asked.study, known, {name: getattr(asked, name) for name in STUDY_PARAMETERS if name in given})
     parameters = Parameters.checked(
         notebook, **{**fixed, **({"seed": known["seeds"][0]} if known.get("seeds") else {}), **given}
     )
@@ -747,13 +750,13 @@ def make_run(notebook: str, again: bool = False, predict: str | None = None, **v
     if predict or _reads_text(node, parameters.study):
         _require_data(parameters.data, parameters.tasks if notebook == "03_sgh_peft" else (), parameters.size, predict)
         if "corpus" in known:
-            refuse_another(
+            refuse_change(
                 parameters.study, known, {"data": parameters.data, "corpus": _corpus(parameters.data, parameters.size)}
             )
     _make_below(node, parameters)
     with _set_aside(node, parameters.study) if again else nullcontext():
         run_node(node, parameters)
-    remember_study(parameters.study, fixed_by(notebook, parameters))
+    remember_study(parameters.study, study_parameters(notebook, parameters))
     return read_record(run_folder(parameters.study, node))
 
 
@@ -787,7 +790,7 @@ def _require_data(data, tasks, size, split=None):
 
 def _make_below(node, parameters):
     for below in needs(node).values():
-        lower = replace(passed_on(node.notebook, parameters), size=below.size, seed=below.seed, group=below.group)
+        lower = replace(passed_down(node.notebook, parameters), size=below.size, seed=below.seed, group=below.group)
         _make_below(below, lower)
         record, kept = _record(parameters.study, below), run_folder(parameters.study, below) / "record.json"
         why = (
@@ -943,7 +946,9 @@ def _profile(
         "is for saved models; a study's runs take the GPU if there is one, and leave their record in the study",
     )
     if len(first) == 1 and first[0] in RECIPES_TABLE:
-        group = BESIDE.join((*first, *(others or [name for name in ("M_base", "M_challenge") if name != first[0]])))
+        group = SIDE_BY_SIDE.join(
+            (*first, *(others or [name for name in ("M_base", "M_challenge") if name != first[0]]))
+        )
     elif others:
         raise ParameterError(
             f"group={group!r} has its own comparisons; against= goes with one recipe: {', '.join(RECIPES_TABLE)}"
@@ -1002,13 +1007,13 @@ def _profile_folders(folders, size, threads, device, out):
 
         torch.set_num_threads(threads)
     content = profile_folders(folders, load_settings(size).profile, device)
-    write_sealed(out, content)
+    write_with_checksum(out, content)
     print(f"record {_shown(out.resolve())}\n{profile_table(content['metrics'])}")
 
 
 def _threads(where, threads):
     "The number of threads that was asked for, or None."
-    return typed(Parameters, {} if threads is None else {"threads": threads}, where).threads
+    return validated(Parameters, {} if threads is None else {"threads": threads}, where).threads
 
 
 @app.command(
@@ -1020,7 +1025,9 @@ def _compare(first: str, second: str):
 
     records = []
     for path in (first, second):
-        records.append(read_sealed(path, path, "give two records that codesign profile has left", old=True))
+        records.append(
+            read_with_checksum(path, path, "give two records that codesign profile has left", may_lack_it=True)
+        )
         if "sha256" not in records[-1]:
             print(f"{path} has no seal, as profiles once had none: nobody can tell whether it was changed")
     rows = compare_records(*records)
@@ -1231,12 +1238,12 @@ def _compress(
     given = {name: value for name, value in locals().items() if value is not None}
     from codesign.compressing.requests import CompressSettings, check_compress
 
-    asked = typed(
+    asked = validated(
         CompressSettings,
         {name: value for name, value in given.items() if name in CompressSettings.__dataclass_fields__},
         "compress",
     )
-    _require_data(known_data(asked.data), (), "nano")
+    _require_data(checked_data(asked.data), (), "nano")
     check_compress(path, out, tokenizer)
     set_threads(asked.threads) if asked.threads else None  # before torch loads
     from codesign.compress import comparison, compress

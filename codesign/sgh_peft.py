@@ -43,7 +43,7 @@ from .engine.plain import why_not_plain
 from .engine.statistics import SINGLE, no_spread
 from .engine.training import Objective, TrainingPlan, reproducible, train
 from .runs.graph import Node
-from .runs.identity import declared_settings, settings_of, upstream
+from .runs.identity import declared_settings, records_needed, settings_of
 from .runs.parameters import Parameters
 from .runs.records import Record
 from .runs.run import Run
@@ -896,7 +896,7 @@ def predict_split(
         parameters,
         declared_settings("03_sgh_peft", settings_of("03_sgh_peft", parameters)),
         record.folder,
-        upstream(node, parameters),
+        records_needed(node, parameters),
     )
     tokenizer, written = _tokenizer(run), []
     for task in tasks:

@@ -27,7 +27,7 @@ def metrics_like(notebook, group):
 
 class Kind:
     def __init__(self, folder):
-        from codesign.runs.parameters import studies_folder
+        from codesign.runs.places import studies_folder
 
         self.studies = studies_folder()
         self.kept = folder / "kept"
@@ -130,7 +130,7 @@ class Kind:
 
         found = study_records(study)
         return {name: dict(record) for name, record in found.items()}, [
-            name for name, record in found.items() if not record.is_sealed
+            name for name, record in found.items() if not record.fits_checksum
         ]
 
     def _read(self, study):
@@ -142,9 +142,9 @@ class Kind:
             if record is None:
                 raise outcomes.Refused(f"{path.parent.name} is not done")
             found[path.parent.name] = dict(record)
-            if not record.is_sealed:
+            if not record.fits_checksum:
                 note = f"the seal of {path.parent.name} does not fit"
-            record.digest, record.is_bare, record.damaged()
+            record.digest, record.without_files, record.damaged()
         return found, note
 
     def _listed(self, study):

@@ -47,7 +47,7 @@ def command(words):
 class Kind:
     def __init__(self, folder):
         import codesign.reproduce as reproduce
-        from codesign.runs.parameters import studies_folder
+        from codesign.runs.places import studies_folder
 
         reproduce.execute = reproduce.run_plan = refuse_to_run
         self.reproduce, self.study = reproduce, studies_folder() / STUDY
@@ -176,8 +176,8 @@ class Kind:
         )
 
     def _run(self):
-        from codesign.runs.graph import Node
-        from codesign.runs.parameters import Parameters, run_folder
+        from codesign.runs.graph import Node, run_folder
+        from codesign.runs.parameters import Parameters
         from codesign.runs.run import Run
         from codesign.runs.settings import load_settings
 
