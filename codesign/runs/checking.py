@@ -74,7 +74,7 @@ def _words(constraint):
         return f"{constraint.min_length} or more of them"
     return f"above {constraint.gt}" if isinstance(constraint, Gt) else f"{constraint.ge} or more"
 
-# %% ../../nbs/runs/checking.ipynb #c98aabb6
+# %% ../../nbs/runs/checking.ipynb #2b7ebcc1
 def _from_text(annotation):
     "The annotation for pydantic: the same type and range, but text is read as the table says."
     from pydantic import BeforeValidator
@@ -83,7 +83,7 @@ def _from_text(annotation):
     if annotation in _READERS:
         return Annotated[annotation, BeforeValidator(_READERS[annotation])]
     if origin is Annotated:
-        return Annotated[(_from_text(parts[0]), *parts[1:])]  # pyrefly: ignore[invalid-annotation]
+        return Annotated[(_from_text(parts[0]), *parts[1:])]
     if origin is tuple:
         return Annotated[tuple[_from_text(parts[0]), ...], BeforeValidator(_read_list)]
     if origin is dict:
@@ -92,7 +92,7 @@ def _from_text(annotation):
         return Annotated[_from_text(parts[0]) | None, BeforeValidator(_read_none)]
     return annotation
 
-
+# %% ../../nbs/runs/checking.ipynb #358c44f8
 def _read_whole(value):
     return int(value) if isinstance(value, str) else value
 
@@ -119,7 +119,7 @@ def _read_none(value):
 
 _READERS: dict[Any, Callable] = {int: _read_whole, float: _read_number, str: _read_text}
 
-# %% ../../nbs/runs/checking.ipynb #bb07f6d4
+# %% ../../nbs/runs/checking.ipynb #45f450da
 Checked = TypeVar("Checked")
 _OUT_OF_RANGE = {  # the names that pydantic gives to errors of a value that has the right type
     *("greater_than", "greater_than_equal", "less_than", "less_than_equal"),
@@ -136,7 +136,7 @@ def _model_of(cls):
     hints = get_type_hints(cls, include_extras=True)
     return create_model(cls.__name__, __config__=config, **{name: (_from_text(hints[name]), None) for name in hints})
 
-
+# %% ../../nbs/runs/checking.ipynb #b0307e96
 def validated(cls: type[Checked], values: dict, where: str) -> Checked:
     """An instance of the dataclass `cls` from values that may be text: '2e-4' becomes 0.0002.
 
@@ -145,7 +145,7 @@ def validated(cls: type[Checked], values: dict, where: str) -> Checked:
     """
     from pydantic import ValidationError
 
-    known = {item.name: item for item in fields(cls)}  # pyrefly: ignore[bad-argument-type]  (a dataclass)
+    known = {item.name: item for item in fields(cls)}
     if not isinstance(values, dict):
         raise ParameterError(
             f"{where}: {shortened(values)} is not a mapping of names to values; valid names: {', '.join(known)}"

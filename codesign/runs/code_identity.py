@@ -20,14 +20,17 @@ from ..engine.errors import CodesignError
 from ..engine.files import hash_of
 from .places import PACKAGE, notebook_path
 
-# %% ../../nbs/runs/code_identity.ipynb #ea8600e0
+# %% ../../nbs/runs/code_identity.ipynb #d13ec457
 _LAYOUT = {"ctx", "kind", "type_comment"}  # fields of a tree that follow from others, or compute nothing
 _WITH_DOCSTRING = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
 def hash_of_code(source: str) -> str:
     "sha256 of code that does not change with its layout, comments and docstrings."
-    tree = ast.parse(source)
+    return _hash_of_tree(ast.parse(source))
+
+
+def _hash_of_tree(tree):
     for node in ast.walk(tree):
         if isinstance(node, _WITH_DOCSTRING) and ast.get_docstring(node, clean=False) is not None:
             del node.body[0]
@@ -169,10 +172,10 @@ def _imports_by_name(source):
             node.names = [alias]
             yield alias.asname or alias.name.split(".")[0], ast.unparse(node)
 
-# %% ../../nbs/runs/code_identity.ipynb #d84bcc47
-def imported_modules(source: str, module: str) -> Iterator[str]:
-    "The names in `codesign` that the code of `module` imports, each once with its module and once as a module."
-    for node in ast.walk(ast.parse(source)):
+# %% ../../nbs/runs/code_identity.ipynb #33739ed5
+def imported_modules(tree: ast.Module, module: str) -> Iterator[str]:
+    "The names in `codesign` that the code of `module` imports, each with its module, since it may be a module itself."
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names if alias.name.startswith("codesign."))
         elif isinstance(node, ast.ImportFrom):
@@ -181,7 +184,7 @@ def imported_modules(source: str, module: str) -> Iterator[str]:
             if target.split(".")[0] == "codesign":
                 yield from (target, *(f"{target}.{alias.name}" for alias in node.names))
 
-# %% ../../nbs/runs/code_identity.ipynb #c2c95511
+# %% ../../nbs/runs/code_identity.ipynb #cdfe9f35
 def code_hashes(notebook: str) -> dict[str, str]:
     "sha256 of a notebook's counted code, and of each module of this package that it imports, directly or not."
     path = notebook_path(notebook)
@@ -199,4 +202,6 @@ def code_hashes(notebook: str) -> dict[str, str]:
 @cache
 def _hash_and_imports(path, name, modified):
     source = counted_code(name) if path.suffix == ".ipynb" else path.read_text(encoding="utf-8")
-    return hash_of_code(source), tuple(imported_modules(source, name))
+    tree = ast.parse(source)
+    imported = tuple(imported_modules(tree, name))
+    return _hash_of_tree(tree), imported

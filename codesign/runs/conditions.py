@@ -67,7 +67,7 @@ def compare_records(first: dict, second: dict) -> dict[str, dict[str, float]]:
     }
     return {name: dict(first=mine, second=theirs, ratio=mine / theirs) for name, (mine, theirs) in pairs.items()}
 
-# %% ../../nbs/runs/conditions.ipynb #a8530da8
+# %% ../../nbs/runs/conditions.ipynb #d0aaf59c
 def _has_timings(record):
     "Whether a file holds what `codesign profile` leaves: conditions, and rows of numbers by model."
     if not isinstance(record, dict) or not isinstance(record.get("code") or {}, dict):
@@ -83,7 +83,7 @@ def _has_timings(record):
 
 
 def _models_in_both(rows, other):
-    "The names of models that both records have timed. Raises CodesignError if there are none, or if one changed its size."
+    "The models that both records have timed. Raises CodesignError if there are none, or if one changed its size."
     use = "use codesign profile --group A --against B"
     common = [name for name in rows if name in other]
     if not common:

@@ -45,7 +45,7 @@ def values_for_papermill(node: Node, parameters: Parameters, declared: set[str])
         )
     return {name: value for name, value in values.items() if name in declared}
 
-# %% ../../nbs/runs/executing.ipynb #e8d36f4f
+# %% ../../nbs/runs/executing.ipynb #239ede48
 class Kernel:
     "What is known of a notebook's process while it runs: the most memory it had, and whether it was asked to stop."
 
@@ -71,7 +71,7 @@ class Kernel:
         except psutil.Error:  # it ended between two looks
             pass
 
-
+# %% ../../nbs/runs/executing.ipynb #49aeba59
 @contextmanager
 def watched_kernel() -> Iterator[Kernel]:
     "Watches the notebook's process while the block runs, and passes SIGTERM on to it."
@@ -89,11 +89,11 @@ def watched_kernel() -> Iterator[Kernel]:
         if in_main:
             signal.signal(signal.SIGTERM, before)
 
-# %% ../../nbs/runs/executing.ipynb #af593502
+# %% ../../nbs/runs/executing.ipynb #1ea45eab
 class StoppedRun(CodesignError):
     "The run was asked to stop (SIGTERM); the same command goes on from its last checkpoint."
 
-
+# %% ../../nbs/runs/executing.ipynb #d0dc444e
 def why_it_ended(node: Node, error: Exception, kernel: Kernel, failed: Path | None) -> CodesignError:
     "The error, in one line, for a notebook that did not run to its end; `failed` is what was executed of it."
     import papermill
@@ -103,17 +103,17 @@ def why_it_ended(node: Node, error: Exception, kernel: Kernel, failed: Path | No
     of_a_cell = isinstance(error, papermill.exceptions.PapermillExecutionError)
     if kernel.asked_to_stop:
         trained = of_a_cell and error.ename == "Stopped"
-        return StoppedRun(
-            f"{node}: {error.evalue.split(';')[0] if trained else 'stopped as asked, outside of training'}"
-        )
+        how = error.evalue.split(";")[0] if trained else "stopped as asked, outside of training"
+        return StoppedRun(f"{node}: {how}")
     if of_a_cell:
         message = textwrap.shorten(str(error.evalue), 300)
         return CodesignError(f"{node} failed: {error.ename}: {message} (notebook with the traceback: {failed})")
     notebook = f" (notebook: {failed})" if failed else ""
     if isinstance(error, DeadKernelError) or "died" in str(error):
+        machine = psutil.virtual_memory().total
         return CodesignError(
             f"{node} failed: its process was killed, as the system does when memory runs out; "
-            f"it had {kernel.peak_bytes / 1e6:,.0f} MB of this machine's {psutil.virtual_memory().total / 1e6:,.0f} MB; "
+            f"it had {kernel.peak_bytes / 1e6:,.0f} MB of this machine's {machine / 1e6:,.0f} MB; "
             f"free memory, or ask for fewer jobs or a smaller size, and give the command again{notebook}"
         )
     return CodesignError(f"{node} failed: {type(error).__name__}: {textwrap.shorten(str(error), 300)}{notebook}")
@@ -137,7 +137,7 @@ def execute(node: Node, parameters: Parameters) -> Path:
         raise CodesignError(f"{node} ran to its end without leaving a record (notebook: {target})")
     return target
 
-
+# %% ../../nbs/runs/executing.ipynb #8a62ee68
 def _execute_to(node, source, target, values):
     "Executes a notebook; the copy is renamed to `target` at the end, or to <name>.failed.ipynb."
     import papermill

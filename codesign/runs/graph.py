@@ -78,7 +78,7 @@ def load_graph() -> dict:
 
 GRAPH = Table(load_graph)
 
-# %% ../../nbs/runs/graph.ipynb #addda190
+# %% ../../nbs/runs/graph.ipynb #91cba702
 PARAMETER_NAMES = "size seed group data tasks study lr steps examples epochs threads".split()  # fields of Parameters
 _KEYS = {  # of the entry of a notebook
     "groups": dict,
@@ -94,7 +94,7 @@ _KEYS = {  # of the entry of a notebook
 }
 _TYPE_WORDS = {dict: "a mapping", list: "a list", bool: "true or false"}
 
-
+# %% ../../nbs/runs/graph.ipynb #f0f849da
 def _check_graph(graph, where):
     "Raises ParameterError for an entry that is not what the comment in configs/graph.yaml says, and for circles."
     for notebook, entry in graph.items():
@@ -112,8 +112,9 @@ def _check_graph(graph, where):
                 )
     _refuse_circles(runs, where)
 
-# %% ../../nbs/runs/graph.ipynb #973c2852
+# %% ../../nbs/runs/graph.ipynb #15cefd88
 def _check_name(name, what, where):
+    "The name of a notebook or group."
     if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._+-]*", name):
         raise ParameterError(
             f"{where}: {shortened(name)} is no name of a {what}, which becomes a file's; valid: A-Z a-z 0-9 . _ + -"
@@ -138,7 +139,7 @@ def _check_keys(entry, where):
     if not entry["groups"]:
         raise ParameterError(f"{where}: groups is empty; list at least one")
 
-# %% ../../nbs/runs/graph.ipynb #4447bbe3
+# %% ../../nbs/runs/graph.ipynb #091cf3b6
 def _check_lists(entry, where):
     "The names in the lists of an entry."
     choices = {
@@ -166,7 +167,7 @@ def _check_groups(groups, where):
                 f"valid: [], [00_baseline/M_base], {ALL_RECORDS}"
             )
 
-
+# %% ../../nbs/runs/graph.ipynb #ee11e9ed
 def _refuse_circles(runs, where):
     "Raises ParameterError for runs that need each other."
     done = set()

@@ -24,9 +24,9 @@ def locked(
     wait: float = 0.0,  # seconds to wait for another holder
 ) -> Iterator[None]:
     "Holds a folder's lock. Raises RunLocked, naming the holder's process and host, if it is held longer than `wait`."
+    lock = FileLock(folder / ".lock")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / ".lock")
         lock.acquire(timeout=0)
     except Timeout:
         _wait_for(lock, folder, what, wait)

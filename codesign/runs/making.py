@@ -64,10 +64,10 @@ def make(notebook: str, parameters: Parameters, job: Callable[[Run], dict | None
         run = Run(node, parameters, settings, folder, inputs, made_from)
         write_with_checksum(folder / "record.json", _record_content(run, job))
         record = read_record(folder)
-        assert record, f"the record of {node} was written as done"
-        return record
+    assert record, f"the record of {node} was written as done"
+    return record
 
-
+# %% ../../nbs/runs/making.ipynb #89884447
 def _refuse_other_study(node, parameters):
     "Raises ParameterError if the study was made with other parameters, or on another text."
     known = read_study(parameters.study)
@@ -167,8 +167,9 @@ COMMANDS = {
     "06_results": "results",
     "11_peers": "peers",
 }
+_PASSED = ("data", "tasks", "lr", "steps", "examples", "epochs")  # parameters that runs below may get
 
-
+# %% ../../nbs/runs/making.ipynb #23c81185
 def _usable_inputs(node, parameters):
     "The records that `node` needs, all of them, made with the same parameters as far as these matter to them."
     for needed in needs(node).values():
@@ -188,7 +189,7 @@ def _make_in_scratch(node, parameters):
 
 
 def passed_down(notebook: str, parameters: Parameters, record: Record | None = None) -> Parameters:
-    "What a run below gets: what the notebook decides, and otherwise what the run was made with, if its `record` is there."
+    "What a run below gets: what the notebook decides, and otherwise what that run was made with, if it has a record."
     entry, made = GRAPH[notebook], record["parameters"] if record else {}
     kept = entry.get("keeps", [])
     free = [name for name in _PASSED if name not in entry["parameters"] or name in kept]
@@ -196,10 +197,7 @@ def passed_down(notebook: str, parameters: Parameters, record: Record | None = N
     found.update({name: found.get(name) for name in kept})
     return validated(Parameters, {**asdict(parameters), **found}, notebook)
 
-
-_PASSED = ("data", "tasks", "lr", "steps", "examples", "epochs")
-
-# %% ../../nbs/runs/making.ipynb #9db8bd5d
+# %% ../../nbs/runs/making.ipynb #c50e0d3e
 def _require_usable(node, needed, parameters, record):
     "Raises MissingRun if a run that `node` needs is not there whole, or was made otherwise."
     study = f"study {parameters.study!r}"
@@ -227,7 +225,7 @@ def _require_usable(node, needed, parameters, record):
                 f"{node} needs {needed} at {name}={asked}, but {study} has it at {name}={made}; use another study"
             )
 
-
+# %% ../../nbs/runs/making.ipynb #0e6bd9fe
 def _command(node, parameters):
     "The command that makes a run, with every option that is not the default."
     declared, usual = GRAPH[node.notebook]["parameters"], Parameters()

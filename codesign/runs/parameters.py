@@ -37,7 +37,7 @@ class Parameters:
 
     @classmethod
     def checked(cls, notebook: str, **values) -> "Parameters":
-        "Parameters for `notebook`, which may come as text. Raises ParameterError: one line, valid values, nearest name."
+        "Parameters for `notebook`, which may come as text. Raises ParameterError, one line with valid values."
         _require_known("notebook", notebook, GRAPH)
         groups, side_by_side = tuple(GRAPH[notebook]["groups"]), GRAPH[notebook].get("side_by_side", False)
         self = validated(cls, {"group": groups[0], **values}, notebook)
@@ -56,7 +56,7 @@ class Parameters:
             raise ParameterError(f"{notebook}: unknown parameter {name!r}{hint} valid: {', '.join(names)}")
         return cls.checked(notebook, **{name: namespace[name] for name in names if name in namespace})
 
-# %% ../../nbs/runs/parameters.ipynb #73817605
+# %% ../../nbs/runs/parameters.ipynb #939e65bb
 def _require_known(what, value, options, elsewhere: Iterable[str] = (), more=""):
     "Raises ParameterError unless `value` is one of `options`; those `elsewhere` are known, but not made here."
     if value in options:
@@ -85,7 +85,7 @@ def _require_tasks(tasks):
     if not tasks or len(set(tasks)) < len(tasks):
         raise ParameterError(f"tasks={','.join(tasks)!r} must name each task once; valid: {', '.join(TASKS)}")
 
-
+# %% ../../nbs/runs/parameters.ipynb #173e84b0
 def checked_data(data: str, must_exist: bool = True) -> str:
     """The name of a text; a path in full.
 

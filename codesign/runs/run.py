@@ -54,7 +54,7 @@ class Log:
         self._is_open = True
         return len({(phase, at) for at in range(first, step)} - there)
 
-
+# %% ../../nbs/runs/run.ipynb #0aea1cc5
 def _logged_step(line):
     "The values of one logged step; None for a line that is not whole."
     try:
@@ -100,7 +100,7 @@ class RunFolder:
                 files[item.relative_to(self.folder).as_posix()] = entry
         return files
 
-# %% ../../nbs/runs/run.ipynb #a1e43040
+# %% ../../nbs/runs/run.ipynb #0393d147
 class Run(RunFolder):
     "A run while it is being made: what the job of a notebook works with."
 
@@ -119,7 +119,7 @@ class Run(RunFolder):
         self.environment = {}  # what the job adds: device, kernel
 
     def rewind(self, step: int, phase: str | None = None, first: int = 0):
-        """On resuming a phase of training at `step`: drops its logged steps from there on, so that none is logged twice.
+        """On resuming a phase of training at `step`: drops its logged steps from there on.
 
         If steps from `first` to `step` are missing, that is said, and stands in the record.
         """
@@ -139,7 +139,7 @@ class Run(RunFolder):
         "Raises DataError unless these digests, of the text that the job has read, are those of the run's identity."
         _require_same_text(self.node, None if self.made_from is None else self.made_from["text"], found)
 
-
+# %% ../../nbs/runs/run.ipynb #179f4e0c
 def _require_same_text(node, known, found):
     "`known` is None for a run without an identity, and empty for one that is without a text."
     for part, digest in found.items():

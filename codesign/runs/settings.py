@@ -48,7 +48,7 @@ class ModelSettings:
     def dt_rank(self) -> int:
         return math.ceil(self.d_model / 16)
 
-
+# %% ../../nbs/runs/settings.ipynb #31718ca7
 @dataclass(frozen=True)
 class PretrainSettings:
     "Phase A: causal language modelling with AdamW, warm-up and cosine."
@@ -177,7 +177,7 @@ SECTIONS = {
 
 
 def model_scale(path) -> float:
-    "The size of a model, by its file, to sort by. Infinite for a file that cannot be read: that is refused when asked for."
+    "What to sort sizes by. Infinite for a file that cannot be read, which is refused when it is asked for."
     try:
         model = read_yaml(path)["model"]
         return model["n_layer"] * model["d_model"] ** 2
@@ -196,7 +196,7 @@ def load_settings(
     examples: int | None = None,  # replaces the most training examples of a task
     epochs: int | None = None,  # replaces the epochs of every task
 ) -> Settings:
-    "The settings of a size. Raises ParameterError for an unknown size or a bad file, naming file, key, value and range."
+    "The settings of a size. Raises ParameterError for an unknown size, or for a bad value, with file, key and range."
     settings = _read_settings(size)
     pretrain: dict[str, Any] = {"lr": lr, "max_steps": steps}
     finetune: dict[str, Any] = {"lr": lr, "max_examples": examples}
@@ -208,7 +208,7 @@ def load_settings(
         finetune=replace(settings.finetune, **_given(finetune)),
     )
 
-
+# %% ../../nbs/runs/settings.ipynb #3e44d300
 def _given(values):
     return {name: value for name, value in values.items() if value is not None}
 

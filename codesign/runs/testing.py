@@ -9,7 +9,7 @@ __all__ = ['TOY_PARAMETERS', 'MAKE', 'toy_notebook']
 from collections.abc import Sequence
 from pathlib import Path
 
-# %% ../../nbs/runs/testing.ipynb #a9b00ae8
+# %% ../../nbs/runs/testing.ipynb #cdda839a
 TOY_PARAMETERS = """\
 size = "nano"
 seed = 42
@@ -26,7 +26,7 @@ from codesign.runs.parameters import Parameters
 
 make({notebook!r}, Parameters.from_notebook({notebook!r}, globals()), job)"""
 
-
+# %% ../../nbs/runs/testing.ipynb #73a578bf
 def toy_notebook(
     folder: str | Path,
     notebook: str,
