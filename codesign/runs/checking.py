@@ -36,7 +36,7 @@ def _this_machine_has(threads: int) -> bool:
 
 Threads = Annotated[int, Predicate(_this_machine_has)]
 
-# %% ../../nbs/runs/checking.ipynb #37fd7bd0
+# %% ../../nbs/runs/checking.ipynb #6ee2d50d
 _TYPE_WORDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
 
 
@@ -62,7 +62,9 @@ def range_in_words(annotation) -> str:
         return f"{of_item} each" if of_item else ""
     if origin in (Union, UnionType):
         return range_in_words(parts[0])
-    return ", ".join(filter(None, [*map(_words, parts[1:]), range_in_words(parts[0])])) if origin is Annotated else ""
+    if origin is not Annotated:
+        return ""
+    return ", ".join(filter(None, [*map(_words, parts[1:]), range_in_words(parts[0])]))
 
 
 def _words(constraint):
@@ -136,7 +138,7 @@ def _model_of(cls):
     hints = get_type_hints(cls, include_extras=True)
     return create_model(cls.__name__, __config__=config, **{name: (_from_text(hints[name]), None) for name in hints})
 
-# %% ../../nbs/runs/checking.ipynb #b0307e96
+# %% ../../nbs/runs/checking.ipynb #42e9af90
 def validated(cls: type[Checked], values: dict, where: str) -> Checked:
     """An instance of the dataclass `cls` from values that may be text: '2e-4' becomes 0.0002.
 
@@ -153,13 +155,17 @@ def validated(cls: type[Checked], values: dict, where: str) -> Checked:
     if unknown := [name for name in values if name not in known]:
         hint = did_you_mean(unknown[0], known) or ";"
         raise ParameterError(f"{where}: unknown name {unknown[0]!r}{hint} valid: {', '.join(known)}")
-    if missing := [name for name, item in known.items() if item.default is MISSING and name not in values]:
+    if missing := [name for name, item in known.items() if _must_be_given(item) and name not in values]:
         raise ParameterError(f"{where}: {', '.join(missing)} not given")
     try:
         model = _model_of(cls)(**values)
     except ValidationError as error:
         raise ParameterError(f"{where}: {_in_one_line(cls, values, error.errors()[0])}") from None
     return cls(**{name: getattr(model, name) for name in values})
+
+
+def _must_be_given(item):
+    return item.default is MISSING and item.default_factory is MISSING
 
 
 def _in_one_line(cls, values, error):
