@@ -32,7 +32,7 @@ from .engine.errors import CodesignError, DataError, MissingRun, ParameterError,
 from .engine.files import as_json, read_yaml, user_path, write_atomic, write_json
 from .engine.system import usable_cores
 from .engine.text_names import DATA, EMBEDDED_TASKS, TASKS
-from .runs.checking import rule, validated
+from .runs.checking import PositiveFloat, validated
 from .runs.executing import StoppedRun, execute
 from codesign.runs.graph import (
     CONTROLS_TABLE,
@@ -43,14 +43,15 @@ from codesign.runs.graph import (
     Node,
     listed_needs,
     needs,
-    repository,
+    run_folder,
 )
 from .runs.identity import why_not_done
 from .runs.locks import locked
 from .runs.making import COMMANDS, passed_down
-from .runs.parameters import Parameters, checked_data, run_folder, studies_folder, study_folder
+from .runs.parameters import Parameters, checked_data
+from .runs.places import PACKAGE, repository, studies_folder, study_folder
 from .runs.records import Record, read_record, read_with_checksum, readable_record, write_with_checksum
-from .runs.settings import PACKAGE, SIZES, load_settings
+from .runs.settings import SIZES, load_settings
 from .runs.study_file import STUDY_PARAMETERS, read_study, refuse_change, remember_study, study_parameters
 
 # %% ../nbs/08_reproduce.ipynb #7b4f1fc0
@@ -154,7 +155,7 @@ class _GridFile:
     seeds: tuple[int, ...]
     data: str = "embedded"
     tasks: tuple[str, ...] = TASKS
-    seconds: dict[str, float] = rule("above 0 each", None)  # of one run, by notebook
+    seconds: dict[str, PositiveFloat] | None = None  # of one run, by notebook
 
 
 def _check_grid_file(content, where):
@@ -291,7 +292,7 @@ def _record(study, node):
 
 def _why_unusable(record, needed_by):
     "Why a finished run cannot serve the one that needs its files; None if it can."
-    if record.is_bare:
+    if record.without_files:
         return f"{needed_by} needs its files, and only its record is here"
     damaged = record.damaged()
     return f"{damaged[0]} is missing or damaged" if damaged else None
@@ -1025,7 +1026,9 @@ def _compare(first: str, second: str):
 
     records = []
     for path in (first, second):
-        records.append(read_with_checksum(path, path, "give two records that codesign profile has left", old=True))
+        records.append(
+            read_with_checksum(path, path, "give two records that codesign profile has left", may_lack_it=True)
+        )
         if "sha256" not in records[-1]:
             print(f"{path} has no seal, as profiles once had none: nobody can tell whether it was changed")
     rows = compare_records(*records)

@@ -10,6 +10,7 @@ import io
 
 import damage
 import outcomes
+from stand_ins import stand_in
 
 WHOLE = (("1", "3"), ("0", "-1", "x", "1.5", "nan", "1e3", "🦀", "²", "9" * 5000, "-", "1,2"))
 STUDY = (("fuzzed", "a.b-c_d"), ("../x", "/abs", "con", "a/b", "x" * 65, ".hidden", "🦀", "a b"))
@@ -96,6 +97,13 @@ WORDS = {
 WRONG_WORDS = {"data list": ("wikitex", "🦀"), "data get": ("glu", "🦀")}
 
 
+# the functions behind which something would start
+STARTING = (
+    *("execute", "run_plan", "run_job", "check_data", "check_groups", "check_profiling"),
+    *("open_checkpoint", "convert_original", "publish"),
+)
+
+
 class Accepted(Exception):
     "Raised where something would start."
 
@@ -107,19 +115,19 @@ def start(*_, **__):
 class Kind:
     def __init__(self, folder):
         import codesign.compress
-        import codesign.engine.data
         import codesign.judging.publishing
-        import codesign.profiling  # noqa: F401  (imported before anything is judged)
-        import codesign.reproduce as reproduce
+        import codesign.profiling
+        import codesign.results  # noqa: F401  (all are loaded before anything is judged)
+        from codesign.engine.data import get_data
+        from codesign.reproduce import main
 
-        for name in ("execute", "run_plan", "check_data", "check_groups", "check_profiling", "run_job"):
-            setattr(reproduce, name, start)
-        codesign.compress.open_checkpoint = codesign.compress.convert_original = start
-        codesign.judging.publishing.publish = start
-        codesign.engine.data.available_data = codesign.engine.data.get_data = start_after(codesign.engine.data.get_data)
+        for name in STARTING:
+            stand_in(name, start)
+        for name in ("available_data", "get_data"):
+            stand_in(name, start_after(get_data))
         for name, text in (("a.json", "{}"), ("b.json", "[1"), ("plan.json", '{"jobs": []}')):
             (folder / "here" / name).write_text(text)
-        self.main = reproduce.main
+        self.main = main
 
     def trial(self, rng, place):
         command = rng.choice(list(OPTIONS))

@@ -31,9 +31,11 @@ BAD_LABELS = (None, "", "nan", "NULL", "7", "-3", "yes", "½", "1e0", "0x1", flo
 def rows_of(task, count, shift=0):
     "Rows of a task as dictionaries."
     columns, labels = TASKS[task]
-    text = lambda i, j: (
-        " ".join(WORDS[(i * 5 + j + k * 3) % len(WORDS)] for k in range(4 + i % 5)) + (' "so", é' if i % 4 == 0 else "")
-    )
+
+    def text(row, column):
+        words = [WORDS[(row * 5 + column + k * 3) % len(WORDS)] for k in range(4 + row % 5)]
+        return " ".join(words) + (' "so", é' if row % 4 == 0 else "")
+
     return [
         {**{name: text(i + shift, j) for j, name in enumerate(columns)}, "label": labels[i % len(labels)]}
         for i in range(count)
@@ -264,10 +266,11 @@ class Kind:
         if suffix == "jsonl":
             text = "".join(
                 json.dumps(row)[:-1] + f", {json.dumps(name)}: {json.dumps(value)}}}\n"
-                for row, value in zip(rows, other)
+                for row, value in zip(rows, other, strict=True)
             )
             return text, f"a key twice: {name}", True
-        lines = written([row | {f"{name}\0": value} for row, value in zip(rows, other)], suffix, path).decode()
+        twice = [row | {f"{name}\0": value} for row, value in zip(rows, other, strict=True)]
+        lines = written(twice, suffix, path).decode()
         return lines.replace("\0", "", 1), f"a column twice: {name}", True
 
     def _torn(self, rng, rows, suffix, path, task):

@@ -62,9 +62,8 @@ def main():
         disturb(command, environment(disturbed), random.Random(asked.seed), asked.kills, took)
         left, expected = what_is_left(disturbed), what_is_left(calm)
     different = sorted(name for name in {*left, *expected} if left.get(name) != expected.get(name))
-    print(
-        f"{asked.kills} kills, {len(expected)} files compared, {len(different)} differ{': ' if different else ''}{', '.join(different)}"
-    )
+    names = f": {', '.join(different)}" if different else ""
+    print(f"{asked.kills} kills, {len(expected)} files compared, {len(different)} differ{names}")
     sys.exit(1 if different else 0)
 
 
@@ -79,7 +78,7 @@ def environment(studies):
 
 
 def disturb(command, environment, rng, kills, took):
-    "Starts the command until it ends by itself; the first `kills` times that are drawn, one of its processes is killed."
+    "Gives the command until it ends by itself. The first `kills` times, one of its processes is killed at random."
     left = kills
     while True:
         driver = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)

@@ -28,7 +28,7 @@ class Trial:
     said: str  # what was done to the input
     call: Callable  # feeds it to codesign -> (what comes out, a note if codesign says that something is wrong)
     sound: object  # what comes out of the undamaged input
-    guarded: bool  # whether a checksum, a seal or a rule has to notice any difference in what comes out
+    guarded: bool  # whether a checksum or a rule has to notice any difference in what comes out
     heard: frozenset = frozenset()  # warnings that the undamaged input gives as well
 
 

@@ -1,8 +1,8 @@
 """record.json of a study, damaged, to everything that reads records.
 
-One study is a copy of published records at one seed, the other is made here with small outputs. The seal of a record
-covers all of it: a record whose content differs may be refused, count as not done, or be set aside with a reason, but
-may not be taken as it is.
+One study is a copy of published records at one seed. The other is made here with small outputs. The checksum of a
+record covers all of it. A record whose content differs may be refused, count as not done, or be left out with a reason.
+It may not be taken as it is.
 """
 
 import json
@@ -27,7 +27,7 @@ def metrics_like(notebook, group):
 
 class Kind:
     def __init__(self, folder):
-        from codesign.runs.parameters import studies_folder
+        from codesign.runs.places import studies_folder
 
         self.studies = studies_folder()
         self.kept = folder / "kept"
@@ -67,7 +67,7 @@ class Kind:
             other = rng.choice(others)
             content, said = other.read_text(), f"the record of {other.parent.name}"
         else:
-            content, said = damage.of_json_text(file.read_text(), rng, ("seal", "status"))
+            content, said = damage.of_json_text(file.read_text(), rng, ("checksum", "status"))
         damage.write(file, content)
         self.node = f"{file.parent.parent.name}/{file.parent.name}"
 
@@ -127,12 +127,12 @@ class Kind:
     # readers: each gives what it took from the records, and a note
 
     def _content(self, study):
-        "All records by name as they lie there, and those whose seal does not fit."
+        "All records by name as they lie there, and those that do not fit their checksum."
         from codesign.runs.records import study_records
 
         found = study_records(study)
         return {name: dict(record) for name, record in found.items()}, [
-            name for name, record in found.items() if not record.is_sealed
+            name for name, record in found.items() if not record.fits_checksum
         ]
 
     def _read(self, study):
@@ -144,16 +144,16 @@ class Kind:
             if record is None:
                 raise outcomes.Refused(f"{path.parent.name} is not done")
             found[path.parent.name] = dict(record)
-            if not record.is_sealed:
-                note = f"the seal of {path.parent.name} does not fit"
-            record.digest, record.is_bare, record.damaged()
+            if not record.fits_checksum:
+                note = f"the checksum of {path.parent.name} does not fit"
+            record.digest, record.without_files, record.damaged()
         return found, note
 
     def _listed(self, study):
-        found, unsealed = self._content(study)
+        found, changed = self._content(study)
         if len(found) < len(list((self.studies / study).glob("runs/*/*/record.json"))):
             raise outcomes.Refused("a record is left out")
-        return found, ", ".join(unsealed)
+        return found, ", ".join(changed)
 
     def _done(self, study):
         "What counts as done; published records are of older code, so there it is only asked that nothing breaks."

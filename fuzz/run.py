@@ -14,7 +14,7 @@ again if it ends or hangs. What counts as right:
 and what is a finding, printed with the command that repeats it, and exit code 1:
 
     traceback      any other exception, a refusal of several lines, or the end of the process
-    silent wrong   accepted, something else comes out, and a checksum, a seal or a rule should have noticed
+    silent wrong   accepted, something else comes out, and a checksum or a rule should have noticed
     hang           nothing came within the time limit
 
 What has to be noticed differs by kind, and is written at the top of each kind's file:
@@ -22,10 +22,10 @@ What has to be noticed differs by kind, and is written at the top of each kind's
     cli            a command line that holds something wrong may not be carried out
     data           rows that are torn, lack cells or labels, are not UTF-8, or are ambiguous are never read as others;
                    a label or a text that is as valid as the one before is another input
-    records        a record's seal covers all of it, so no changed record may count as done, be checked as right or be
-                   read into a table; one that is refused by its reader, or set aside with a reason, is right
-    study          manifests cover every file of a checkpoint; study.json, plan.json and metrics.jsonl have no seal, so
-                   there only the form of the refusal counts; started.json never changes what is made
+    records        a record's checksum covers all of it, so no changed record may count as done, be checked as right or
+                   be read into a table; one that is refused by its reader, or left out with a reason, is right
+    study          manifests cover every file of a checkpoint; study.json, plan.json and metrics.jsonl have no
+                   checksum, so there only the form of the refusal counts; started.json never changes what is made
     checkpoints    a field of config.json that decides about shapes, layers or the function has to fit the weights; the
                    few fields whose other valid values are as good as any (norm_epsilon and its like) are free
     headers        caches are made from content whose hash is in their names, so nothing else may come out of them, and
@@ -60,6 +60,7 @@ KINDS = {
     "checkpoints": "checkpoints",
     "headers": "headers",
 }
+FIXTURES = 300  # seconds that a process may take before its first input
 MEMORY = 6 << 30  # bytes that a process may take beyond what it has when it begins
 
 
@@ -136,12 +137,12 @@ def start(kind, folder, seed, numbers):
     return process, os.fdopen(reading, "rb", buffering=0)
 
 
-def lines_of(pipe, limit):
-    "Lines from a pipe as they come; None where none came in time, and the end where the pipe ends."
+def lines_of(pipe, wait, limit):
+    "Lines from a pipe as they come, the first within `wait` seconds, others within `limit`; None if none came in time."
     rest = b""
     while True:
         while b"\n" not in rest:
-            if not select.select([pipe], [], [], limit())[0]:
+            if not select.select([pipe], [], [], wait)[0]:
                 yield None
                 return
             piece = pipe.read(1 << 16)
@@ -150,6 +151,7 @@ def lines_of(pipe, limit):
             rest += piece
         line, _, rest = rest.partition(b"\n")
         yield json.loads(line)
+        wait = limit
 
 
 def run_kind(kind, folder, seed, numbers, limit, report):
@@ -173,9 +175,9 @@ def run_kind(kind, folder, seed, numbers, limit, report):
 def listen(kind, pipe, limit, report):
     "Reports what one process finds until it is through, hangs or ends; how many inputs that were."
     done, begun, said, ready = 0, None, "", False
-    for line in lines_of(pipe, lambda: limit if ready else 300):
+    for line in lines_of(pipe, FIXTURES, limit):
         if line is None and not ready:
-            raise SystemExit(f"{kind}: the fixtures were not made in 300 s")
+            raise SystemExit(f"{kind}: the fixtures were not made in {FIXTURES} s")
         if line is None:
             report(begun, said, outcomes.HANG, f"nothing within {limit} s", "hang")
             return done + 1
@@ -225,7 +227,7 @@ def main():
         share = asked.count // len(kinds) + (place < asked.count % len(kinds))
         numbers = [asked.number] if asked.number is not None else range(share)
 
-        def report(number, said, outcome, came, where):
+        def report(number, said, outcome, came, where, kind=kind):
             counts[kind][outcome] += 1
             if outcome in outcomes.WRONG:
                 causes[kind, outcome, where].append((number, said, came))

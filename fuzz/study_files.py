@@ -3,7 +3,7 @@
 Guarded: a checkpoint gives back what was written or is refused; a training ends with the same weights; what an attempt
 at something else left never changes what a run makes; no step stands in a log twice; and a study.json that is no longer
 a mapping is refused, or made good from the records with a word, but never taken for none. Another valid study.json,
-plan.json or metrics.jsonl is another input, for they have no seal.
+plan.json or metrics.jsonl is another input, for they have no checksum.
 """
 
 import json
@@ -12,6 +12,7 @@ import shutil
 import damage
 import outcomes
 from headers import tensors_of
+from stand_ins import stand_in
 
 STUDY, RUN = "fuzzed", "00_baseline/nano-s42-M_base"
 
@@ -46,16 +47,18 @@ def command(words):
 
 class Kind:
     def __init__(self, folder):
-        import codesign.reproduce as reproduce
-        from codesign.runs.parameters import studies_folder
+        from codesign.reproduce import load_grid, write_plan
+        from codesign.runs.places import studies_folder
+        from codesign.runs.study_file import STUDY_PARAMETERS, remember_study
 
-        reproduce.execute = reproduce.run_plan = refuse_to_run
-        self.reproduce, self.study = reproduce, studies_folder() / STUDY
-        self.grid = reproduce.load_grid("nano", STUDY, seeds="42")
+        for name in ("execute", "run_plan"):
+            stand_in(name, refuse_to_run)
+        self.study = studies_folder() / STUDY
+        grid = load_grid("nano", STUDY, seeds="42")
         self.study.mkdir(parents=True)
-        fixed = {name: getattr(self.grid, name) for name in reproduce.FIXED}
-        reproduce.remember_study(STUDY, fixed, seeds=list(self.grid.seeds), groups=list(self.grid.groups))
-        reproduce.write_plan(self.grid, self.grid.nodes()[:3], 2, 0)
+        fixed = {name: getattr(grid, name) for name in STUDY_PARAMETERS}
+        remember_study(STUDY, fixed, seeds=list(grid.seeds), groups=list(grid.groups))
+        write_plan(grid, grid.nodes()[:3], 2, 0)
         self.texts = {name: (self.study / name).read_text() for name in ("study.json", "plan.json")}
         self._of_seven_steps()
         self.run = self._run()
@@ -176,8 +179,8 @@ class Kind:
         )
 
     def _run(self):
-        from codesign.runs.graph import Node
-        from codesign.runs.parameters import Parameters, run_folder
+        from codesign.runs.graph import Node, run_folder
+        from codesign.runs.parameters import Parameters
         from codesign.runs.run import Run
         from codesign.runs.settings import load_settings
 

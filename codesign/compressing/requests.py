@@ -18,28 +18,28 @@ from ..engine.errors import CodesignError, ParameterError
 from ..engine.files import file_sha256, json_object, user_path
 from ..engine.model_folders import read_config, tensors_in, weight_files
 from ..engine.sources import hub_reachable
-from ..runs.checking import CORES, rule
+from ..runs.checking import NonNegativeInt, PositiveFloat, PositiveInt, Repeats, Seed, Threads
 
 # %% ../../nbs/compressing/requests.ipynb #dafb5e05
 @dataclass(frozen=True)
 class CompressSettings:
     "What `compress` may be asked."
 
-    flops: float = rule("above 0", 0.75)  # share of the FLOPs that may stay, at most 1
-    states: int | None = rule("1 or more", None)  # states a layer keeps; None: all
+    flops: PositiveFloat = 0.75  # share of the FLOPs that may stay, at most 1
+    states: PositiveInt | None = None  # states a layer keeps; None: all
     data: str = "embedded"  # text to calibrate on (training split), and to measure on (validation split)
-    calibration_tokens: int = rule("1 or more", 65_536)
-    length: int = rule("1 or more", 256)  # tokens of a block
-    multiple: int = rule("1 or more", 8)  # widths are multiples of this
+    calibration_tokens: PositiveInt = 65_536
+    length: PositiveInt = 256  # tokens of a block
+    multiple: PositiveInt = 8  # widths are multiples of this
     uniform: bool = False  # one width for all layers, in plain Mamba format
-    mask_steps: int = rule("0 or more", 0)  # of mask learning; 0: activation-weighted magnitude
-    heal_steps: int = rule("0 or more", 0)
-    heal_lr: float = rule("above 0", 3e-4)  # peak learning rate of healing
-    batch_size: int = rule("1 or more", 8)  # sequences of a step
-    profile_length: int = rule("1 or more", 512)  # tokens of the timed prefill, batch 1
-    iterations: int = rule("100 or more", 100)  # timed rounds
-    seed: int = rule("0 to 4294967295", 42)
-    threads: int | None = rule(CORES, None)  # CPU threads; None: the machine's
+    mask_steps: NonNegativeInt = 0  # of mask learning; 0: activation-weighted magnitude
+    heal_steps: NonNegativeInt = 0
+    heal_lr: PositiveFloat = 3e-4  # peak learning rate of healing
+    batch_size: PositiveInt = 8  # sequences of a step
+    profile_length: PositiveInt = 512  # tokens of the timed prefill, batch 1
+    iterations: Repeats = 100  # timed rounds
+    seed: Seed = 42
+    threads: Threads | None = None  # CPU threads; None: the machine's
 
     def __post_init__(self):
         if self.flops > 1:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn.modules import module as torch_module
 from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
-from .plain import why_not_plain
+from .plain import why_modified
 from codesign.engine.scan_cpu import (
     _LOG2_E,
     _OPTIONS,
@@ -475,9 +475,9 @@ def _tensors_of(layer) -> dict[str, Tensor]:
 def _is_plain(model: nn.Module) -> bool:
     "Whether the modules below a language model compute what their parameters say."
     return (
-        why_not_plain(model.backbone) is None
+        why_modified(model.backbone) is None
         and type(model.lm_head) is nn.Linear
-        and why_not_plain(model.lm_head) is None
+        and why_modified(model.lm_head) is None
         and all(getattr(layer.mixer, "channel_mask", None) is None for layer in model.backbone.layers)
     )
 

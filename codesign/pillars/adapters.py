@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from ..engine.errors import CodesignError
-from ..engine.plain import why_not_plain
+from ..engine.plain import why_modified
 from .modelling import LayerwiseMambaConfig
 from ..runs.settings import FinetuneSettings
 
@@ -182,7 +182,7 @@ def _refuse_unmergeable(model, adapted):
     "Raises CodesignError for an adapted layer that is more than its weight."
     owners = Counter(id(p) for module in model.modules() for p in module._parameters.values() if p is not None)
     for name, module in adapted.items():
-        why = why_not_plain(module.get_base_layer())
+        why = why_modified(module.get_base_layer())
         if not why and (module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module)):
             why = "a hook or a forward pass of its own"
         if not why and owners[id(module.get_base_layer().weight)] > 1:

@@ -34,7 +34,7 @@ from ..engine.acceleration import cached_convolution, cached_scan, real_tokens
 from ..engine.config_fields import FIELDS
 from ..engine.decoding import Decoder, GraphedDecoder, decode_with_cache
 from ..engine.model_folders import AUTO_MAP, write_remote_code
-from ..engine.plain import plain
+from ..engine.plain import register_forward
 
 # %% ../../nbs/pillars/modelling.ipynb #df5193d6
 class LayerwiseMambaConfig(MambaConfig):
@@ -82,7 +82,7 @@ class ScanInputs:
     z: Tensor  # (B, L, D) gate, before SiLU
 
 # %% ../../nbs/pillars/modelling.ipynb #83efab0e
-@plain
+@register_forward
 class CausalConvolution(nn.Module):
     "Depthwise causal convolution and SiLU (section 3.4 of the Mamba paper), with the parameters of an `nn.Conv1d`."
 
@@ -117,7 +117,7 @@ class MixerWeights(nn.Module):
         self.channel_mask: Tensor | None = None  # (D,), set while chapter 02 learns masks
 
 # %% ../../nbs/pillars/modelling.ipynb #8d702e2e
-@plain
+@register_forward
 class LayerwiseMambaMixer(MixerWeights):
     "The selective state space of one layer (section 3 of the Mamba paper)."
 
@@ -175,10 +175,10 @@ def _init_step_size(mixer, config):
     init.copy_(mixer.dt_proj.bias, step + torch.log(-torch.expm1(-step)))  # the inverse of softplus
 
 # %% ../../nbs/pillars/modelling.ipynb #18b48df2
-plain(MambaRMSNorm)
+register_forward(MambaRMSNorm)
 
 
-@plain
+@register_forward
 class LayerwiseMambaBlock(GradientCheckpointingLayer):
     "Norm, mixer and residual connection. The residual stream stays in float32 if the configuration says so."
 
@@ -314,7 +314,7 @@ def _through_layers(model, hidden_states, cache_params, attention_mask, collect)
     return hidden_states, (*collected, hidden_states) if collect else None
 
 # %% ../../nbs/pillars/modelling.ipynb #609b742d
-@plain
+@register_forward
 class LayerwiseMambaModel(LayerwiseMambaPreTrainedModel):
     "Embeddings, blocks and the final norm."
 

@@ -19,7 +19,7 @@ from matplotlib.ticker import LogLocator, NullLocator
 from ..engine.errors import CodesignError
 from ..engine.statistics import no_spread, t_interval
 from .group_style import group_style
-from ..runs.graph import repository
+from ..runs.places import repository
 from ..runs.records import Record, read_record
 
 # %% ../../nbs/pillars/published.ipynb #6e80e37e

@@ -22,7 +22,7 @@ from transformers.utils import logging as hf_logging
 from ..engine.config_fields import FIELDS, unknown_fields
 from ..engine.errors import CodesignError
 from ..engine.model_folders import read_config, tensors_in, weight_files
-from ..engine.plain import why_not_plain
+from ..engine.plain import why_modified
 from .modelling import LayerwiseMambaConfig, LayerwiseMambaForCausalLM
 
 # %% ../../nbs/pillars/saved_models.ipynb #6543b28e
@@ -144,7 +144,7 @@ def _config_in(folder):
 # %% ../../nbs/pillars/saved_models.ipynb #bf9d03ba
 def require_unmodified(model: nn.Module, doing: str) -> None:
     "Raises CodesignError if a model computes more than its weights say, so that a transform would lose it."
-    why = why_not_plain(model.backbone) or why_not_plain(model.lm_head) or _modified_above_modules(model)
+    why = why_modified(model.backbone) or why_modified(model.lm_head) or _modified_above_modules(model)
     if why:
         raise CodesignError(
             f"{doing} reads weights, and this model computes more than they say: {why}; "

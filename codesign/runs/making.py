@@ -10,6 +10,7 @@ import json
 import shutil
 import time
 import traceback
+from collections.abc import Callable
 from dataclasses import asdict
 
 from ..engine.errors import MissingRun
@@ -17,7 +18,7 @@ from ..engine.files import as_json, hash_of, write_json
 from ..engine.system import keep_freed_memory
 from .checking import validated
 from .executing import execute
-from .graph import GRAPH, Node, needs
+from .graph import GRAPH, Node, needs, run_folder
 from codesign.runs.identity import (
     declared_settings,
     identity_of,
@@ -29,16 +30,16 @@ from codesign.runs.identity import (
     why_not_done,
 )
 from .locks import locked
-from .parameters import Parameters, data_name, run_folder
+from .parameters import Parameters, data_name
 from .records import NOT_RECORDED, Record, read_record, readable_record, write_with_checksum
 from .run import Run, environment
 from .study_file import as_text, read_study, refuse_change, remember_study, study_parameters
 
-# %% ../../nbs/runs/making.ipynb #a7c3c319
+# %% ../../nbs/runs/making.ipynb #d976a1be
 WAIT_IN_SCRATCH = 900.0  # seconds
 
-# %% ../../nbs/runs/making.ipynb #d976a1be
-def make(notebook: str, parameters: Parameters, job) -> Record:
+
+def make(notebook: str, parameters: Parameters, job: Callable[[Run], dict | None]) -> Record:
     """Makes the run of `notebook` at `parameters` unless it is done, and returns its record.
 
     `job(run)` does the work with a `Run` and returns the metrics. Raises RunLocked if another process makes
@@ -46,91 +47,95 @@ def make(notebook: str, parameters: Parameters, job) -> Record:
     first), and whatever the job raises, after writing failed.json.
     """
     node = Node(notebook, parameters.size, parameters.seed, parameters.group)
-    folder = run_folder(parameters.study, node)
-    fixed = study_parameters(notebook, parameters)
+    folder, study = run_folder(parameters.study, node), parameters.study
+    _refuse_other_study(node, parameters)
+    inputs = _usable_inputs(node, parameters)
+    made_from = identity_of(node, parameters, inputs)
+    with locked(folder, node, WAIT_IN_SCRATCH if study == "scratch" else 0.0):
+        if standing := _standing_record(folder, hash_of(made_from)):
+            return standing
+        corpus = {"corpus": made_from["text"]["corpus"]} if "corpus" in made_from["text"] else {}
+        remember_study(study, study_parameters(notebook, parameters) | corpus)
+        if (folder / "record.json").exists():
+            why = why_not_done(study, node, parameters) or "another attempt was asked for"
+            print(f"again  {node}: {why}", flush=True)
+        _begin(folder, hash_of(made_from))
+        settings = declared_settings(notebook, settings_of(notebook, parameters))
+        run = Run(node, parameters, settings, folder, inputs, made_from)
+        write_with_checksum(folder / "record.json", _record_content(run, job))
+        record = read_record(folder)
+    assert record, f"the record of {node} was written as done"
+    return record
+
+# %% ../../nbs/runs/making.ipynb #89884447
+def _refuse_other_study(node, parameters):
+    "Raises ParameterError if the study was made with other parameters, or on another text."
     known = read_study(parameters.study)
-    refuse_change(parameters.study, known, fixed)
+    refuse_change(parameters.study, known, study_parameters(node.notebook, parameters))
     if "corpus" in known and "corpus" in (text := text_of(node, parameters)):
         refuse_change(parameters.study, known, {"data": parameters.data, "corpus": text["corpus"]})
-    inputs = _inputs(node, parameters)
-    now = identity_of(node, parameters, inputs)
-    with locked(folder, node, WAIT_IN_SCRATCH if parameters.study == "scratch" else 0.0):
-        record = _standing(folder, hash_of(now))
-        if record:
-            return record
-        remember_study(
-            parameters.study, fixed | {"corpus": now["text"]["corpus"]} if "corpus" in now["text"] else fixed
-        )
-        if (folder / "record.json").exists():
-            print(
-                f"again  {node}: {why_not_done(parameters.study, node, parameters) or 'another attempt was asked for'}",
-                flush=True,
-            )
-        _begin(folder, hash_of(now))
-        settings = declared_settings(notebook, settings_of(notebook, parameters))
-        keep_freed_memory()
-        run = Run(node, parameters, settings, folder, inputs, now)
-        started = time.perf_counter()
-        try:
-            metrics, files = as_json(job(run) or {}), run.output_files()
-        except Exception as error:
-            _write_failure(folder, node, parameters, error)
-            raise
-        content = {
-            **now,
-            "status": "done",
-            "parameters": as_json(asdict(parameters)),
-            "hash": hash_of(now),
-            "environment": as_json({**environment(), **run.environment}, "environment"),
-            "metrics": metrics,
-            "files": files,
-            "wall_s": round(time.perf_counter() - started, 3),
-        }
-        order = (
-            "schema",
-            "run",
-            "status",
-            "parameters",
-            "text",
-            "hash",
-            "inputs",
-            "environment",
-            "metrics",
-            "files",
-            "wall_s",
-        )
-        content = {key: content[key] for key in (*order, "recipe", "settings", "code")}
-        write_with_checksum(folder / "record.json", content)
-        return read_record(folder)
 
 
-def _standing(folder, hash_now):
+def _standing_record(folder, hash_now):
     "The record of a finished run of this hash whose files hold what they should, or None."
     record = readable_record(folder)
     return record if record and record["hash"] == hash_now and not record.damaged() else None
 
+# %% ../../nbs/runs/making.ipynb #4f8d7eb4
+def _record_content(run, job):
+    "Lets the job work, and returns what its record says. Whatever the job raises is written to failed.json first."
+    keep_freed_memory()
+    started = time.perf_counter()
+    try:
+        metrics, files = as_json(job(run) or {}), run.output_files()
+    except Exception as error:
+        _write_failure(run, error)
+        raise
+    made_from = run.made_from
+    return {
+        "schema": made_from["schema"],
+        "run": made_from["run"],
+        "status": "done",
+        "parameters": as_json(asdict(run.parameters)),
+        "text": made_from["text"],
+        "hash": hash_of(made_from),
+        "inputs": made_from["inputs"],
+        "environment": as_json({**environment(), **run.environment}, "environment"),
+        "metrics": metrics,
+        "files": files,
+        "wall_s": round(time.perf_counter() - started, 3),
+        **{key: made_from[key] for key in ("recipe", "settings", "code")},
+    }
 
+
+def _write_failure(run, error):
+    content = {
+        "run": str(run.node),
+        "status": "failed",
+        "parameters": as_json(asdict(run.parameters)),
+        "error": type(error).__name__,
+        "message": str(error),
+        "details": {name: str(value) for name, value in getattr(error, "details", {}).items()},
+        "traceback": traceback.format_exception(error)[-3:],
+    }
+    write_json(run.folder / "failed.json", content)
+
+# %% ../../nbs/runs/making.ipynb #b3eb9de2
 def _begin(folder, hash_now):
-    "Keeps what an interrupted attempt at the same thing has left, such as checkpoints; clears away anything else."
+    "Keeps what an interrupted attempt at the same thing has left; clears away anything else."
     marker = folder / "started.json"
-    started = _started(marker)
+    started = _hash_in(marker)
     _remove(folder / "record.json")
     _remove(folder / "failed.json")
-    if started != hash_now:
-        for path in sorted(folder.rglob("*"), reverse=True):
-            if path.name not in (".lock", ".holder") or path.parent != folder:
-                _remove(path)
-        write_json(marker, {"hash": hash_now})
+    if started == hash_now:
+        return
+    for path in sorted(folder.rglob("*"), reverse=True):
+        if path.name not in (".lock", ".holder") or path.parent != folder:
+            _remove(path)
+    write_json(marker, {"hash": hash_now})
 
 
-def _remove(path):
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
-
-
-def _started(marker):
+def _hash_in(marker):
     "The hash of the attempt that the folder's files belong to; None if there was none, or nobody can tell."
     try:
         return json.loads(marker.read_text(encoding="utf-8"))["hash"]
@@ -138,26 +143,18 @@ def _started(marker):
         return None
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         print(
-            f"{marker.parent.name}/started.json cannot be read, so what an earlier attempt left is not used; the run begins anew",
+            f"{marker.parent.name}/started.json cannot be read, so what an earlier attempt left is not used; "
+            "the run begins anew",
             flush=True,
         )
         return None
 
 
-def _write_failure(folder, node, parameters, error):
-    details = {name: str(value) for name, value in getattr(error, "details", {}).items()}
-    write_json(
-        folder / "failed.json",
-        {
-            "run": str(node),
-            "status": "failed",
-            "parameters": as_json(asdict(parameters)),
-            "error": type(error).__name__,
-            "message": str(error),
-            "details": details,
-            "traceback": traceback.format_exception(error)[-3:],
-        },
-    )
+def _remove(path):
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 # %% ../../nbs/runs/making.ipynb #6f58a9f3
 COMMANDS = {
@@ -170,81 +167,77 @@ COMMANDS = {
     "06_results": "results",
     "11_peers": "peers",
 }
+_PASSED = ("data", "tasks", "lr", "steps", "examples", "epochs")  # parameters that runs below may get
 
-
-def _inputs(node, parameters):
+# %% ../../nbs/runs/making.ipynb #23c81185
+def _usable_inputs(node, parameters):
     "The records that `node` needs, all of them, made with the same parameters as far as these matter to them."
     for needed in needs(node).values():
         record = read_record(run_folder(parameters.study, needed))
-        lower = passed_down(node.notebook, parameters_for(needed, parameters), record)
+        below = passed_down(node.notebook, parameters_for(needed, parameters), record)
         if parameters.study == "scratch":
-            _inputs(needed, lower)
-            if not is_done("scratch", needed, lower) or read_record(run_folder("scratch", needed)).damaged():
-                execute(needed, lower)
-            continue
-        if record is None or record.is_bare:
-            command = _command_for(needed, lower)
-            what = "does not have" if record is None else "has only the record of, not the files"
-            raise MissingRun(
-                f"{node} needs {needed}, which study {parameters.study!r} {what}; make it with `{command}`"
-            )
-        now = (
-            text_of(needed, lower) if GRAPH[node.notebook].get("text") else {}
-        )  # what reads no text takes a run as it is
-        if now and record.text != now:
-            raise MissingRun(
-                f"{node} needs {needed} on the text that is here now, but study {parameters.study!r} has it on {_other_text(record.text, now)}; "
-                f"put that text back, make {needed} again, or use another study"
-            )
-        if damaged := record.damaged():
-            raise MissingRun(
-                f"{node} needs {needed}, whose {damaged[0]} is missing or damaged in study {parameters.study!r}; delete its record.json and make it again"
-            )
-        for name, asked in as_json(asdict(lower)).items():
-            made = record["parameters"].get(name)  # a record may be older than a parameter
-            if name == "data" and made is not None:
-                asked, made = data_name(asked), data_name(made)
-            if name in GRAPH[needed.notebook]["parameters"] and asked != made:
-                raise MissingRun(
-                    f"{node} needs {needed} at {name}={asked}, but study {parameters.study!r} has it at {name}={made}; use another study"
-                )
+            _make_in_scratch(needed, below)
+        else:
+            _require_usable(node, needed, below, record)
     return records_needed(node, parameters)
 
 
-def _command_for(node, parameters):
+def _make_in_scratch(node, parameters):
+    _usable_inputs(node, parameters)
+    if not is_done("scratch", node, parameters) or read_record(run_folder("scratch", node)).damaged():
+        execute(node, parameters)
+
+
+def passed_down(notebook: str, parameters: Parameters, record: Record | None = None) -> Parameters:
+    "What a run below gets: what the notebook decides, and otherwise what that run was made with, if it has a record."
+    entry, made = GRAPH[notebook], record["parameters"] if record else {}
+    kept = entry.get("keeps", [])
+    free = [name for name in _PASSED if name not in entry["parameters"] or name in kept]
+    found = {name: made[name] for name in free if name in made}
+    found.update({name: found.get(name) for name in kept})
+    return validated(Parameters, {**asdict(parameters), **found}, notebook)
+
+# %% ../../nbs/runs/making.ipynb #c50e0d3e
+def _require_usable(node, needed, parameters, record):
+    "Raises MissingRun if a run that `node` needs is not there whole, or was made otherwise."
+    study = f"study {parameters.study!r}"
+    if record is None or record.without_files:
+        what = "does not have" if record is None else "has only the record of, not the files"
+        raise MissingRun(f"{node} needs {needed}, which {study} {what}; make it with `{_command(needed, parameters)}`")
+    reads_text = GRAPH[node.notebook].get("text")  # a notebook that reads no text takes a run as it is
+    now = text_of(needed, parameters) if reads_text else {}
+    if now and record.text != now:
+        raise MissingRun(
+            f"{node} needs {needed} on the text that is here now, but {study} has it on "
+            f"{_other_text(record.text, now)}; put that text back, make {needed} again, or use another study"
+        )
+    if damaged := record.damaged():
+        raise MissingRun(
+            f"{node} needs {needed}, whose {damaged[0]} is missing or damaged in {study}; "
+            "delete its record.json and make it again"
+        )
+    for name, asked in as_json(asdict(parameters)).items():
+        made = record["parameters"].get(name)  # a record may be older than a parameter
+        if name == "data" and made is not None:
+            asked, made = data_name(asked), data_name(made)
+        if name in GRAPH[needed.notebook]["parameters"] and asked != made:
+            raise MissingRun(
+                f"{node} needs {needed} at {name}={asked}, but {study} has it at {name}={made}; use another study"
+            )
+
+# %% ../../nbs/runs/making.ipynb #0e6bd9fe
+def _command(node, parameters):
     "The command that makes a run, with every option that is not the default."
-    usual, declared = Parameters(), GRAPH[node.notebook]["parameters"]
-    other = [
-        name
-        for name in ("data", "tasks", "lr", "steps", "examples", "epochs")
-        if name in declared and getattr(parameters, name) != getattr(usual, name)
-    ]
-    options = {"size": node.size, "seed": node.seed, "group": node.group, "study": parameters.study} | {
-        name: as_text(getattr(parameters, name)) for name in other
-    }
-    return " ".join(
-        [
-            "codesign",
-            COMMANDS.get(node.notebook, "reproduce"),
-            *(f"--{name} {value}" for name, value in options.items()),
-        ]
-    )
+    declared, usual = GRAPH[node.notebook]["parameters"], Parameters()
+    options = {"size": node.size, "seed": node.seed, "group": node.group, "study": parameters.study}
+    for name in _PASSED:
+        if name in declared and getattr(parameters, name) != getattr(usual, name):
+            options[name] = as_text(getattr(parameters, name))
+    said = [f"--{name} {value}" for name, value in options.items()]
+    return " ".join(["codesign", COMMANDS.get(node.notebook, "reproduce"), *said])
 
 
 def _other_text(recorded, now):
     if recorded == NOT_RECORDED:
         return "a text that was not recorded"
     return f"another {' and '.join(part for part in now if recorded.get(part) != now[part])}"
-
-
-def passed_down(notebook: str, parameters: Parameters, record: Record | None = None) -> Parameters:
-    "What a run below gets: what the notebook decides, and otherwise what the run was made with, if its `record` is there."
-    entry, made = GRAPH[notebook], record["parameters"] if record else {}
-    free = [
-        name
-        for name in ("data", "tasks", "lr", "steps", "examples", "epochs")
-        if name not in entry["parameters"] or name in entry.get("keeps", [])
-    ]
-    found = {name: made[name] for name in free if name in made}
-    found.update({name: found.get(name) for name in entry.get("keeps", [])})
-    return validated(Parameters, {**asdict(parameters), **found}, notebook)
