@@ -106,19 +106,24 @@ def start(*_, **__):
 
 class Kind:
     def __init__(self, folder):
+        import codesign.compressing.opening
+
         import codesign.compress
         import codesign.engine.data
         import codesign.profiling  # noqa: F401  (imported before anything is judged)
-        import codesign.reproduce as reproduce
+        import codesign.reproduce
         import codesign.results
+        import codesign.study.commands_study
+        import codesign.study.job
 
-        for name in ("execute", "run_plan", "check_data", "check_groups", "check_profiling", "run_job"):
-            setattr(reproduce, name, start)
-        codesign.compress.open_checkpoint = codesign.compress.convert_original = codesign.results.publish = start
+        codesign.study.job.execute = codesign.reproduce.run_plan = start
+        codesign.study.commands_study.run_job = codesign.study.commands_study.setup_problems = start
+        codesign.compress.open_checkpoint = codesign.compressing.opening.convert_original = start
+        codesign.results.publish = start
         codesign.engine.data.available_data = codesign.engine.data.get_data = start_after(codesign.engine.data.get_data)
         for name, text in (("a.json", "{}"), ("b.json", "[1"), ("plan.json", '{"jobs": []}')):
             (folder / "here" / name).write_text(text)
-        self.main = reproduce.main
+        self.main = codesign.reproduce.main
 
     def trial(self, rng, place):
         command = rng.choice(list(OPTIONS))

@@ -46,16 +46,19 @@ def command(words):
 
 class Kind:
     def __init__(self, folder):
-        import codesign.reproduce as reproduce
+        import codesign.reproduce
+        import codesign.study.job
         from codesign.runs.parameters import studies_folder
+        from codesign.runs.study_file import remember_study
+        from codesign.study.continuing import fixed_by_grid
+        from codesign.study.grid import load_grid
+        from codesign.study.plan import write_plan
 
-        reproduce.execute = reproduce.run_plan = refuse_to_run
-        self.reproduce, self.study = reproduce, studies_folder() / STUDY
-        self.grid = reproduce.load_grid("nano", STUDY, seeds="42")
+        codesign.study.job.execute = codesign.reproduce.run_plan = refuse_to_run
+        self.study, self.grid = studies_folder() / STUDY, load_grid("nano", STUDY, seeds="42")
         self.study.mkdir(parents=True)
-        fixed = {name: getattr(self.grid, name) for name in reproduce.FIXED}
-        reproduce.remember_study(STUDY, fixed, seeds=list(self.grid.seeds), groups=list(self.grid.groups))
-        reproduce.write_plan(self.grid, self.grid.nodes()[:3], 2, 0)
+        remember_study(STUDY, fixed_by_grid(self.grid), seeds=list(self.grid.seeds), groups=list(self.grid.groups))
+        write_plan(self.grid, self.grid.nodes()[:3], 2, 0)
         self.texts = {name: (self.study / name).read_text() for name in ("study.json", "plan.json")}
         self._of_seven_steps()
         self.run = self._run()
