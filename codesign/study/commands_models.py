@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['CheckpointFolder', 'OriginalFolder', 'CalibrationText', 'RandomSeed', 'FlopsShare', 'States', 'MaskSteps',
            'TrainingSteps', 'TrainingRate', 'Uniform', 'Multiple', 'CalibrationTokens', 'Length', 'BatchSize',
-           'ProfileLength', 'Iterations', 'compress_command', 'convert_command']
+           'ProfileLength', 'Iterations', 'compress_command', 'settings_from', 'convert_command']
 
 # %% ../../nbs/study/commands_models.ipynb #c01d232a
 from pathlib import Path
@@ -71,19 +71,27 @@ def compress_command(
     It removes channels, folds scan states, and trains further if asked to. Writes the smaller model, its
     tokenizer, a model card and compress.json (the record) to the folder of --out.
     """
-    from codesign.compressing.requests import CompressSettings, check_compress
+    from codesign.compressing.requests import check_compress
 
-    values = {name: value for name, value in context.params.items() if value is not None}
-    settings = {name: value for name, value in values.items() if name not in ("path", "out", "tokenizer")}
-    asked = typed(CompressSettings, settings, "compress")
+    asked = settings_from(context.params)
     require_text(known_data(asked.data), (), "nano")
     check_compress(path, out, tokenizer)
     if asked.threads:
         set_threads(asked.threads)  # before torch loads
-    from codesign.compress import comparison, compress
+    from codesign.compress import compress
+    from codesign.compressing.measuring import comparison
 
     print(comparison(compress(path, out, asked, tokenizer)))
     print(f"record {shown_path(Path(out).expanduser().resolve() / 'compress.json')}")
+
+# %% ../../nbs/study/commands_models.ipynb #870693b6
+def settings_from(values: dict):
+    "The settings of `compress` that options stand for. Raises ParameterError for a wrong value."
+    from codesign.compressing.requests import CompressSettings
+
+    folders = ("path", "out", "tokenizer")
+    given = {name: value for name, value in values.items() if value is not None and name not in folders}
+    return typed(CompressSettings, given, "compress")
 
 # %% ../../nbs/study/commands_models.ipynb #90a8dacd
 def convert_command(path: OriginalFolder, out: OutputFolder, tokenizer: TokenizerFolder = None):
@@ -94,7 +102,7 @@ def convert_command(path: OriginalFolder, out: OutputFolder, tokenizer: Tokenize
     from codesign.compressing.requests import check_convert
 
     check_convert(path, out, tokenizer)  # before torch loads
-    from codesign.compress import convert
+    from codesign.compressing.opening import convert
 
     model = convert(path, out, tokenizer)
     parameters = sum(parameter.numel() for parameter in model.parameters())

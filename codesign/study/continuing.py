@@ -58,7 +58,7 @@ def refuse_other_published(grid: Grid, source: Path | None = None) -> None:
 
 
 def take_published(study: str, source: Path | None = None) -> int:
-    "Copies published records that the study lacks into its folder; returns how many. Raises ParameterError without any."
+    "Copies published records that the study lacks into its folder; returns how many. Raises ParameterError if none."
     source = source or repository() / "figures" / study
     if not source.is_dir():
         raise ParameterError(

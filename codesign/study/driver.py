@@ -53,7 +53,7 @@ class Progress:
 
 # %% ../../nbs/study/driver.ipynb #0b705aa7
 def relay(command, environment, log, progress: Progress) -> None:
-    "Runs a command, logs its lines and counts those of jobs. On SIGTERM, raises StoppedRun after the jobs have stopped."
+    "Runs a command, logs its lines and counts those of jobs. Raises StoppedRun on SIGTERM, when the jobs have stopped."
     process = subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
     )

@@ -20,7 +20,7 @@ START_UP = 12.0  # seconds of a run before its job begins: mostly imports
 
 
 def known_seconds(grid: Grid) -> dict[tuple[str, str], float]:
-    "Mean seconds of a run by notebook and group, from this study's records, else from published ones with its settings."
+    "Mean seconds of a run by notebook and group, from this study's records, else from published ones like it."
     published = repository() / "figures"
     found = {}
     for folder in (study_folder(grid.study), published, *sorted(published.glob("*/"))):

@@ -62,7 +62,7 @@ def record_lines(record: Record) -> list[str]:
         f"  machine  {machine}; {kernel}; {versions}",
     ]
 
-
+# %% ../../nbs/study/tracing.ipynb #57f373a2
 def text_digests_of(record: Record) -> str:
     "The digests of the text that a run has read, in words."
     if not record.text:
