@@ -28,8 +28,8 @@ from codesign.baseline import (
 )
 from .challenge import calibration_blocks, channel_contributions
 from .compressing.channels import channels_within, learn_masks, uniform_channels
-from .compressing.measuring import measure
-from .compressing.opening import Checkpoint, open_checkpoint
+from .compressing.measuring import comparison, measure  # noqa: F401
+from .compressing.opening import Checkpoint, convert, open_checkpoint  # noqa: F401
 from .compressing.planning import Plan, plan_for, share_to_remove
 from .compressing.requests import CompressSettings, new_folder
 from .compressing.writing import write_model

@@ -80,7 +80,7 @@ def in_minutes(seconds: float) -> str:
 
 
 def forecast_text(seconds: float | None, jobs: int) -> str:
-    "A forecast in words; None stands for one that nobody can make."
+    "A forecast in words; None means that there is none."
     if seconds is None:
         return "duration unknown, as nothing of this size and data was timed yet"
     return f"about {in_minutes(seconds)} with {jobs} {'run' if jobs == 1 else 'runs'} at a time"

@@ -79,7 +79,7 @@ CHECKS = {
 def validate(study: str, size: str | None = None, groups=None) -> list[tuple[str, str, str | None]]:
     "Checks every record of a study; returns (run, check, problem or None). Raises MissingRun if there is no record."
     groups = tuple(RECIPES_TABLE) if groups is None else groups
-    records, damaged = _readable_records(study, size, groups)
+    records, damaged = _readable_records(study, size)
     if not records and not damaged:
         of_size = f" of size {size}" if size else ""
         raise MissingRun(
@@ -93,9 +93,9 @@ def validate(study: str, size: str | None = None, groups=None) -> list[tuple[str
     rows: list[tuple[str, str, str | None]] = [(run, "record", "there is none") for run in missing]
     rows += [(run, "record", why) for run, why in damaged.items()]
     for run, record in records.items():
-        rows += [
-            (run, name, _problem(check, record, records)) for name, check in CHECKS.items() if check.applies(record)
-        ]
+        if _is_of(record["parameters"]["group"], groups):
+            applying = {name: check for name, check in CHECKS.items() if check.applies(record)}
+            rows += [(run, name, _problem(check, record, records)) for name, check in applying.items()]
     return rows
 
 
@@ -105,9 +105,9 @@ def _problem(check, record, records):
     except CodesignError as error:  # such as a model that cannot be opened
         return str(error)
 
-# %% ../../nbs/study/validation.ipynb #25805e52
-def _readable_records(study, size, groups):
-    "The records of some groups by name, and for those that cannot be read the reason."
+# %% ../../nbs/study/validation.ipynb #4d847a25
+def _readable_records(study, size):
+    "The records of a study by name, and for those that cannot be read the reason."
     records, damaged = {}, {}
     for path in sorted((study_folder(study) / "runs").glob("*/*/record.json")):
         name = f"{path.parent.parent.name}/{path.parent.name}"
@@ -116,7 +116,7 @@ def _readable_records(study, size, groups):
         except DataError as error:
             damaged[name] = str(error)
             continue
-        if record and size in (None, record["parameters"]["size"]) and _is_of(record["parameters"]["group"], groups):
+        if record and size in (None, record["parameters"]["size"]):
             records[name] = record
     return records, damaged
 
