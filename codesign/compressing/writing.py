@@ -12,7 +12,7 @@ import torch
 from transformers import GenerationConfig
 
 from ..baseline import LayerwiseMambaForCausalLM, load_model, relative_difference, save_as_mamba, save_model
-from .measuring import interval_text
+from .measuring import ratio_text
 from .opening import Checkpoint, unfinished_folder, write_tokenizer
 from ..engine.checkpoints import copy_beside, model_card
 from ..engine.errors import CodesignError
@@ -49,7 +49,7 @@ def card_of(record: dict, uniform: bool) -> str:
         f"Made from `{origin}` with `codesign compress`: {changes_in_words(record['notes'])}.",
         f"Perplexity is that of the validation split of {record['settings']['data']}, in windows of "
         f"{after['eval_window_tokens']:,} tokens. Prefill of {shape} tokens takes "
-        f"{interval_text(record['latency_ratio'])} of the time before, on {record['environment']['processor']}. "
+        f"{ratio_text(record['latency_ratio'])} of the time before, on {record['environment']['processor']}. "
         "`compress.json` is the whole record.",
     ]
     numbers = {name: (before[key], after[key]) for name, key in NUMBERS.items()}
