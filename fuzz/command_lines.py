@@ -115,6 +115,7 @@ def start(*_, **__):
 class Kind:
     def __init__(self, folder):
         import codesign.compress
+        import codesign.compressing.opening
         import codesign.judging.publishing
         import codesign.profiling
         import codesign.results  # noqa: F401  (all are loaded before anything is judged)

@@ -175,7 +175,7 @@ class Kind:
         return self._content(study)[0], ""
 
     def _validate(self, study):
-        from codesign.reproduce import validate
+        from codesign.study.validation import validate
 
         rows = validate("made")
         problems = [f"{check} of {name}: {problem}" for name, check, problem in rows if problem]
@@ -212,7 +212,9 @@ class Kind:
         return None, ""
 
     def _planned(self, study):
-        from codesign.reproduce import expected_seconds, known_seconds, load_grid, pending
+        from codesign.study.forecast import expected_seconds, known_seconds
+        from codesign.study.grid import load_grid
+        from codesign.study.plan import pending
 
         size = "nano" if study == "made" else "tiny"
         grid = load_grid(size, study, seeds="42", groups="M_base")

@@ -47,9 +47,11 @@ def command(words):
 
 class Kind:
     def __init__(self, folder):
-        from codesign.reproduce import load_grid, write_plan
+        import codesign.reproduce  # noqa: F401  (loads what is replaced below)
         from codesign.runs.places import studies_folder
         from codesign.runs.study_file import STUDY_PARAMETERS, remember_study
+        from codesign.study.grid import load_grid
+        from codesign.study.plan import write_plan
 
         for name in ("execute", "run_plan"):
             stand_in(name, refuse_to_run)
