@@ -57,7 +57,6 @@ from codesign.engine.checkpoints import (
 )
 from .engine.decoding import Decoder, GraphedDecoder, decode_with_cache
 from .engine.errors import CodesignError
-from .engine.plain import plain, why_not_plain
 from codesign.engine.training import (
     Objective,
     TrainingPlan,
@@ -67,6 +66,7 @@ from codesign.engine.training import (
     save_checkpoint,
     train,
 )
+from .engine.unmodified import register_forward, why_modified
 from .runs.graph import CONTROLS_TABLE, GROUPS_TABLE
 from .runs.run import Run
 from .runs.settings import ModelSettings
@@ -115,7 +115,7 @@ class ScanInputs:
     z: Tensor  # (B, L, D) gate, before SiLU
 
 # %% ../nbs/00_baseline.ipynb #ea4cbc28
-@plain
+@register_forward
 class CausalConvolution(nn.Module):
     "Depthwise causal convolution and SiLU (Gu and Dao 2023, section 3.4), with the parameters of an `nn.Conv1d`."
 
@@ -131,7 +131,7 @@ class CausalConvolution(nn.Module):
         return cached_convolution(x, self.weight.squeeze(1), self.bias, cache, layer)
 
 
-@plain
+@register_forward
 class LayerwiseMambaMixer(nn.Module):
     "The selective state space of one layer (Gu and Dao 2023, section 3), with its own d_inner and d_state."
 
@@ -176,10 +176,10 @@ class LayerwiseMambaMixer(nn.Module):
         return self.out_proj(y.to(hidden_states.dtype))
 
 # %% ../nbs/00_baseline.ipynb #b43a5f43
-plain(MambaRMSNorm)
+register_forward(MambaRMSNorm)
 
 
-@plain
+@register_forward
 class LayerwiseMambaBlock(GradientCheckpointingLayer):
     "Norm, mixer, residual; the residual stream stays in float32 if the configuration says so."
 
@@ -266,7 +266,7 @@ def _init_mixer(mixer):
         mixer.out_proj.weight.div_(math.sqrt(config.num_hidden_layers))
 
 # %% ../nbs/00_baseline.ipynb #40062c7e
-@plain
+@register_forward
 class LayerwiseMambaModel(LayerwiseMambaPreTrainedModel):
     "Embeddings, blocks and the final norm."
 
@@ -485,7 +485,7 @@ def quietly() -> Iterator[None]:
 # %% ../nbs/00_baseline.ipynb #3f4f7f66
 def require_plain(model: nn.Module, doing: str) -> None:
     "Raises CodesignError if a model computes more than its weights say, so that a transform of the weights would lose it."
-    why = why_not_plain(model.backbone) or why_not_plain(model.lm_head) or _more_than_weights(model)
+    why = why_modified(model.backbone) or why_modified(model.lm_head) or _more_than_weights(model)
     if why:
         raise CodesignError(
             f"{doing} reads weights, and this model computes more than they say: {why}; merge adapters, take hooks and patches off, and give a model that is not quantised"

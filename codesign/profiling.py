@@ -56,7 +56,7 @@ from codesign.engine.machine import (
     using_threads,
 )
 from .engine.memory import in_fresh_process, memory_split, out_of_memory, peak_memory, profiled, resident_peak
-from .engine.scan import kernel_path, scan_backend
+from .engine.scan_backends import kernel_path, scan_backend
 from .engine.system import keep_freed_memory
 from .engine.timing import comparisons, latency_summary, measurement, paired_latencies
 from .runs.conditions import Conditions, compare_records  # noqa: F401  (the latter for those who look for it here)

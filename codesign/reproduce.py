@@ -1617,7 +1617,7 @@ def doctor():
     "Prints versions, device, scan kernels, data folder, cache and tools, each with what to do if it is missing."
     import torch
 
-    from codesign.engine.scan import available_backends
+    from codesign.engine.scan_backends import available_backends
     from codesign.engine.sources import cache_folder
 
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU only"

@@ -39,9 +39,9 @@ from codesign.baseline import (
 )
 from .engine import data as text
 from .engine.errors import CodesignError
-from .engine.plain import why_not_plain
 from .engine.statistics import SINGLE, no_spread
 from .engine.training import Objective, TrainingPlan, reproducible, train
+from .engine.unmodified import why_modified
 from .runs.graph import Node
 from .runs.identity import declared_settings, settings_of, upstream
 from .runs.parameters import Parameters
@@ -357,7 +357,7 @@ def merge_adapters(model: nn.Module) -> nn.Module:
     owners = Counter(id(p) for module in model.modules() for p in module._parameters.values() if p is not None)
     adapted = {name: module for name, module in model.named_modules() if isinstance(module, BaseTunerLayer)}
     for name, module in adapted.items():
-        why = why_not_plain(module.get_base_layer()) or (
+        why = why_modified(module.get_base_layer()) or (
             "a hook or a forward pass of its own"
             if module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module)
             else None

@@ -67,7 +67,7 @@ def logits_of(folder):
     import torch
 
     from codesign.baseline import load_model
-    from codesign.engine.scan import scan_backend
+    from codesign.engine.scan_backends import scan_backend
 
     with torch.no_grad(), scan_backend("reference"):
         return load_model(folder)(input_ids=torch.arange(8)[None]).logits.float().numpy().tobytes().hex()
