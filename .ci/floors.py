@@ -26,7 +26,12 @@ STORY = re.compile(
     r"\b[MC]_(base|csp|sdm|sgh|full|challenge|random|lora|shuffled|permuted|scratch|uniform|activation)|\b0[0-9]_[a-z]"
 )
 # Kernels of one piece: splitting one would spread a loop, or a program of the GPU, over several functions.
-LONG_CELLS = {}
+LONG_CELLS = {
+    "827c16f3": "the Triton forward scan: one program of the GPU",
+    "34c69c2d": "the Triton update of one token: one program of the GPU",
+    "cf3ff27a": "the Triton backward scan: one program of the GPU",
+    "82822a89": "the Triton convolution: one program of the GPU",
+}
 
 
 def level_of(module):
@@ -110,6 +115,11 @@ def cells_of(path):
         yield cell.get("id"), "export" if exported else cell["cell_type"], text
 
 
+def only_imports(text):
+    "Whether a cell only imports: such a list may be long."
+    return all(isinstance(node, (ast.Import, ast.ImportFrom)) for node in ast.parse(text).body)
+
+
 def notebooks():
     "Every notebook, and its name below nbs."
     for path in sorted(ROOT.glob("nbs/**/*.ipynb")):
@@ -130,7 +140,7 @@ def size_breaches():
             words += sum(len(text.split()) for _, kind, text in cells if kind == "markdown")
         for key, kind, text in cells:
             length = len(text.splitlines())
-            if kind == "export" and length > CELL_LINES and key not in LONG_CELLS:
+            if kind == "export" and length > CELL_LINES and key not in LONG_CELLS and not only_imports(text):
                 yield f"{name} #{key} exports {length} lines in one cell; at most {CELL_LINES}"
             for line in text.splitlines() if kind != "markdown" else ():
                 if len(line) > LINE_LENGTH:

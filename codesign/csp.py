@@ -301,7 +301,7 @@ def _retrained(run, data, model, reduced):
         healing_batches_sha256=batch_of.digest(plan.steps, plan.steps + steps),
     )
 
-
+# %% ../nbs/01_csp.ipynb #e44ded8b
 def _reduction_metrics(run, data, rows, notes):
     "What is recorded of a reduction: the states that were kept, and the comparison with other choices and folds."
     csp = run.settings.csp

@@ -28,7 +28,7 @@ from codesign.engine.machine import (
     using_threads,
 )
 from .engine.memory import in_fresh_process
-from .engine.scan import kernel_path
+from .engine.scan_backends import kernel_path
 from .engine.timing import comparisons, latency_summary, measurement, paired_latencies
 from .measuring.flops import count_flops
 from .measuring.latency import cache_bytes_per_sequence, checkpoint_bytes, decode, prefill, variants

@@ -67,7 +67,7 @@ def logits_of(folder):
     "What the model of a folder computes from eight tokens, as text that shows every bit."
     import torch
 
-    from codesign.engine.scan import scan_backend
+    from codesign.engine.scan_backends import scan_backend
     from codesign.pillars.saved_models import load_model
 
     with torch.no_grad(), scan_backend("reference"):

@@ -13,10 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from .config_fields import FIELDS_OF_RELATED_MODELS, unsupported_field
-from .scan import causal_conv1d, causal_conv1d_update, selective_scan, selective_state_update
+from .scan import selective_scan, selective_state_update
+from .scan_convolution import causal_conv1d, causal_conv1d_update
 
 # %% ../../nbs/engine/acceleration.ipynb #e1228919
-def _learning(*tensors: Tensor | None) -> bool:
+def _wants_gradients(*tensors: Tensor | None) -> bool:
     return torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors)
 
 
@@ -31,17 +32,13 @@ def cached_convolution(
     if cache is None:
         return causal_conv1d(x, weight, bias)
     state, length = cache.get_conv_state(layer), x.shape[1]
-    if (
-        state is not None
-        and length == 1
-        and not cache.is_recording_past(layer)
-        and not _learning(x, weight, bias, state)
-    ):
+    one_token = state is not None and length == 1 and not cache.is_recording_past(layer)
+    if one_token and not _wants_gradients(x, weight, bias, state):
         return causal_conv1d_update(x[:, 0], state, weight, bias)[:, None]
     with_past = cache.update_conv_state(x.mT, layer, conv_kernel_size=weight.shape[1]).mT
     return causal_conv1d(with_past, weight, bias)[:, with_past.shape[1] - length :]
 
-
+# %% ../../nbs/engine/acceleration.ipynb #9fc82040
 def cached_scan(
     x: Tensor,  # (B, L, D)
     delta: Tensor,  # (B, L, D) before bias and softplus
@@ -58,28 +55,30 @@ def cached_scan(
     if cache is None:
         return selective_scan(x, delta, A, B, C, D, z, delta_bias, True)
     state = cache.get_recurrent_state(layer)
-    learning = _learning(x, delta, A, B, C, D, z, delta_bias, state)
-    if state is not None and x.shape[1] == 1 and not learning:
-        return selective_state_update(state, x[:, 0], delta[:, 0], A, B[:, 0], C[:, 0], D, z[:, 0], delta_bias, True)[
-            :, None
-        ]
-    if state is not None and learning:
-        state = state.clone()
+    gradients = _wants_gradients(x, delta, A, B, C, D, z, delta_bias, state)
+    if state is not None and x.shape[1] == 1 and not gradients:
+        x, delta, B, C, z = (tensor[:, 0] for tensor in (x, delta, B, C, z))
+        return selective_state_update(state, x, delta, A, B, C, D, z, delta_bias, True)[:, None]
+    start = state.clone() if state is not None and gradients else state
     y, last_state = selective_scan(
-        x, delta, A, B, C, D, z, delta_bias, True, initial_state=state, return_last_state=True
+        x, delta, A, B, C, D, z, delta_bias, True, initial_state=start, return_last_state=True
     )
     cache.update_recurrent_state(last_state, layer)
     return y
 
-
+# %% ../../nbs/engine/acceleration.ipynb #a58bdbf2
 def real_tokens(attention_mask: Tensor | None, hidden_states: Tensor) -> Tensor | None:
-    "A mask (B, T), 0 at padding, as factors (B, L, 1) for the last L of its T tokens. Raises ValueError for a mask shorter than the tokens."
+    """A mask (B, T), 0 at padding, as factors (B, L, 1) for the last L of its T tokens.
+
+    Raises ValueError for a mask shorter than the tokens.
+    """
     if attention_mask is None:
         return None
     length = hidden_states.shape[1]
     if attention_mask.ndim != 2 or attention_mask.shape[1] < length:
         raise ValueError(
-            f"attention_mask must be (batch, tokens) with at least the {length} tokens given, got {tuple(attention_mask.shape)}; 1 for real tokens, 0 for padding"
+            f"attention_mask must be (batch, tokens) with at least the {length} tokens given, "
+            f"got {tuple(attention_mask.shape)}; 1 for real tokens, 0 for padding"
         )
     return attention_mask[:, attention_mask.shape[1] - length :, None].to(hidden_states.dtype)
 
@@ -113,15 +112,47 @@ class Acceleration:
     def __exit__(self, *exception) -> None:
         self.undo()
 
+# %% ../../nbs/engine/acceleration.ipynb #802b0a7b
+def _is_exactly(module: nn.Module, cls: type) -> bool:
+    "Whether a module is of a class, without a hook and without a forward pass of its own."
+    hooked = module._forward_hooks or module._forward_pre_hooks
+    return type(module) is cls and not hooked and "forward" not in vars(module)
+
+
+def _check_mixer(name: str, mixer: nn.Module) -> None:
+    "Raises ValueError for a mixer that would compute something else; warns of an adapter on dt_proj."
+    function, own = "accelerate_transformers", vars(mixer).get("forward")
+    if getattr(own, "__func__", None) is _mixer_forward:
+        raise ValueError(f"{function}: the model is accelerated already; undo that first")
+    if own is not None or mixer._forward_hooks or mixer._forward_pre_hooks:
+        raise ValueError(
+            f"{function}: {name} has a forward pass or a hook of its own (a patch, or accelerate's offloading), "
+            "which would be lost; load the model on one device, or take it off"
+        )
+    if mixer.activation not in ("silu", "swish"):
+        raise ValueError(f"{function}: the convolution's activation must be silu, got {mixer.activation!r}")
+    if not _is_exactly(mixer.conv1d, nn.Conv1d):
+        raise ValueError(
+            f"{function}: {name}.conv1d is a {type(mixer.conv1d).__name__} or has a hook; its weight is read past the "
+            "module, in transformers too, so an adapter there has no effect; take it off"
+        )
+    if not _is_exactly(mixer.dt_proj, nn.Linear):
+        warnings.warn(
+            f"{function}: {name}.dt_proj is a {type(mixer.dt_proj).__name__}, or has a hook. transformers reads its "
+            "weight past the module, so an adapter on dt_proj has no effect there; here it has, which is what such an "
+            "adapter means. Use the model accelerated in training and afterwards, or merge the adapter",
+            stacklevel=3,
+        )
+
 # %% ../../nbs/engine/acceleration.ipynb #fdf229cb
 def accelerate_transformers(model: nn.Module) -> Acceleration:
-    """Let the Mamba layers of a Hugging Face model run on `selective_scan` and `causal_conv1d`, until `undo` or the end of a `with` block.
+    """Let the Mamba layers of a Hugging Face model run on `selective_scan` and `causal_conv1d`.
 
-    The same logits and gradients, but for two things that `transformers` 5.23 gets wrong. Several tokens after a filled
-    cache go on from its state; there the scan starts from zero. An adapter on `dt_proj` works, which is warned of; there
-    the weight is read past the module, so it has no effect.
-    Raises ValueError, before anything is changed, if the model has no layer of transformers' Mamba, a mixer was patched,
-    carries the hooks of offloading or is accelerated already, or a field of the configuration asks for another function.
+    It lasts until `undo` or the end of a `with` block. Logits and gradients are the same, but for two things that
+    `transformers` 5.23 gets wrong. Several tokens after a filled cache go on from its state; there the scan starts
+    from zero. An adapter on `dt_proj` works, which is warned of; there it has no effect.
+    Raises ValueError, before anything is changed, if the model has no layer of transformers' Mamba, a mixer was
+    patched, carries the hooks of offloading or is accelerated already, or the configuration asks for another function.
     """
     mixers = {
         name: module
@@ -130,7 +161,8 @@ def accelerate_transformers(model: nn.Module) -> Acceleration:
     }
     if not mixers:
         raise ValueError(
-            f"accelerate_transformers: {type(model).__name__} has no MambaMixer of transformers.models.mamba; other architectures are not covered"
+            f"accelerate_transformers: {type(model).__name__} has no MambaMixer of transformers.models.mamba; "
+            "other architectures are not covered"
         )
     if wrong := unsupported_field(next(iter(mixers.values())).config.to_dict(), FIELDS_OF_RELATED_MODELS):
         raise ValueError(f"accelerate_transformers: the model's configuration has {wrong}")
@@ -139,37 +171,3 @@ def accelerate_transformers(model: nn.Module) -> Acceleration:
     for mixer in mixers.values():
         mixer.forward = MethodType(_mixer_forward, mixer)
     return Acceleration(model, list(mixers.values()))
-
-
-def _check_mixer(name: str, mixer: nn.Module) -> None:
-    own = vars(mixer).get("forward")
-    if getattr(own, "__func__", None) is _mixer_forward:
-        raise ValueError("accelerate_transformers: the model is accelerated already; undo that first")
-    if own is not None or mixer._forward_hooks or mixer._forward_pre_hooks:
-        raise ValueError(
-            f"accelerate_transformers: {name} has a forward pass or a hook of its own (a patch, or accelerate's offloading), which would be lost; load the model on one device, or take it off"
-        )
-    if mixer.activation not in ("silu", "swish"):
-        raise ValueError(
-            f"accelerate_transformers: the convolution's activation must be silu, got {mixer.activation!r}"
-        )
-    if (
-        type(mixer.conv1d) is not nn.Conv1d
-        or mixer.conv1d._forward_hooks
-        or mixer.conv1d._forward_pre_hooks
-        or "forward" in vars(mixer.conv1d)
-    ):
-        raise ValueError(
-            f"accelerate_transformers: {name}.conv1d is a {type(mixer.conv1d).__name__} or has a hook; its weight is read past the module, in transformers too, so an adapter there has no effect; take it off"
-        )
-    if (
-        type(mixer.dt_proj) is not nn.Linear
-        or mixer.dt_proj._forward_hooks
-        or mixer.dt_proj._forward_pre_hooks
-        or "forward" in vars(mixer.dt_proj)
-    ):
-        warnings.warn(
-            f"accelerate_transformers: {name}.dt_proj is a {type(mixer.dt_proj).__name__}, or has a hook. transformers reads its weight past the module, so an adapter on dt_proj has no effect there; "
-            "here it has, which is what such an adapter means. Use the model accelerated in training and afterwards, or merge the adapter",
-            stacklevel=3,
-        )

@@ -16,7 +16,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from ..engine.errors import CodesignError
-from ..engine.scan import kernel_path, scan_backend
+from ..engine.scan_backends import kernel_path, scan_backend
 from ..pillars.counting import flops_per_token
 from ..pillars.modelling import LayerwiseMambaConfig
 

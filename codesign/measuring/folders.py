@@ -13,7 +13,7 @@ from pathlib import Path
 from ..compressing.requests import check_models
 from ..engine.files import as_json, file_sha256
 from ..engine.machine import checked_device
-from ..engine.scan import kernel_path
+from ..engine.scan_backends import kernel_path
 from ..engine.system import keep_freed_memory
 from .latency import cache_bytes_per_sequence, checkpoint_bytes
 from .memory_use import inference_memory

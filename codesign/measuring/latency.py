@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ..engine.errors import CodesignError
 from ..engine.machine import checked_device
-from ..engine.scan import kernel_path
+from ..engine.scan_backends import kernel_path
 from ..engine.timing import latency_summary, paired_latencies
 from ..pillars.modelling import LayerwiseMambaForCausalLM
 

@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from ..engine.errors import CodesignError
-from ..engine.plain import why_modified
+from ..engine.unmodified import why_modified
 from .modelling import LayerwiseMambaConfig
 from ..runs.settings import FinetuneSettings
 

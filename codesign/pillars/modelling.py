@@ -34,7 +34,7 @@ from ..engine.acceleration import cached_convolution, cached_scan, real_tokens
 from ..engine.config_fields import FIELDS
 from ..engine.decoding import Decoder, GraphedDecoder, decode_with_cache
 from ..engine.model_folders import AUTO_MAP, write_remote_code
-from ..engine.plain import register_forward
+from ..engine.unmodified import register_forward
 
 # %% ../../nbs/pillars/modelling.ipynb #df5193d6
 class LayerwiseMambaConfig(MambaConfig):

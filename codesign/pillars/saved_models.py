@@ -22,7 +22,7 @@ from transformers.utils import logging as hf_logging
 from ..engine.config_fields import FIELDS, unknown_fields
 from ..engine.errors import CodesignError
 from ..engine.model_folders import read_config, tensors_in, weight_files
-from ..engine.plain import why_modified
+from ..engine.unmodified import why_modified
 from .modelling import LayerwiseMambaConfig, LayerwiseMambaForCausalLM
 
 # %% ../../nbs/pillars/saved_models.ipynb #6543b28e

@@ -28,7 +28,7 @@ def doctor():
     import torch
 
     from codesign.engine.cached_files import cache_folder
-    from codesign.engine.scan import available_backends
+    from codesign.engine.scan_backends import available_backends
 
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU only"
     here = os.environ.get("CODESIGN_DATA") or "the embedded text; for more, set CODESIGN_DATA to a folder with data"
