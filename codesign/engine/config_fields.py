@@ -16,7 +16,7 @@ from .errors import shortened
 # %% ../../nbs/engine/config_fields.ipynb #24b677be
 @dataclass(frozen=True)
 class Field:
-    "What becomes of a field of config.json."
+    "A field of config.json and its use."
 
     name: str
     use: str  # honoured, first weights, generation, no effect
@@ -131,7 +131,7 @@ FIELDS_OF_OTHER_MODELS = re.compile(
 )
 
 # %% ../../nbs/engine/config_fields.ipynb #3b85bc76
-# what a configuration of transformers means where a field is missing
+# the values that transformers takes where a field is missing
 _DEFAULTS = {
     "hidden_size": 768,
     "num_hidden_layers": 32,
@@ -145,7 +145,7 @@ _DEFAULTS = {
 
 
 def _value_in(config, name):
-    "A field of transformers' configuration, or its default; a configuration of mamba_ssm has neither."
+    "A field of transformers' configuration, or its default; no default for a configuration of mamba_ssm."
     if "model_type" not in config:
         return config.get(name)
     if name == "intermediate_size" and name not in config:
@@ -154,7 +154,7 @@ def _value_in(config, name):
 
 
 def _contradicts(value, other):
-    "A list says the same as a number if all its entries do; 'auto' and nothing say nothing."
+    "Whether a value, or an entry of a list, differs from the other; None and 'auto' agree with everything."
     values = value if isinstance(value, (list, tuple)) else [value]
     return other not in (None, "auto") and any(v not in (None, "auto") and v != other for v in values)
 
@@ -210,8 +210,8 @@ def unsupported_field(config: dict, others: re.Pattern = FIELDS_OF_OTHER_MODELS)
     """What a configuration asks for that no Mamba of this project, or of transformers, computes: a phrase, or None.
 
     It names fields that are not of their kind or outside their valid values, names of mamba_ssm that contradict those
-    of transformers, and fields of other architectures, such as the `mixer_rms_eps` of FalconMamba, which are there
-    under a changed `model_type`. `others` narrows the last kind: a model that transformers opened may carry any name.
+    of transformers, and fields of other architectures, such as the `mixer_rms_eps` of FalconMamba, which remain if
+    `model_type` is changed. `others` narrows the last kind: a model that transformers opened may carry any name.
     """
     for name, field in FIELDS.items():
         meaning, is_of_kind = KINDS[field.kind]

@@ -15,12 +15,12 @@ from .errors import CodesignError
 
 # %% ../../nbs/engine/distributed.ipynb #f5825da0
 def batch_length(batch: Tensor | tuple[Tensor, ...]) -> int:
-    "Sequences in a batch."
+    "The number of sequences in a batch."
     return len(batch if isinstance(batch, Tensor) else batch[0])
 
 
 def micro_batches(batch: Tensor | tuple[Tensor, ...], size: int) -> list:
-    "Parts of at most `size` sequences; none of an empty batch."
+    "The batch in parts of at most `size` sequences; an empty batch has no parts."
     if not batch_length(batch):
         return []
     if isinstance(batch, Tensor):
@@ -34,7 +34,10 @@ def to_device(batch: Tensor | tuple[Tensor, ...], device: torch.device) -> Tenso
 
 # %% ../../nbs/engine/distributed.ipynb #87dac69a
 class Processes:
-    "The processes that train one model together, as accelerate finds them; mostly one."
+    """The processes that train one model together, as accelerate finds them; usually one.
+
+    Raises CodesignError if fewer or more take part than WORLD_SIZE asks for.
+    """
 
     def __init__(self):
         from accelerate import PartialState
@@ -92,7 +95,7 @@ def add_up_gradients(processes: Processes, parameters: list[Tensor]) -> None:
 
 @torch.no_grad()
 def begin_equal(processes: Processes, step: int, tensors) -> None:
-    "Give all processes the tensors of the first. Raises CodesignError if they do not begin at the same step."
+    "Copy the tensors of the first process to all. Raises CodesignError if they do not begin at the same step."
     if processes.count == 1:
         return
     steps = [torch.zeros(1, device=processes.device) for _ in range(processes.count)]

@@ -10,7 +10,10 @@ import difflib
 
 # %% ../../nbs/engine/errors.ipynb #ffcb1e46
 class CodesignError(Exception):
-    "An error that says in one line what was wrong, where, what is valid and what to do; `details` go into failed.json."
+    """An error that says in one line what was wrong, where, what is valid and what to do.
+
+    If it ends a run (one training or measurement of a study), `details` are written into the run's failed.json.
+    """
 
     def __init__(self, message, **details):
         super().__init__(" ".join(str(message).split()))
@@ -29,7 +32,7 @@ class DataError(CodesignError):
 
 
 class MissingRun(CodesignError):
-    "A run that another one needs is not there."
+    "The results of a run are missing, and another run needs them."
 
 
 class RunLocked(CodesignError):
@@ -37,7 +40,7 @@ class RunLocked(CodesignError):
 
 # %% ../../nbs/engine/errors.ipynb #c72c596d
 def did_you_mean(name, options) -> str:
-    "The hint '; did you mean ...?' if one of `options` resembles `name`, else nothing. Upper and lower case are equal."
+    "The hint '; did you mean ...?' if one of `options` resembles `name`, else nothing. Case is ignored."
     by_lower = {str(option).lower(): str(option) for option in options}
     match = difflib.get_close_matches(str(name).lower(), by_lower, n=1, cutoff=0.5)
     return f"; did you mean {by_lower[match[0]]!r}?" if match else ""

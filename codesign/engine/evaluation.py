@@ -14,7 +14,7 @@ from .errors import CodesignError
 
 # %% ../../nbs/engine/evaluation.ipynb #7da2c462
 def _windows(tokens, length, stride):
-    "(first, last, scored) of each window over a text: it predicts the tokens up to `last`, and scores the last few."
+    "(first, last, scored) of each window over a text: it predicts up to `last`, and scores what none before it did."
     done = 0
     for first in range(0, tokens - 1, stride):
         last = min(first + length, tokens - 1)
@@ -27,7 +27,7 @@ def _windows(tokens, length, stride):
 def evaluate_nll(
     model: nn.Module,
     stream,  # (T,) token ids of a whole split
-    length: int,  # tokens a window predicts; the context of a token is at most length - 1 tokens more
+    length: int,  # tokens that a window predicts, each from at most this many before it
     batch_size: int = 8,  # windows at once
     stride: int | None = None,  # tokens between the beginnings of windows; None: length, so that windows do not overlap
 ) -> tuple[float, int]:  # total negative log likelihood in nats, number of predicted tokens

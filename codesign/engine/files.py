@@ -21,9 +21,9 @@ from .errors import CodesignError, ParameterError, shortened
 
 # %% ../../nbs/engine/files.ipynb #3642d275
 def user_path(name: str, text: str | Path) -> Path:
-    """A path that somebody gave as the option `name`, its ~ replaced.
+    """A path that somebody gave as the option `name`, with ~ replaced by the home folder.
 
-    Raises ParameterError, in one line with the option's name, if no file can have this path.
+    Raises ParameterError, in one line with the option's name, if it is empty or no file can have this path.
     """
     try:
         path = Path(text).expanduser()
@@ -71,7 +71,7 @@ def read_yaml(path: Path) -> dict:
 
 # %% ../../nbs/engine/files.ipynb #fb6dbd8e
 class LazyMapping(Mapping):
-    "A mapping that calls `read` for its content when it is first asked, and only once."
+    "A mapping that calls `read` for its content at the first access, and only once."
 
     def __init__(self, read: Callable[[], dict]):
         self._read = read
@@ -94,7 +94,7 @@ class LazyMapping(Mapping):
 
 # %% ../../nbs/engine/files.ipynb #38ee5e89
 def parsed_json_object(text: str | bytes) -> dict:
-    "The JSON object in a text. Raises ValueError if the text is no JSON, or JSON of another kind."
+    "The JSON object in a text. Raises ValueError if the text is no JSON, or is JSON but no object."
     try:
         found = json.loads(text)
     except RecursionError:
@@ -113,7 +113,7 @@ def json_object(path: Path) -> dict:
 
 # %% ../../nbs/engine/files.ipynb #0d8b1b6d
 def as_json(value, name: str = "metrics"):
-    "`value` as JSON can hold it. Raises CodesignError naming the place of a NaN, an infinity or a foreign type."
+    "`value` as JSON can hold it. Raises CodesignError naming the place of a NaN, infinity or type that JSON lacks."
     if isinstance(value, dict):
         return {str(key): as_json(item, f"{name}.{key}") for key, item in value.items()}
     if hasattr(value, "tolist"):  # arrays and scalars of numpy and torch
@@ -153,7 +153,7 @@ def file_sha256(path: Path) -> str:
 
 
 def stamp_of(path: Path) -> tuple[int, ...]:
-    "What changes whenever a file does: its size in bytes, its two times in nanoseconds, its number on the disk."
+    "Size in bytes, times of the last change of content and of status (ns), inode: they differ if a file has changed."
     found = path.stat()
     return found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino
 

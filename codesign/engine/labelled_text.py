@@ -65,7 +65,7 @@ class Task:
 
     @property
     def hash_in_runs(self) -> str:
-        "The hash without the test splits, which no run reads: adding them later changes no run."
+        "The hash without the test splits, which no training or scoring of a study reads; so they can be added later."
         read = {split: examples for split, examples in self.splits.items() if not split.startswith("test")}
         return replace(self, splits=read).hash
 

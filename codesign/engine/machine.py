@@ -58,7 +58,7 @@ def pinning(environment: dict | None = None) -> str:
 # %% ../../nbs/engine/machine.ipynb #c3686bc2
 @contextmanager
 def using_threads(threads: int | None) -> Generator[None, None, None]:
-    "Within, PyTorch uses so many CPU threads; None leaves it as it is."
+    "Inside the context, PyTorch uses this many CPU threads; None leaves their number as it is."
     before = torch.get_num_threads()
     torch.set_num_threads(threads or before)
     try:
@@ -83,7 +83,7 @@ def seconds_of(function: Callable[[], object], device: str | torch.device = "cpu
 # %% ../../nbs/engine/machine.ipynb #bda0bb15
 @dataclass(frozen=True)
 class Ceilings:
-    "What a device can do at most, as measured by copying and multiplying."
+    "The highest memory and arithmetic rates of a device, measured by copying and by multiplying matrices."
 
     bytes_per_s: float  # read plus written, by a copy larger than the caches
     flops_per_s: float  # by a square matrix product
@@ -93,11 +93,11 @@ class Ceilings:
 
     @property
     def ridge(self) -> float:
-        "FLOPs a byte above which arithmetic is the limit."
+        "FLOPs a byte above which arithmetic, not memory, is the limit."
         return self.flops_per_s / self.bytes_per_s
 
     def seconds(self, flops: float, moved_bytes: float) -> float:
-        "The least time for so much work (Williams, Waterman and Patterson 2009: the roofline)."
+        "The least time for this work, in seconds (the roofline; Williams, Waterman and Patterson, 2009)."
         return max(flops / self.flops_per_s, moved_bytes / self.bytes_per_s)
 
 # %% ../../nbs/engine/machine.ipynb #0a4f6a31

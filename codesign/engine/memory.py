@@ -32,8 +32,8 @@ from .errors import CodesignError
 class AllocationMeter(TorchDispatchMode):
     """Counts the bytes of storages that are made inside the context, while they exist; `peak` is the most at any time.
 
-    `at_peak` holds the numbers and bytes of the storages that existed then.
-    `number` holds the number of every storage that exists; None is the number of those that were there before.
+    Each such storage gets a number, from 1. `at_peak` maps the numbers of the storages that existed at the peak to
+    their bytes. `number` maps every storage that was seen to its number, or to None if it existed before.
     """
 
     def __init__(self):
@@ -142,7 +142,7 @@ def _resident(name):
     "A field of this process's memory status, in bytes."
     found = re.search(rf"^{name}:\s+(\d+)", _STATUS.read_text(), re.MULTILINE)
     if not found:
-        raise CodesignError(f"{_STATUS} has no line {name}; this needs a Linux that tells the resident set")
+        raise CodesignError(f"{_STATUS} has no line {name}; this needs a Linux that reports the resident set")
     return 1024 * int(found[1])
 
 # %% ../../nbs/engine/memory.ipynb #298f865d
@@ -158,7 +158,7 @@ print(json.dumps(value))
 def in_fresh_process(function: str, *arguments):
     """What a function, such as 'math.hypot', returns for plain arguments, called in a new Python process.
 
-    Raises CodesignError with the last line of its error.
+    Arguments and result must be values that JSON can hold. Raises CodesignError with the last line of an error there.
     """
     module, _, name = function.rpartition(".")
     asked = json.dumps([module, name, arguments])
@@ -194,6 +194,7 @@ class MemorySplit:
 
     @property
     def total(self) -> int:
+        "Bytes of all owners together."
         return self.weights + self.gradients + self.optimizer + self.activations
 
     @property
@@ -224,7 +225,7 @@ def memory_split(
 ) -> MemorySplit:
     """The bytes of `step` at its worst moment by owner, and by the allocator's count.
 
-    Calls it three times: once so that what stays is there, and once for each instrument.
+    Calls it three times: once to create what stays (such as the optimizer's state), and once for each instrument.
     """
     step()
     weights = _bytes(_storages([*model.parameters(), *model.buffers()]))
@@ -234,7 +235,7 @@ def memory_split(
     with AllocationMeter() as meter:
         step()
     gradients = _gradients(model)
-    # gradients that stay from step to step; the others are made anew in each
+    # gradients that stay from step to step; each step makes the others again
     kept = _bytes(storage for storage in gradients if any(before() is storage for before in gradients_before))
     new = sum(meter.at_peak.get(meter.number.get(storage), 0) for storage in gradients)
     if torch.device(device).type == "cuda":

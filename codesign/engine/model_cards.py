@@ -13,7 +13,7 @@ from .model_folders import PACKAGE_URL
 
 # %% ../../nbs/engine/model_cards.ipynb #58894770
 def format_number(value) -> str:
-    "A number for a table: whole ones with separators, others with four figures."
+    "A number for a table: integers with thousands separators, others with four significant digits, None as a dash."
     if value is None:
         return "–"
     return f"{value:,}" if isinstance(value, int) else f"{value:,.0f}" if 1e4 <= abs(value) < 1e7 else f"{value:.4g}"

@@ -27,6 +27,7 @@ class Objective:
         model: nn.Module,
         batch: Tensor,  # (B, L + 1) token ids: inputs and, shifted by one, labels
     ) -> Tensor:  # scalar, a mean over the sequences of the batch: nats a token
+        "The mean loss of one micro-batch, in nats a token."
         logits = model(input_ids=batch[:, :-1], use_cache=False).logits
         return nn.functional.cross_entropy(logits.flatten(0, 1).float(), batch[:, 1:].flatten())
 
@@ -46,7 +47,7 @@ class Objective:
         return {}
 
     def logs(self) -> dict[str, float]:
-        "What to write beside the loss."
+        "Values that are logged with the loss."
         return {}
 
 # %% ../../nbs/engine/optimization.ipynb #bb2b3d1a
@@ -55,7 +56,7 @@ class TrainingPlan:
     "Everything the loop needs besides the model and the data."
 
     steps: int
-    lr: float
+    lr: float  # peak learning rate
     micro_batch_size: int  # sequences in one forward pass; need not divide the batch
     weight_decay: float = 0.1
     beta1: float = 0.9
@@ -63,10 +64,10 @@ class TrainingPlan:
     eps: float = 1e-6
     warmup_fraction: float = 0.1
     min_lr_fraction: float = 0.0
-    clip_norm: float = 1.0
+    clip_norm: float = 1.0  # largest norm of all gradients together
     precision: str = "fp32"  # fp32 or bf16
     checkpoint_every: int = 0  # steps; 0 keeps no checkpoints
-    first_step: int = 0  # above 0 when a run branches off another's schedule
+    first_step: int = 0  # above 0 if the training goes on in the middle of another's schedule
 
 # %% ../../nbs/engine/optimization.ipynb #d4250f3a
 def cosine_schedule(
@@ -132,7 +133,7 @@ def optimizer_tensors(model: nn.Module, objective: Objective, optimizer: torch.o
 def load_optimizer_tensors(
     model: nn.Module, objective: Objective, optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]
 ) -> None:
-    "Put moments back. Raises CodesignError if a parameter has none or a shape differs."
+    "Restore the moments and step counts. Raises CodesignError if a parameter has none or a shape differs."
     found = {}
     for name, p in _named_parameters(model, objective, optimizer):
         state = {key: tensors.get(f"{name}|{key}") for key in ("step", "exp_avg", "exp_avg_sq")}

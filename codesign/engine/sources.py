@@ -226,7 +226,7 @@ def fetch_dataset(name: str) -> Path:
 
 # %% ../../nbs/engine/sources.ipynb #ea150120
 class NotFound(DataError):
-    "Data that are nowhere on this machine."
+    "Data that are not on this machine."
 
 
 @dataclass(frozen=True)
@@ -270,7 +270,7 @@ def find_files(
 ) -> DataFiles:
     """A dataset's files: in CODESIGN_DATA, else in the Hugging Face cache, else from the hub.
 
-    Raises NotFound, one line with the way to get it, and DataError for files that are there in part.
+    Raises NotFound, one line with the way to get it, and DataError if some pieces of a split are missing.
     """
     root = data_folder()
     candidates = folders_named(root, folders, inside) if root else []

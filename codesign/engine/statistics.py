@@ -20,7 +20,7 @@ FLOAT32_ROUNDING = 1e-6
 
 def no_spread(
     values,  # any number of them
-    scale: float = 0.0,  # size of the numbers that they were computed from, where that is larger than theirs
+    scale: float = 0.0,  # size of the numbers that the values were computed from, if larger than the values
     rounding: float = FLOAT64_ROUNDING,  # or FLOAT32_ROUNDING for what was computed in float32
 ) -> bool:
     "Whether values differ by rounding at most; never where one of them is not finite."
@@ -65,7 +65,7 @@ def wilcoxon_p(margins) -> float:
     from scipy.stats import wilcoxon
 
     margins = np.asarray(margins, dtype=float)
-    # whole steps of rounding, so that equal margins share a rank and one of 0 is left out, whatever their last digits
+    # in whole rounding steps: margins that are equal but for rounding share a rank, and those of 0 are left out
     steps = np.round(margins / (FLOAT64_ROUNDING * max(1.0, np.abs(margins).max(initial=0.0))))
     steps = steps[steps != 0]
     return float(wilcoxon(steps, method="exact").pvalue) if len(steps) else math.nan

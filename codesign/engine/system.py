@@ -21,7 +21,7 @@ BINDING_VARIABLES = ("OMP_PROC_BIND", "OMP_PLACES", "GOMP_CPU_AFFINITY", "KMP_AF
 def usable_cores() -> int:
     "How many cores this process may use."
     if any(os.environ.get(name) for name in BINDING_VARIABLES) or not hasattr(os, "sched_getaffinity"):
-        return os.cpu_count() or 1  # OpenMP that binds its threads narrows what the main thread sees
+        return os.cpu_count() or 1  # if OpenMP binds threads, the main thread sees only its own cores
     return len(os.sched_getaffinity(0))
 
 # %% ../../nbs/engine/system.ipynb #a742ecf8
@@ -36,7 +36,7 @@ def processor() -> str:
 
 # %% ../../nbs/engine/system.ipynb #b24a5fcb
 def peak_resident_bytes() -> int | None:
-    "Most memory that this process ever had, in bytes; None where the system does not say."
+    "The largest resident memory that this process has had, in bytes; None where the system does not say."
     try:
         import resource
     except ImportError:  # Windows
@@ -48,7 +48,7 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 
 
 def keep_freed_memory() -> bool:
-    "Let this process, from now on, keep memory that it frees. False where the C library is not glibc, which needs it."
+    "From now on, this process keeps memory that it frees. Returns whether that is set; it can be with glibc only."
     if platform.libc_ver()[0] != "glibc":
         return False
     libc = ctypes.CDLL(None)

@@ -31,7 +31,7 @@ class TrackedRun:
     name: str
     config: dict  # plain values by name: what the training was asked to do
     place: Path = Path()  # the tracker's files go below this folder
-    step: int = 0  # that the training begins or goes on at
+    step: int = 0  # at which the training begins or goes on
     checkpoints: bool = False  # whether it can be resumed, and is then the same run
 
 # %% ../../nbs/engine/tracking.ipynb #b5b6905b
@@ -167,7 +167,7 @@ def _warn(name, what, advice):
 class Tracker:
     """Sends what a training logs to the `wanted` trackers, names with commas between; None: what CODESIGN_TRACKER says.
 
-    Their runs end with the `with` block. A tracker that fails costs one warning; nothing here raises an error.
+    Their runs end with the `with` block. A tracker that fails causes one warning; nothing here raises an error.
     """
 
     def __init__(self, run: TrackedRun, wanted: str | None = None):
@@ -198,7 +198,7 @@ class Tracker:
         try:
             with _random_states_kept():
                 function(*values, **named)
-        except Exception as error:  # the trackers and what they stand on raise many kinds
+        except Exception as error:  # the trackers and their libraries raise many kinds
             self.live.pop(name, None)
             why = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
             _warn(name, f"{otherwise} ({why})", _advice(name, error))

@@ -62,7 +62,7 @@ def reproducible(seed: int, threads: int | None = None) -> Generator[None, None,
 # %% ../../nbs/engine/training.ipynb #d2b11d6f
 @dataclass
 class Progress:
-    "Prints a line at most every `every` seconds: step, loss, speed, time left."
+    "Prints step, loss, speed and time left in one line, at most once in `every` seconds."
 
     steps: int
     every: float = 15.0
@@ -120,7 +120,7 @@ class _Training:
 
 # %% ../../nbs/engine/training.ipynb #6475d3ce
 def _take_step(training, step, batch_of):
-    "All micro-batches of one step, clipping, the optimizer; returns the mean loss of the batch."
+    "Take one step: gradients of all micro-batches, clipping, the optimizer; returns the mean loss of the batch."
     plan, objective, processes = training.plan, training.objective, training.processes
     set_learning_rates(training.optimizer, step, plan)
     batch = batch_of(step)
@@ -183,7 +183,7 @@ def _save(training, step):
         tensors["objective"] = objective.tensors()
     target = folder / f"step-{step:06d}"
     if target.exists():
-        shutil.rmtree(target)  # the training began before it, so it was damaged
+        shutil.rmtree(target)  # the training resumed before this step, so this checkpoint was damaged
     save_checkpoint(target, tensors, dict(step=step, fingerprint=training.fingerprint))
     keep_newest_two(folder, step)
 
@@ -216,7 +216,7 @@ def _must_fit(wanted, found, what):
         if here != there:
             raise CodesignError(
                 f"the checkpoint does not fit the {what}: {name} is {there} there "
-                f"and {here} here; remove its folder, or train what it was made from"
+                f"and {here} here; remove its folder, or train the model and objective that it was saved from"
             )
 
 # %% ../../nbs/engine/training.ipynb #09268201
@@ -234,12 +234,12 @@ def _first_step(training, on_resume):
 
 # %% ../../nbs/engine/training.ipynb #f62e5328
 class Stopped(CodesignError):
-    "Training was asked to stop (SIGTERM) and left a checkpoint."
+    "Training was asked to stop (SIGTERM), and left a checkpoint if it keeps any."
 
 
 @contextmanager
 def _stop_requests():
-    "Within, SIGTERM sets `stop` of what is yielded; the loop looks at it after each step."
+    "Inside the context, SIGTERM sets `stop` of the yielded object; the loop checks it after each step."
     requests = SimpleNamespace(stop=False)
 
     def note(*_):
@@ -257,7 +257,7 @@ def _stop_requests():
 
 
 def _save_or_stop(training, done, requests):
-    "After `done` steps: write a checkpoint if one is due, or if the training shall stop; then raise Stopped."
+    "After `done` steps: write a checkpoint if one is due, or if the training is asked to stop; then raise Stopped."
     plan, folder, processes = training.plan, training.folder, training.processes
     due = plan.checkpoint_every and done % plan.checkpoint_every == 0 and done < plan.steps
     stop = processes.any(requests.stop)
@@ -286,7 +286,7 @@ def _tracked_run(training, name, place, step):
 
 
 def _log_step(training, step, loss, log, tracker):
-    "Tell the values of a step to `log` and to the tracker, in the main process."
+    "Send the values of a step to `log` and to the tracker, from the main process."
     if training.processes.is_main and (log or tracker.live):
         rate = training.optimizer.param_groups[0]["lr"]
         values = dict(step=step, loss=loss, lr=rate, **training.objective.logs())
@@ -305,10 +305,10 @@ def train(
     log: Callable[..., None] | None = None,  # log(step=, loss=, ...) after each step, in the main process
     at_step: dict[int, Callable] | None = None,  # step -> f(model, optimizer) before it; true ends the run
     moments: dict[str, Tensor] | None = None,  # optimizer state to begin with, by parameter name
-    on_resume: Callable[[int], None] | None = None,  # told the step that a checkpoint puts the run back to
+    on_resume: Callable[[int], None] | None = None,  # called with the step at which a checkpoint resumes
     tokens_per_step: int = 0,  # for the progress line
     name: str = "",  # what trackers call this training; "": after the folder, else the fingerprint
-    place: Path | None = None,  # where trackers put their files; None: beside the checkpoints, else where we are
+    place: Path | None = None,  # where trackers put their files; None: beside the checkpoints, else the working folder
 ) -> list[float]:  # loss of every step that ran here
     """Train with AdamW, warm-up and cosine, gradient accumulation and clipping; go on from a checkpoint in `folder`.
 
