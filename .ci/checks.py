@@ -71,9 +71,22 @@ def development_tools(path):
     return f"it imports {found[1]}, which a run has not" if found else None
 
 
+def broken_links(path):
+    "Links of a text, or of a notebook's prose, to files that are not there."
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".ipynb":
+        text = "\n".join("".join(c["source"]) for c in json.loads(text)["cells"] if c["cell_type"] == "markdown")
+    targets = re.findall(r"\]\((?!https?:|mailto:|#)([^)#\s]+)", text)
+    missing = sorted({target for target in targets if not (path.parent / target).exists()})
+    return f"it links to {', '.join(missing)}" if missing else None
+
+
+for text in (*sorted(root.glob("*.md")), root / "fuzz" / "README.md"):
+    report(f"links of {text.relative_to(root)}", broken_links(text))
 for notebook in sorted(root.glob("nbs/**/*.ipynb")):
     if ".ipynb_checkpoints" in notebook.parts:
         continue
+    report(f"links of {notebook.name}", broken_links(notebook))
     report(f"parameters cell of {notebook.name}", parameters_cells(notebook))
     report(f"tools that {notebook.name} needs", development_tools(notebook))
 for module in sorted(root.glob("codesign/**/*.py")):
@@ -165,7 +178,7 @@ report(
 )
 
 environment = os.environ | {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
-import torch
+import torch  # noqa: E402  (the checks above need no torch)
 
 if not torch.cuda.is_available():
     environment["TRITON_INTERPRET"] = "1"  # the Triton kernels are tested in its interpreter

@@ -1,6 +1,7 @@
 """What CI runs after `make test`: the notebooks that have cells marked `#| slow`, with those cells.
 
-Prints each notebook's output, then one line a notebook with its seconds and, last, "N passed, N failed"; exits 1 if anything failed.
+Prints each notebook's output, then one line a notebook with its seconds and, last, "N passed, N failed".
+Exits 1 if anything failed.
 """
 
 import json
