@@ -50,7 +50,7 @@ def rows_of(tensor: Tensor) -> tuple[np.ndarray, int]:
     flat = tensor.as_strided(((rows - 1) * distance + tensor.shape[-1] if rows else 0,), (1,))
     return memory_of(flat), distance
 
-# %% ../../nbs/engine/scan_blocks.ipynb #f47bdf99
+# %% ../../nbs/engine/scan_blocks.ipynb #62b5d456
 BLOCK = 64  # channels computed together: four registers of sixteen
 CHUNK = 16  # tokens between two states kept for the backward pass
 
@@ -113,7 +113,7 @@ def _pool(process: int, threads: int) -> ThreadPoolExecutor:
     "A pool for this process: after a fork the parent's threads are gone, so the process is part of the key."
     return ThreadPoolExecutor(threads, thread_name_prefix="codesign-scan")
 
-# %% ../../nbs/engine/scan_blocks.ipynb #04bd6d76
+# %% ../../nbs/engine/scan_blocks.ipynb #57195756
 def _in_pool(work: Callable[[int, int], None], threads: int) -> None:
     others = [_pool(os.getpid(), threads - 1).submit(work, worker, threads) for worker in range(1, threads)]
     work(0, threads)
@@ -165,7 +165,7 @@ def run_items(kernel: Callable, items: int, work: int, rows: int, dtype: torch.d
 
     in_parallel(work_through, threads)
 
-# %% ../../nbs/engine/scan_blocks.ipynb #c2b6bb03
+# %% ../../nbs/engine/scan_blocks.ipynb #43593c4e
 def ordered_sum(parts: Tensor, dtype: torch.dtype) -> Tensor:
     "Sum over the first axis, in order and in one thread: the same bits however many threads there are."
     with np.errstate(over="ignore", invalid="ignore"):  # infinities pass through silently, as in PyTorch

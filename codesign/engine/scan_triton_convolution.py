@@ -21,7 +21,7 @@ def _past_input(x_ptr, x_row, state_ptr, tokens, channels, length, PAST: tl.cons
     place = state_ptr + channels[None, :] * PAST + (PAST + tokens)[:, None]
     return load_rows(x_ptr, x_row, tokens, channels, given) + tl.load(place, mask=earlier, other=0.0).to(tl.float32)
 
-# %% ../../nbs/engine/scan_triton_convolution.ipynb #82822a89
+# %% ../../nbs/engine/scan_triton_convolution.ipynb #69863f99
 @triton.jit
 def _conv_kernel(
     x_ptr,
