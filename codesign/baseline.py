@@ -24,7 +24,7 @@ from .runs.run import Run
 from .runs.settings import ModelSettings, Settings
 
 # %% ../nbs/00_baseline.ipynb #01a8e4dc
-# passed on: the model and its folders
+# exported again: the model, and how it is saved and read
 from .pillars.modelling import LayerwiseMambaConfig, LayerwiseMambaMixer, LayerwiseMambaModel  # noqa: F401
 from .pillars.saved_models import load_model, quietly, save_as_mamba, save_model  # noqa: F401
 
@@ -40,7 +40,7 @@ _all_ = [
 ]
 
 # %% ../nbs/00_baseline.ipynb #d4f5352a
-# passed on: counts and recipes
+# exported again: counts and recipes
 from .pillars.certificates import relative_difference  # noqa: F401
 from .pillars.counting import count_parameters, flops_per_token  # noqa: F401
 from .pillars.recipes import GROUPS, RECIPES, BuildContext, build, step  # noqa: F401
@@ -59,7 +59,7 @@ _all_ = [
 
 # %% ../nbs/00_baseline.ipynb #a393e714
 class BaselineSSM(nn.Module):
-    "A thin wrapper of the language model: call it with token ids (B, L), get logits (B, L, vocabulary)."
+    "A new language model: called with token ids (B, L), it returns logits (B, L, vocabulary)."
 
     def __init__(
         self,
@@ -99,7 +99,7 @@ def plan_of(settings: Settings, steps_per_epoch: int) -> TrainingPlan:
 
 
 def branch_step(settings: Settings, steps: int) -> int:
-    "The step at which masks freeze and at which M_challenge is pruned: the same share of the run."
+    "The step at which masks freeze (chapter 02) and M_challenge is pruned (chapter 04)."
     return round(settings.pretrain.branch_fraction * steps)
 
 # %% ../nbs/00_baseline.ipynb #f1a581de
@@ -109,7 +109,7 @@ def pretrain(
     objective_of: Callable | None = None,  # (model, plan) -> Objective; None: next-token prediction
     at_step: Callable | None = None,  # plan -> {step: f(model, optimizer)}
 ) -> tuple[LayerwiseMambaForCausalLM, Objective, TrainingPlan, Batches]:
-    "Pre-train a model of the run's size from its seed; the objective, the plan and the batches come back with it."
+    "Pre-train a model of the run's size from its seed. Returns the model, its objective, the plan and the batches."
     p, seed = run.settings.pretrain, run.parameters.seed
     batch_of = batches(data.train, p.length, p.batch_size, seed)
     plan = plan_of(run.settings, batch_of.steps_per_epoch)
@@ -134,7 +134,7 @@ def pretrain(
 
 # %% ../nbs/00_baseline.ipynb #d2f96f73
 def tokens_seen(batch_of: Batches, settings: Settings, plan: TrainingPlan) -> dict:
-    "What a pre-training saw: steps, tokens, and digests of its batches, all of them and those after the branch point."
+    "What a pre-training read: steps, tokens, and sha256 of all its batches and of those after the branch point."
     branch = branch_step(settings, plan.steps)
     return dict(
         steps=plan.steps,
@@ -145,7 +145,7 @@ def tokens_seen(batch_of: Batches, settings: Settings, plan: TrainingPlan) -> di
 
 # %% ../nbs/00_baseline.ipynb #6b460af6
 def branch_saver(run: Run) -> Callable:
-    "f(model, optimizer) that leaves both in the run's folder `branch`."
+    "A function (model, optimizer) that saves both in the run's folder `branch`."
 
     def save(model, optimizer):
         folder = run.folder / "branch"
@@ -159,7 +159,7 @@ def branch_saver(run: Run) -> Callable:
 
 
 def pretrain_base(run: Run) -> dict:
-    "The job of this chapter: M_base, its branch point, and its perplexity beside what counting achieves."
+    "The job of this chapter: M_base, its branch point, and its perplexity beside that of two counting models."
     data, settings, save_branch = LanguageData.load(run), run.settings, branch_saver(run)
     model, _, plan, batch_of = pretrain(
         run, data, at_step=lambda plan: {branch_step(settings, plan.steps): save_branch}

@@ -53,7 +53,7 @@ def _weights_by_channel(mixer):
 def prune_by_score(
     model: LayerwiseMambaForCausalLM, scores: Sequence[Tensor], removed: int, multiple: int
 ) -> tuple[LayerwiseMambaForCausalLM, list[Tensor]]:
-    "Remove the `removed` channels of smallest score, widths in multiples; the smaller model and the kept channels."
+    "Remove the `removed` channels of smallest score, in groups of `multiple`. Returns the model and the kept channels."
     check_scores(scores, model.config)
     kept = choose_channels(scores, sum(model.config.d_inner) - removed, multiple)
     return remove_channels(model, kept), kept
@@ -94,7 +94,10 @@ def _adding_energy(model, energy) -> Generator[None, None, None]:
 def prune_to_widths(
     model: LayerwiseMambaForCausalLM, widths: Sequence[int]
 ) -> tuple[LayerwiseMambaForCausalLM, list[Tensor]]:
-    "Keep the `widths` channels of largest magnitude in each layer; the smaller model and the kept channels."
+    """Keep the `widths` channels of largest magnitude in each layer. Returns the smaller model and the kept channels.
+
+    Raises CodesignError for widths that do not fit the layers.
+    """
     if len(widths) != len(model.mixers):
         raise CodesignError(f"{len(model.mixers)} layers need as many widths, got {len(widths)}")
     for layer, (width, D) in enumerate(zip(widths, model.config.d_inner, strict=True)):
@@ -175,7 +178,10 @@ def load_branch(folder: Path) -> tuple[LayerwiseMambaForCausalLM, dict[str, Tens
 
 # %% ../nbs/04_challenge.ipynb #7a276dbd
 def prune_and_retrain(run: Run) -> dict:
-    "The job of this chapter: prune the dense model to M_sdm's count, train the rest if the recipe says so, verify."
+    """The job of this chapter: prune the dense model to M_sdm's count, train on if the recipe says so, verify the size.
+
+    Raises CodesignError if the batches are not those of M_sdm, or if the sizes differ.
+    """
     settings, data, recipe = run.settings, LanguageData.load(run), RECIPES[run.parameters.group]
     sdm, base = (run.inputs[name] for name in ("02_sdm/M_sdm", "00_baseline/M_base"))
     dense, moments = load_branch(base.file("branch")) if recipe.healing else (load_model(base.file("model")), {})

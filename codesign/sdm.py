@@ -107,7 +107,10 @@ def layer_importance(logits: Sequence[Tensor], kept: Sequence[Tensor]) -> list[d
 # %% ../nbs/02_sdm.ipynb #ab725729
 @step("pruning", "learned")
 def learned_pruning_step(model: LayerwiseMambaForCausalLM, context: BuildContext) -> LayerwiseMambaForCausalLM:
-    "Remove the channels that the learned logits rank last; notes `kept` and `importance`."
+    """Remove the channels that the learned logits rank last.
+
+    Writes `kept` and `importance` into `context.notes`. Raises CodesignError if the context has no logits that fit.
+    """
     if context.mask_logits is None:
         raise CodesignError(
             "learned pruning needs the mask logits: give BuildContext(mask_logits=one (d_inner,) tensor a layer)"
@@ -124,8 +127,8 @@ def learned_pruning_step(model: LayerwiseMambaForCausalLM, context: BuildContext
     return remove_channels(model, kept)
 
 # %% ../nbs/02_sdm.ipynb #e1cfa992
-INITIAL_MU2 = 50.0  # nats for a squared excess of 1. From 0, two multipliers would take long to pull an excess back
-SNAPSHOTS = 48  # of the logits on their way to the decision
+INITIAL_MU2 = 50.0  # nats for a squared excess of 1; from 0 the multipliers would need many steps to reach the target
+SNAPSHOTS = 48  # of the logits before the decision
 
 
 class MaskState(Objective):
@@ -136,7 +139,7 @@ class MaskState(Objective):
         model: LayerwiseMambaForCausalLM,
         settings: SDMSettings,
         frozen_from: int,  # step at which the masks freeze
-        teacher: LayerwiseMambaForCausalLM | None = None,  # whose predictions are a second aim
+        teacher: LayerwiseMambaForCausalLM | None = None,  # a dense model whose predictions are imitated too
         seed: int = 0,  # with the step, draws the masks
     ):
         self.model, self.settings, self.frozen_from = model, settings, frozen_from
@@ -146,8 +149,8 @@ class MaskState(Objective):
         self.multipliers = torch.tensor([0.0, INITIAL_MU2], dtype=torch.float64)  # mu_1, mu_2
         self.first_share = expected_flops_share(self.logits, model.config).item()
         self.frozen = [torch.zeros(D) for D in widths]  # all zero until the decision
-        self.history = torch.zeros(SNAPSHOTS, sum(widths))  # logits of all layers on the way
-        self.decided_share = torch.zeros((), dtype=torch.float64)  # expected just before the decision
+        self.history = torch.zeros(SNAPSHOTS, sum(widths))  # logits of all layers, in order of the steps
+        self.decided_share = torch.zeros((), dtype=torch.float64)  # of FLOPs, expected just before the decision
         self.temperature, self.target, self.share = settings.tau_start, self.first_share, self.first_share
         self.seen = torch.zeros(2, dtype=torch.float64)  # in this step: summed nats a token, sequences
 
@@ -161,7 +164,7 @@ class MaskState(Objective):
 
 # %% ../nbs/02_sdm.ipynb #71b4696c
 class MaskSchedule(MaskState):
-    "What changes from step to step until the decision is frozen."
+    "Temperature, target, noise, masks and multipliers at each step, until the masks are frozen."
 
     def begin_step(self, step: int, steps: int) -> None:
         s, config = self.settings, self.model.config
@@ -171,7 +174,9 @@ class MaskSchedule(MaskState):
         self.open = step < self.frozen_from
         if self.open:
             snapshot = torch.cat([z.detach() for z in self.logits]).cpu()
-            self.history[step * SNAPSHOTS // self.frozen_from :] = snapshot  # to the end: steps may be fewer
+            self.history[step * SNAPSHOTS // self.frozen_from :] = (
+                snapshot  # fills later rows too: steps may be fewer than rows
+            )
             drawn = mask_noise(self.seed, step, config.d_inner)
             self.noise = [u.to(z) for u, z in zip(drawn, self.logits, strict=True)]
         elif not any(mask.any() for mask in self.frozen):
@@ -247,7 +252,10 @@ def _divergence(teacher, logits, batch):
 
 # %% ../nbs/02_sdm.ipynb #dac15b41
 def pretrain_sdm(run: Run) -> dict:
-    "The job of this chapter: pre-train under masks on M_base's batches, remove channels, certify, measure."
+    """The job of this chapter: pre-train under masks on M_base's batches, remove channels, certify, measure.
+
+    Raises CodesignError if the batches are not those of M_base, or if the smaller model differs from the masked one.
+    """
     settings, data, base = run.settings, LanguageData.load(run), run.inputs["00_baseline/M_base"]
     sdm, seed = _settings_of(run), run.parameters.seed
     teacher = load_model(base.file("model")).to(training_device()) if sdm.distill else None
@@ -288,7 +296,7 @@ def _settings_of(run):
 
 
 def _certificate(masked, compressed, data):
-    "Largest logit difference over the largest logit, on text: it also proves that the trained masks were followed."
+    "Largest difference of the output logits over the largest, on text. It shows that the masks were followed."
     probe = probe_tokens(data.validation, masked.device)
     with torch.no_grad():
         logits = [model(probe, use_cache=False).logits for model in (masked, compressed)]

@@ -97,7 +97,7 @@ SLICED_ROWS = ("conv1d.weight", "conv1d.bias", "dt_proj.weight", "dt_proj.bias",
 def slice_channels(tensors: dict[str, Tensor], kept: Sequence[Tensor]) -> dict[str, Tensor]:
     """Keep the given channels of each layer in tensors named as the model's parameters.
 
-    Serves weights and the optimizer's moments alike. Raises CodesignError for a tensor of a mixer that is not known.
+    Serves weights and the optimizer's moments alike. Raises CodesignError for an unknown tensor of a mixer.
     """
     sliced = {}
     for name, tensor in tensors.items():
@@ -118,7 +118,7 @@ def slice_channels(tensors: dict[str, Tensor], kept: Sequence[Tensor]) -> dict[s
 
 
 def slice_moments(moments: dict[str, Tensor], kept: Sequence[Tensor]) -> dict[str, Tensor]:
-    "Optimizer state for a pruned model: moments lose what their weights lost, step counts stay."
+    "Optimizer state of a pruned model: moments are sliced as their weights, step counts stay."
     result = {name: value for name, value in moments.items() if name.endswith("|step")}
     for key in ("|exp_avg", "|exp_avg_sq"):
         shaped = {name.removesuffix(key): value for name, value in moments.items() if name.endswith(key)}
@@ -129,7 +129,7 @@ def slice_moments(moments: dict[str, Tensor], kept: Sequence[Tensor]) -> dict[st
 def remove_channels(model: LayerwiseMambaForCausalLM, kept: Sequence[Tensor]) -> LayerwiseMambaForCausalLM:
     """A smaller model with only the kept channels of each layer, equal to the model in which the others are masked.
 
-    Raises CodesignError if `kept` does not fit the model, or if the model computes more than its weights say.
+    Raises CodesignError if `kept` does not fit the model, or if the model was modified (`require_unmodified`).
     """
     _check_channels(model.config, kept)
     require_unmodified(model, "removing channels")
@@ -139,7 +139,7 @@ def remove_channels(model: LayerwiseMambaForCausalLM, kept: Sequence[Tensor]) ->
 
 
 def mask_channels(model: LayerwiseMambaForCausalLM, kept: Sequence[Tensor]) -> None:
-    "Set 0/1 masks on a model in place: what `remove_channels` must be equal to."
+    "Set masks of 0 and 1 on a model, in place. `remove_channels` must give the same logits."
     _check_channels(model.config, kept)
     for mixer, index in zip(model.mixers, kept, strict=True):
         mask = torch.zeros(mixer.d_inner, dtype=mixer.D.dtype, device=mixer.D.device)
@@ -158,6 +158,6 @@ def _check_channels(config, kept):
         listed = [int(i) for i in index]
         if not listed or len(set(listed)) < len(listed) or not 0 <= min(listed) <= max(listed) < D:
             raise CodesignError(
-                f"layer {layer} has channels 0 to {D - 1}, each may be kept once and one must be; "
+                f"layer {layer} has channels 0 to {D - 1}; keep at least one, each at most once; "
                 f"got {len(listed)} from {min(listed, default='none')} to {max(listed, default='none')}"
             )

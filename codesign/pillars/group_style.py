@@ -40,7 +40,7 @@ MARKERS_OF_OTHERS = {"transformer": "p", "lstm": "h"}
 
 
 def group_style(group: str) -> dict:
-    "How a group's marker is drawn: arguments of `plot`."
+    "Marker and colours of a group, as arguments of `plot`."
     varied = group if group in GROUP_COLORS else VARIANT_OF.get(group, group.rsplit("-", 1)[0])
     color = GROUP_COLORS.get(varied, "#000000")
     marker = GROUP_MARKERS.get(varied, MARKERS_OF_OTHERS.get(group, "d"))

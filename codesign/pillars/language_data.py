@@ -24,7 +24,7 @@ from ..runs.run import Run
 
 # %% ../../nbs/pillars/language_data.ipynb #37015fd8
 class Batches:
-    "step -> (batch_size, length + 1) token ids. Each epoch is a new permutation of all blocks, drawn from the seed."
+    "step -> token ids (batch_size, length + 1). Each epoch reads all blocks in an order drawn from the seed."
 
     def __init__(self, stream: Sequence[int], length: int, batch_size: int, seed: int):
         self.stream, self.blocks = stream, TokenBlocks(stream, length)
@@ -38,7 +38,7 @@ class Batches:
         self._epoch, self._order = -1, np.empty(0, dtype=np.int64)
 
     def blocks_of(self, step: int) -> np.ndarray:
-        "Numbers of the blocks of a step, (batch_size,)."
+        "Indices of the blocks of a step, (batch_size,)."
         epoch, position = divmod(step, self.steps_per_epoch)
         if epoch != self._epoch:
             self._epoch, self._order = epoch, epoch_order(len(self.blocks), self.seed, epoch)

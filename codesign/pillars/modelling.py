@@ -372,7 +372,7 @@ class LayerwiseMambaWithHead(LayerwiseMambaPreTrainedModel):
 
 
 class MambaGenerationMixin(GenerationMixin):
-    "`GenerationMixin` for a model whose state holds no padding. transformers asks for that word in the name."
+    "Drops the attention mask after the first call: states hold no padding. transformers wants this word in the name."
 
     def prepare_inputs_for_generation(  # pyrefly: ignore[bad-override]  # versions of transformers differ in the rest
         self, input_ids, inputs_embeds=None, use_cache=None, is_first_iteration=False, **kwargs

@@ -133,7 +133,7 @@ def ratio_of(records: Sequence[Record], group: str, against: str, metric: str) -
 
 # %% ../../nbs/pillars/published.ipynb #5cfc9598
 def forest(ax, records: Sequence[Record], groups: list[str], against: str, metric: str) -> None:
-    "Draw the ratio of each group to another, one row a group, with its 95% interval."
+    "Draw a forest plot: the ratio of each group to another, one row a group, with its 95% interval."
     for row, group in enumerate(groups):
         ratio = ratio_of(records, group, against, metric)
         ax.errorbar(ratio.mean, row, xerr=ratio.errors, ls="none", capsize=3, ms=7, **group_style(group))

@@ -25,9 +25,9 @@ class Group:
     pruning: str | None  # learned, magnitude; of controls: activation, same_shape, random
     finetuning: str  # full, sgh_peft, uniform_lora; of controls: shuffled_sgh_peft, matched_lora
     importance: str | None  # weight_magnitude, learned_masks
-    backbone: str  # notebook/group whose run leaves the model that is fine-tuned
-    states: int | None = None  # that a layer keeps; None: all
-    flops_reduction: float | None = None  # None: the size's
+    backbone: str  # notebook/group whose run makes the model that is fine-tuned
+    states: int | None = None  # states of a channel that stay; None: all
+    flops_reduction: float | None = None  # share to remove; None: that of the size's settings
     healing: str | None = None  # training after pruning; branch: the last steps of pre-training, extra: more steps
 
 
@@ -47,11 +47,11 @@ class BuildContext:
     seed: int = 42
     stream: Sequence[int] | None = None  # token ids of the training split
     mask_logits: list[Tensor] | None = None  # learned logits, (d_inner,) a layer, for learned pruning and importance
-    channels_removed: int | None = None  # the count that every other pruning must meet
-    widths: Sequence[int] | None = None  # channels of each layer that same-shape pruning must meet
-    states: int | None = None  # that a reduction leaves in each layer; None: the recipe's
+    channels_removed: int | None = None  # by M_sdm: every other pruning removes as many
+    widths: Sequence[int] | None = None  # channels that same-shape pruning keeps in each layer
+    states: int | None = None  # of a channel that a reduction keeps; None: the recipe's
     width_multiple: int = 8  # widths are multiples of this
-    flops_reduction: float | None = None  # that learned pruning must reach; None: the recipe's, or the settings'
+    flops_reduction: float | None = None  # that learned pruning reaches; None: the recipe's, or the settings'
     settings: object | None = None  # Settings of the size
     importance: str | None = None  # weight_magnitude, learned_masks; None: the recipe's, or masks where there are any
     notes: dict = field(default_factory=dict)  # what the steps of the last build measured

@@ -64,8 +64,8 @@ def load_model(folder: str | Path) -> LayerwiseMambaForCausalLM:
     """Read a saved model, ours or a Hugging Face Mamba, in the type of its weights; safetensors only.
 
     Where weights are of several types, config.json says in which to read them. Warns of fields of config.json that are
-    not known here. Raises CodesignError if the folder is not such a model, asks for what is not computed, or holds NaN,
-    and if any tensor is missing, unexpected or of another shape.
+    not known here. Raises CodesignError if the folder is not such a model, asks for what is not implemented, holds NaN,
+    or if any tensor is missing, unexpected or of another shape.
     """
     folder = Path(folder)
     config = _config_in(folder)
@@ -132,7 +132,7 @@ def _config_in(folder):
     if unknown := unknown_fields(values):
         warnings.warn(
             f"{folder}/config.json has fields that are not known here: {', '.join(unknown)}; "
-            "should one of them change what the model computes, that is lost",
+            "if one of them changes what the model computes, that change is lost",
             stacklevel=3,
         )
     read = {*FIELDS, *vars(GenerationConfig()), *READ_BESIDE_FIELDS}

@@ -53,13 +53,13 @@ def log_rewinder(run: Run, phase: str | None = None, first: int = 0) -> Callable
 
 # %% ../../nbs/pillars/training_runs.ipynb #83912424
 def training_device() -> str:
-    "The device on which `train` puts a model: the GPU if there is one."
+    "The name of the device that `train` uses: cuda if there is a GPU, else cpu."
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def retrain(
     model: LayerwiseMambaForCausalLM,  # trained in place
-    batch_of: Callable[[int], Tensor],  # as of pre-training
+    batch_of: Callable[[int], Tensor],  # the batches of the pre-training
     plan: TrainingPlan,  # of the pre-training that went before
     steps: int,
     lr_fraction: float = 0.03,  # peak learning rate, as a fraction of that of pre-training
