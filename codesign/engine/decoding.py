@@ -211,7 +211,7 @@ def decoder_of(model: nn.Module, decoder: Decoder | None = None) -> Decoder | No
         return decoder
     return Decoder(model) if _fits(model) else None
 
-# %% ../../nbs/engine/decoding.ipynb #0f32c9ce
+# %% ../../nbs/engine/decoding.ipynb #6a24901e
 def _states_of(cache) -> list[tuple[Tensor | None, Tensor | None]]:
     "Convolution and scan state of every layer of a transformers cache."
     return [(layer.conv_states[0], layer.recurrent_states[0]) for layer in cache.layers]
@@ -274,7 +274,7 @@ def _in_float32(states: Sequence[tuple[Tensor, Tensor]]) -> bool:
     "Whether the kernel can update the states of a cache where they lie."
     return all(state.dtype == torch.float32 and state.is_contiguous() for pair in states for state in pair)
 
-# %% ../../nbs/engine/decoding.ipynb #b2d3c5c1
+# %% ../../nbs/engine/decoding.ipynb #f3b57103
 def decode_with_cache(
     model: nn.Module, decoder: Decoder | GraphedDecoder | None, ids: Tensor | None, cache
 ) -> tuple[Tensor | None, Decoder | GraphedDecoder | None]:
