@@ -30,7 +30,7 @@ LONG_CELLS = {
     "827c16f3": "the Triton forward scan: one program of the GPU",
     "34c69c2d": "the Triton update of one token: one program of the GPU",
     "cf3ff27a": "the Triton backward scan: one program of the GPU",
-    "82822a89": "the Triton convolution: one program of the GPU",
+    "69863f99": "the Triton convolution: one program of the GPU",
 }
 
 
