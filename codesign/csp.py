@@ -63,13 +63,14 @@ def _held_out_correlation(first, second):
 
 def held_out_signal(
     first: np.ndarray,  # (T, D, N) states on one half of the text
-    second: np.ndarray,  # (T, D, N) on the other
+    second: np.ndarray,  # (T, D, N) states on the other half
     draws: int = 19,  # of the permutation test
     seed: int = 0,
 ) -> tuple[float, list[float], float]:
-    """Held-out mean adjacent |rho| of the order chosen on `first`, and its permutation test.
+    """The signal of the CSP order, and its permutation test.
 
-    Gives the observed value, the value of each draw, and the p-value (1 + draws not below it) / (1 + draws).
+    The signal is the mean |rho| of neighbouring states on `second`, along the order chosen on `first`. Returns the
+    signal, its value in each draw, and the p-value (1 + number of draws that reach the signal) / (1 + draws).
     """
     rng = np.random.default_rng(seed)
     observed = _held_out_correlation(first, second)
@@ -79,10 +80,10 @@ def held_out_signal(
 # %% ../nbs/01_csp.ipynb #c590000a
 def neighbour_frequency(
     statistics: StateStatistics,
-    samples: int = 20,
+    samples: int = 20,  # of the bootstrap
     seed: int = 0,
 ) -> np.ndarray:  # (N, N) share of the samples in which two states are neighbours
-    "How often the CSP order makes two states neighbours, over bootstrap samples of the stretches of text."
+    "How often two states are neighbours in the CSP order, over bootstrap samples of the stretches of text."
     rng, stretches = np.random.default_rng(seed), statistics.stretches
     frequency = np.zeros_like(statistics.weights)
     for _ in range(samples):
@@ -93,7 +94,7 @@ def neighbour_frequency(
 
 
 def order_stability(frequency: np.ndarray, order: np.ndarray) -> float:
-    "Mean share of bootstrap samples that keep a neighbour pair of `order`; 2 / N by chance."
+    "The share of bootstrap samples that keep a pair of neighbours of `order`, averaged over pairs. By chance: 2 / N."
     return float(frequency[order[:-1], order[1:]].mean()) if len(order) > 1 else 1.0
 
 # %% ../nbs/01_csp.ipynb #9dfc08a0
@@ -101,11 +102,11 @@ def order_stability(frequency: np.ndarray, order: np.ndarray) -> float:
 def permute_states(
     model: LayerwiseMambaForCausalLM,
     orders: Sequence[np.ndarray],  # one permutation of the layer's states for each layer
-) -> LayerwiseMambaForCausalLM:  # a new model, the same function
-    """Reorder the states of every layer; caches made before do not carry over.
+) -> LayerwiseMambaForCausalLM:  # a new model that computes the same
+    """Reorder the states of every layer. A cache made by `model` cannot be continued by the new model.
 
-    Raises CodesignError for an order that is no permutation of the layer's states, or a model that computes more than
-    its weights say, as with an adapter on x_proj.
+    Raises CodesignError for an order that is no permutation of the layer's states. Also for a model whose output does
+    not follow from its own weights alone, such as one with an adapter on x_proj.
     """
     if len(orders) != len(model.mixers):
         raise CodesignError(f"{len(model.mixers)} layers need as many orders, got {len(orders)}")
@@ -131,7 +132,7 @@ def _csp_settings(context):
 
 
 def measured_states(model: LayerwiseMambaForCausalLM, context: BuildContext) -> list[StateStatistics]:
-    "Statistics of the model's states on the context's text; measured once, then read from the notes."
+    "Statistics of the model's states on the context's text. They are measured once and then read from the notes."
     if context.stream is None:
         raise CodesignError("CSP measures states on text: give BuildContext(stream=token ids of the training split)")
     if "statistics" not in context.notes:
@@ -158,7 +159,7 @@ def random_step(model: LayerwiseMambaForCausalLM, context: BuildContext) -> Laye
 # %% ../nbs/01_csp.ipynb #51af52e5
 @step("reduction", "fold")
 def fold_step(model: LayerwiseMambaForCausalLM, context: BuildContext) -> LayerwiseMambaForCausalLM:
-    "Reduce every layer to the context's number of states, by choice and fold of the settings, along the order."
+    "Reduce every layer to `context.states` states, by the choice and the fold of the settings, along the order."
     model = context.notes.get("before_permutation", model)
     orders = context.notes.get("orders", [np.arange(N) for N in model.config.d_state])
     statistics, (csp, _) = measured_states(model, context), _csp_settings(context)
@@ -169,7 +170,7 @@ def fold_step(model: LayerwiseMambaForCausalLM, context: BuildContext) -> Layerw
 
 # %% ../nbs/01_csp.ipynb #9ddade0f
 def _signal_by_layer(model, stream, length, csp, seed, windows=4, channels=24):
-    "Held-out signal by layer, on windows from the two halves of the text and a sample of channels."
+    "`held_out_signal` of every layer, on windows from the two halves of the text and a sample of channels."
     chosen = evenly_spaced_windows(stream, length, 2 * windows)
     burn_in = min(csp.burn_in, length // 2)
     samples = [np.random.default_rng(seed).permutation(D)[:channels] for D in model.config.d_inner]
@@ -188,7 +189,7 @@ def _signal_by_layer(model, stream, length, csp, seed, windows=4, channels=24):
 
 # %% ../nbs/01_csp.ipynb #b1ddcd6e
 def _order_by_layer(statistics, orders):
-    "Per layer: path lengths, adjacent and mean |rho|, and the participation ratio."
+    "By layer: path lengths, mean |rho| of neighbours and of all pairs, and the participation ratio."
     rhos = [s.correlation for s in statistics]
     distances, identity = [1 - np.abs(rho) for rho in rhos], [np.arange(len(rho)) for rho in rhos]
     lengths = dict(
@@ -212,7 +213,7 @@ def _order_by_layer(statistics, orders):
 
 # %% ../nbs/01_csp.ipynb #778893a8
 def _order_metrics(run, model, context):
-    "What is recorded of the order: by layer, and on average."
+    "What is recorded of the order, by layer and as the mean over layers."
     csp, length, seed = run.settings.csp, run.settings.pretrain.length, run.parameters.seed
     statistics = measured_states(model, context)
     signal = _signal_by_layer(model, context.stream, length, csp, seed)
@@ -231,7 +232,7 @@ def _order_metrics(run, model, context):
 
 
 def _certificate(model, final, context, probe):
-    "Relative difference of the final model's logits to those that it must have; CodesignError above 1e-5."
+    "Relative difference between the final model's logits and those that it must have. CodesignError above 1e-5."
     if notes := context.notes.get("reduction"):
         what = "the reduced model differs from the full one with replaced states"
         wanted = replaced_logits(notes["source"], probe, notes["kept"], notes["folds"])
@@ -248,7 +249,7 @@ COMPARED_STATES, COMPARED_TOKENS = (1, 2, 3, 4, 6, 8, 12), 8192  # of the compar
 
 
 def _compares_reductions(recipe: Group) -> bool:
-    "Whether a run compares reductions: where states are dropped, and once for the dense model in CSP order."
+    "Whether a run compares reductions: every reduced group does, and the dense model in CSP order."
     return recipe.states is not None or (recipe.pretraining, recipe.permutation) == ("dense", "csp")
 
 
@@ -273,7 +274,7 @@ def _comparison_rows(run, data, model, context):
 
 # %% ../nbs/01_csp.ipynb #30905521
 def _retrained(run, data, model, reduced):
-    "Train the reduced model and, to compare, the unreduced `model`, both in place; gives the perplexities around it."
+    "Retrain the reduced model and the unreduced `model`, both in place. Returns the perplexities before and after."
     settings, seed, length = run.settings, run.parameters.seed, run.settings.pretrain.length
     csp = settings.csp
     with reproducible(seed, run.parameters.threads):
@@ -317,7 +318,7 @@ def _reduction_metrics(run, data, rows, notes):
 
 # %% ../nbs/01_csp.ipynb #c5900030
 def order_and_reduce(run: Run) -> dict:
-    "The job of this chapter: permute and reduce as the group's recipe says, and leave the model with its certificate."
+    "The job of this chapter: permute and reduce as the group's recipe says, and save the model with its certificate."
     import pandas as pd
 
     seed, group, recipe = run.parameters.seed, run.parameters.group, RECIPES[run.parameters.group]
@@ -342,7 +343,7 @@ def order_and_reduce(run: Run) -> dict:
 
 # %% ../nbs/01_csp.ipynb #1f9b99c9
 def _save_arrays(run, context):
-    "The orders, their inverses, the correlations and the second moments, one row a layer."
+    "Save the orders, their inverses, the correlations and the second moments, one row for each layer."
     orders, statistics = context.notes["orders"], context.notes["statistics"]
     arrays = dict(
         scan_order=orders,
@@ -355,7 +356,7 @@ def _save_arrays(run, context):
 
 
 def _leave(run, model, data, metrics):
-    "Save the model with its card; gives its perplexity and size."
+    "Save the model with its card. Returns its perplexity and size."
     source, recipe = metrics["source"], RECIPES[run.parameters.group]
     found = perplexity_metrics(model, data, run.settings.pretrain.length) | size_metrics(model)
     order = "in a random order" if recipe.permutation == "random" else "in the order of their correlation"

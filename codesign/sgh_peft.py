@@ -46,15 +46,15 @@ import itertools
 # %% ../nbs/03_sgh_peft.ipynb #e47d519d
 @dataclass(frozen=True)
 class LayerImportance:
-    "How much a layer matters. Policies rank layers by `score`; the rest is known of learned masks only."
+    "How much a layer matters. Policies rank layers by `score`. Only learned masks give the other two numbers."
 
     score: float  # standardised weight magnitude, or mean sigmoid(z)
     mean_logit: float | None = None  # mean z of the layer's channels
-    kept_share: float | None = None  # of its channels
+    kept_share: float | None = None  # share of the layer's channels that pruning kept
 
 
 def weight_importance(model: LayerwiseMambaForCausalLM) -> list[LayerImportance]:
-    "Mean |w| of in_proj and of out_proj, each standardised across layers, averaged: importance without masks."
+    "Importance without masks: mean |w| of in_proj and of out_proj, each standardised across layers, then averaged."
     magnitudes = np.array(
         [[getattr(m, name).weight.abs().mean().item() for name in ("in_proj", "out_proj")] for m in model.mixers]
     )
@@ -65,10 +65,10 @@ def weight_importance(model: LayerwiseMambaForCausalLM) -> list[LayerImportance]
 
 
 def mask_importance(
-    logits: Sequence[Tensor],  # learned z of each layer, one a channel
+    logits: Sequence[Tensor],  # learned z of each layer, (channels,) before pruning
     widths: Sequence[int],  # channels that each layer has left
 ) -> list[LayerImportance]:
-    "Mean sigmoid(z), mean z and kept share of each layer."
+    "Importance by learned masks: mean sigmoid(z), mean z and kept share of each layer."
     return [
         LayerImportance(torch.sigmoid(z).mean().item(), z.mean().item(), width / len(z))
         for z, width in zip(logits, widths, strict=True)
@@ -76,7 +76,7 @@ def mask_importance(
 
 # %% ../nbs/03_sgh_peft.ipynb #3060ab65
 def _scores(importance: Sequence[LayerImportance]) -> np.ndarray:
-    "The scores that policies rank, (layers,); all the first where layers differ by the rounding of float32 at most."
+    "The scores that policies rank, (layers,). Scores that differ only by the rounding of float32 are made equal."
     scores = np.array([layer.score for layer in importance])
     equal = no_spread(scores, scale=1.0, rounding=FLOAT32_ROUNDING)  # scores are standardised, or shares of 1
     return np.full(len(scores), scores[0]) if equal else scores
@@ -85,7 +85,7 @@ def _scores(importance: Sequence[LayerImportance]) -> np.ndarray:
 def quantile_tiers(
     importance: Sequence[LayerImportance], config: LayerwiseMambaConfig, settings: FinetuneSettings
 ) -> list[Tier]:
-    "LoRA of `rank_high` from the 75th percentile of the scores, of `rank_medium` from the 50th, IA3 from the 25th."
+    "LoRA of `rank_high` from the 75th percentile of the scores, of `rank_medium` from the 50th; IA3 from the 25th."
     scores = _scores(importance)
     low, medium, high = np.percentile(scores, [25, 50, 75])
 
@@ -102,15 +102,15 @@ def quantile_tiers(
 def threshold_tiers(
     importance: Sequence[LayerImportance], config: LayerwiseMambaConfig, settings: FinetuneSettings
 ) -> list[Tier]:
-    """Fixed bounds on the mean z and the kept share of a layer.
+    """Tiers by fixed bounds on the mean z and the kept share of a layer.
 
-    Above .5 and 60%: LoRA of `rank_high`; above 0 and 40%: of `rank_medium`; above -.5: IA3; else nothing. Raises
-    CodesignError for importances that no masks were learned for.
+    Above .5 and 60%: LoRA of `rank_high`. Above 0 and 40%: LoRA of `rank_medium`. Above -.5: IA3. Otherwise nothing.
+    Raises CodesignError for importances that do not come from learned masks.
     """
     if any(layer.mean_logit is None or layer.kept_share is None for layer in importance):
         raise CodesignError(
-            "policy threshold reads the mean logit and the kept share of learned masks, which weight magnitude has "
-            "not; valid here: quantile, seed002, budget"
+            "policy threshold needs the mean logit and the kept share of learned masks, and these importances come "
+            "from weight magnitude; valid here: quantile, seed002, budget"
         )
 
     def tier(layer, z, kept):
@@ -124,7 +124,7 @@ def threshold_tiers(
 
 # %% ../nbs/03_sgh_peft.ipynb #bf44cd5a
 def normalised(importance: Sequence[LayerImportance]) -> np.ndarray:
-    "Scores stretched to 0 to 1; all 1 where they are equal."
+    "Scores stretched to the range 0 to 1, (layers,); all 1 where they are equal."
     scores = _scores(importance)
     return (scores - scores.min()) / np.ptp(scores) if np.ptp(scores) else np.ones(len(scores))
 
@@ -132,7 +132,7 @@ def normalised(importance: Sequence[LayerImportance]) -> np.ndarray:
 def seed002_tiers(
     importance: Sequence[LayerImportance], config: LayerwiseMambaConfig, settings: FinetuneSettings
 ) -> list[Tier]:
-    "LoRA of rank 16 where the normalised importance is above .3, IA3 elsewhere."
+    "LoRA of rank 16 where the stretched importance is above .3, IA3 elsewhere."
     shares = normalised(importance)
     return [lora_tier(16, config, layer) if share > 0.3 else Tier("ia3") for layer, share in enumerate(shares)]
 
@@ -149,25 +149,25 @@ def _options(config, layer, settings):
 
 
 def _rank_of(tier, price, cost):
-    "A tier's rank; IA3 counts as its price beside that of rank 1, the third of the options."
+    "The rank of a tier. IA3 counts as its cost divided by that of rank 1, which is the third option."
     return price / cost[2] if tier.kind == "ia3" else tier.rank
 
 
 def budget_tiers(
     importance: Sequence[LayerImportance], config: LayerwiseMambaConfig, settings: FinetuneSettings
 ) -> list[Tier]:
-    "The tiers of greatest importance-weighted rank within `budget_share` of uniform LoRA's parameters; exact."
+    "The tiers of greatest importance-weighted rank within `budget_share` of uniform LoRA's parameters. Exact."
     budget = math.floor(settings.budget_share * total_parameters(uniform_tiers(config, settings), config))
     options = [_options(config, layer, settings) for layer in range(len(importance))]
     costs = [[adapter_parameters(tier, config, layer) for tier in tiers] for layer, tiers in enumerate(options)]
-    unit = math.gcd(*itertools.chain.from_iterable(costs))  # widths come in multiples, so a coarse table is exact
+    unit = math.gcd(*itertools.chain.from_iterable(costs))  # all costs are multiples of it, so the table stays exact
     best, choices = np.zeros(budget // unit + 1), []
     for weight, tiers, cost in zip(normalised(importance), options, costs, strict=True):
         worth = np.full((len(tiers), len(best)), -np.inf)
         for row, tier, price in zip(worth, tiers, cost, strict=True):
             if price // unit < len(best):
                 row[price // unit :] = best[: len(best) - price // unit] + weight * _rank_of(tier, price, cost)
-        choices.append(worth.argmax(axis=0).astype(np.int8))  # of equals the first, which is the cheapest
+        choices.append(worth.argmax(axis=0).astype(np.int8))  # among equals the first, which is the cheapest
         best = worth.max(axis=0)
     left, chosen = len(best) - 1, []
     for tiers, cost, choice in reversed(list(zip(options, costs, choices, strict=True))):
@@ -184,9 +184,10 @@ POLICIES: dict[str, Callable] = dict(
 def choose_tiers(
     importance: Sequence[LayerImportance], config: LayerwiseMambaConfig, settings: FinetuneSettings
 ) -> list[Tier]:
-    """The tiers that `settings.policy` gives the layers; warns, and says why, if all layers get the same.
+    """The tiers that `settings.policy` gives the layers, one for each layer.
 
-    Raises CodesignError for an unknown policy, or importances that are not one finite score a layer.
+    Warns if all layers get the same tier, and says why. Raises CodesignError for an unknown policy, or if
+    the importances are not one finite score for each layer.
     """
     if settings.policy not in POLICIES:
         raise CodesignError(f"policy {settings.policy!r} is unknown; valid: {', '.join(POLICIES)}")
@@ -217,7 +218,7 @@ def _why_all_equal(importance, settings):
 
 # %% ../nbs/03_sgh_peft.ipynb #6bd4f8de
 def shuffled_tiers(tiers: Sequence[Tier], config: LayerwiseMambaConfig, seed: int) -> list[Tier]:
-    "The same tiers on other layers, drawn from the seed; warns if all tiers are equal, so that nothing can change."
+    "The same tiers on other layers, drawn from the seed. Warns if all tiers are equal, so that nothing can change."
     if len(set(tiers)) == 1:
         warnings.warn(
             f"all {len(tiers)} layers have the same tier, {tiers[0]}: shuffling changes nothing", stacklevel=2
@@ -230,9 +231,9 @@ def shuffled_tiers(tiers: Sequence[Tier], config: LayerwiseMambaConfig, seed: in
 
 
 def matched_tiers(tiers: Sequence[Tier], config: LayerwiseMambaConfig) -> list[Tier]:
-    """LoRA of one rank on every layer, the highest whose count is not above that of `tiers`.
+    """LoRA of one rank on every layer: the highest whose number of parameters does not exceed that of `tiers`.
 
-    Raises CodesignError if rank 1 is above it already.
+    Raises CodesignError if even rank 1 exceeds it.
     """
     allowed, layers = total_parameters(tiers, config), range(config.num_hidden_layers)
     of_rank_1 = total_parameters([Tier("lora", 1)] * len(layers), config)
@@ -246,7 +247,7 @@ def matched_tiers(tiers: Sequence[Tier], config: LayerwiseMambaConfig) -> list[T
 
 # %% ../nbs/03_sgh_peft.ipynb #5a3b156b
 def _importance(model, context):
-    "By the source that the recipe names; without a recipe by the mask logits if there are any, else by the weights."
+    "By the source that the recipe names. Without a recipe: by mask logits if there are any, else by weights."
     source = context.importance or ("weight_magnitude" if context.mask_logits is None else "learned_masks")
     if source == "learned_masks" and context.mask_logits is None:
         raise CodesignError(
@@ -269,7 +270,7 @@ def _adapt(model, context, tiers):
 
 @step("finetuning", "sgh_peft")
 def sgh_peft_step(model: nn.Module, context: BuildContext) -> nn.Module:
-    "Adapters by importance, as the policy says."
+    "Adapters by importance, as the policy of the settings says."
     return _adapt(model, context, _tiers_by_importance(model, context))
 
 
@@ -287,12 +288,12 @@ def shuffled_step(model: nn.Module, context: BuildContext) -> nn.Module:
 
 @step("finetuning", "matched_lora")
 def matched_lora_step(model: nn.Module, context: BuildContext) -> nn.Module:
-    "LoRA of one rank on every layer, at the trainable count of the policy."
+    "LoRA of one rank on every layer, with at most as many parameters as the tiers of the policy."
     return _adapt(model, context, matched_tiers(_tiers_by_importance(model, context), model.config))
 
 # %% ../nbs/03_sgh_peft.ipynb #91760ea9
 def _mask_logits(run):
-    "The logits that a run below has learned, one tensor a layer; None if no input has any."
+    "The mask logits that an input of the run has learned, one tensor for each layer; None if there are none."
     for record in run.inputs.values():
         if "masks.safetensors" in record["files"]:
             tensors = load_file(record.file("masks.safetensors"))
@@ -314,7 +315,7 @@ def _task_metrics(task, outcome):
 
 
 def _counts(classifier):
-    "Trainable and total parameters, the head apart, and the adapters by layer."
+    "Trainable and total parameters without the head, and those of the adapters, in all and by layer."
     account, count = parameter_account(classifier), count_parameters(classifier)
     return dict(
         params_trainable=count["trainable_parameters"] - account["head"],

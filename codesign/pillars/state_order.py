@@ -55,7 +55,7 @@ def path_length(distance: np.ndarray, order: np.ndarray) -> float:
 
 
 def greedy_path(distance: np.ndarray) -> np.ndarray:
-    "The shortest of N paths: one from every start, each step to the nearest state that is left."
+    "The shortest of N greedy paths, one from every start. Each step goes to the nearest state that is left."
     paths = []
     for start in range(len(distance)):
         order, left = [start], set(range(len(distance))) - {start}
@@ -82,10 +82,10 @@ def _two_opt(distance, order):
 def shortest_path(
     distance: np.ndarray,  # (N, N) symmetric and finite
 ) -> np.ndarray:  # (N,) the order of the states along the path
-    """Shortest open path through all states: exact up to EXACT_STATES, greedy with 2-opt above.
+    """Shortest open path through all states: exact up to EXACT_STATES (Held and Karp 1962), greedy with 2-opt above.
 
-    Of a path and its reverse, the one that starts at the smaller state. Raises CodesignError for a matrix that is no
-    distance.
+    Of a path and its reverse, returns the one that starts at the smaller state. Raises CodesignError for a matrix that
+    is not square, symmetric and finite.
     """
     n = len(distance)
     if distance.shape != (n, n) or not np.isfinite(distance).all() or not np.allclose(distance, distance.T):
@@ -124,6 +124,6 @@ def csp_orders(
 
 
 def random_orders(model: LayerwiseMambaForCausalLM, seed: int) -> list[np.ndarray]:
-    "A random permutation of the states of every layer, which any claim about an order must beat."
+    "A random permutation of the states of every layer: the control for any claim about an order."
     rng = np.random.default_rng(seed)
     return [rng.permutation(N) for N in model.config.d_state]

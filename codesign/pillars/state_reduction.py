@@ -31,8 +31,8 @@ def reduce_states(
     """Keep some states of every layer and fold the others into them: C' = V^T C.
 
     Equal to the full model in which every state is replaced by its combination of kept ones. Raises CodesignError,
-    naming the layer, for indices that are no choice of its states, a fold of the wrong shape, or a model that computes
-    more than its weights say.
+    naming the layer, for indices that are no set of its states or a fold of the wrong shape. Also for a model whose
+    output does not follow from its own weights alone.
     """
     if not len(kept) == len(folds) == len(model.mixers):
         raise CodesignError(
@@ -76,9 +76,9 @@ def _reduce_mixer(mixer, states, fold):
 def replaced_logits(
     model: LayerwiseMambaForCausalLM, ids: Tensor, kept: Sequence[np.ndarray], folds: Sequence[np.ndarray]
 ) -> Tensor:
-    """Logits (B, L, vocabulary) of the full model with every true state replaced by its combination of kept ones.
+    """Logits (B, L, vocabulary) of the full model with every state replaced by its combination of kept ones.
 
-    The model from `reduce_states` must equal it.
+    The model from `reduce_states` must give the same logits.
     """
     full = copy.deepcopy(model)
     for mixer, states, fold in zip(full.mixers, kept, folds, strict=True):
@@ -107,7 +107,7 @@ def fold_of(
     fold: str = "output",  # output, moment, none
     ridge: float = 1e-6,  # of the least squares, relative to the mean diagonal of its matrix
 ) -> np.ndarray:  # V (N, |kept|), the identity on the kept states if none is dropped
-    """How the kept states of a layer stand in for all of them.
+    """The matrix V by which the kept states of a layer stand in for all of them.
 
     Raises CodesignError for an unknown fold, or the output fold above JOINT_STATES.
     """
@@ -167,7 +167,7 @@ CHOICES = ("backward", "contribution", "magnitude", "merge", "random")
 def rank_states(
     statistics: StateStatistics,
     choice: str = "backward",  # backward, contribution, magnitude, random
-    fold: str = "output",  # that backward elimination counts on
+    fold: str = "output",  # that backward elimination assumes
     ridge: float = 1e-6,
     seed: int = 0,  # of the random ranking
 ) -> np.ndarray:  # (N,) states, the one to keep longest first
@@ -196,9 +196,9 @@ def choose_states(
     statistics: StateStatistics,
     states: int,  # how many stay
     choice: str = "backward",  # backward, contribution, magnitude, merge, random
-    fold: str = "output",  # that backward elimination counts on
+    fold: str = "output",  # that backward elimination assumes
     ridge: float = 1e-6,
-    order: np.ndarray | None = None,  # that kept states follow and merging cuts; None: the CSP order
+    order: np.ndarray | None = None,  # of the kept states, which merging cuts into pieces; None: the CSP order
     seed: int = 0,
 ) -> np.ndarray:  # (states,) the states that stay, along the order
     """Choose the states of a layer that stay.
@@ -219,7 +219,7 @@ def choose_states(
 # %% ../../nbs/pillars/state_reduction.ipynb #c5900022
 @torch.no_grad()
 def _averaged(model, runs):
-    "The full model in which the states of each run have the same A_log and B, their means."
+    "The full model in which the states of each piece of the order have the same A_log and B, their means."
     model = copy.deepcopy(model)
     for mixer, of_layer in zip(model.mixers, runs, strict=True):
         B = mixer.x_proj.weight[mixer.dt_rank : mixer.dt_rank + mixer.d_state]
@@ -230,7 +230,7 @@ def _averaged(model, runs):
 
 
 def _membership(N, runs):
-    "(N, runs) matrix that is 1 where a state belongs to a run: the fold that sums the C of each run."
+    "(N, pieces) matrix that is 1 where a state belongs to a piece: the fold that sums the C of each piece."
     return np.stack([np.isin(np.arange(N), run) for run in runs], axis=1).astype(float)
 
 
@@ -292,9 +292,9 @@ def compare_reductions(
     orders: Sequence[np.ndarray] | None = None,
     seed: int = 0,
 ) -> list[dict]:  # states, choice, fold, output_error (mean over layers), ppl_rise (.01 is one percent)
-    """Every choice with every fold, without training after it.
+    """Compare every choice with every fold, without training after the reduction.
 
-    Gives the output error, and the relative rise in perplexity over the unreduced model on the same tokens.
+    Each row has the output error, and the relative rise in perplexity over the unreduced model on the same tokens.
     """
     rows, (full, count) = [], evaluate_nll(model, tokens, length)
     for kept, choice, fold in ((n, c, f) for n in states for c in choices for f in folds):

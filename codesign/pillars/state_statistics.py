@@ -35,7 +35,7 @@ def _mixer_inputs(model):
 
 
 def scan_states(inputs: ScanInputs) -> Tensor:
-    "The states (B, L, D, N) of a layer from what went into its scan."
+    "The states (B, L, D, N) of a layer from the inputs of its scan."
     return selective_scan_states(inputs.x, inputs.delta, inputs.A, inputs.B, delta_softplus=True)
 
 
@@ -43,7 +43,7 @@ def scan_states(inputs: ScanInputs) -> Tensor:
 def true_states(
     model: LayerwiseMambaForCausalLM,
     ids: Tensor,  # (B, L) token ids
-) -> Iterator[tuple[Tensor, ScanInputs]]:  # h (B, L, D, N), and what went into the scan
+) -> Iterator[tuple[Tensor, ScanInputs]]:  # h (B, L, D, N), and the inputs of the scan
     "Yields, layer by layer, the states h on these tokens and the inputs of the scan."
     with _mixer_inputs(model) as seen:
         model(input_ids=ids.to(model.device), use_cache=False)
@@ -90,7 +90,7 @@ def _correlation(count, first, second):
     mean = first / count
     covariance = second / count - np.outer(mean, mean)
     energy = np.diag(second) / count
-    # A smaller deviation is the rounding of states in float32, which correlates with anything.
+    # A smaller deviation is the rounding of states in float32, which may correlate with anything.
     varies = np.diag(covariance) > FLOAT32_ROUNDING**2 * energy
     scale = np.sqrt(np.where(varies, np.diag(covariance), 0.0))
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -109,8 +109,8 @@ class StateStatistics:
 
     stretches: list[Moments]  # of the states h, one for each stretch of the text
     contributions: Moments  # of C_n h_n
-    weights: np.ndarray  # (N, N) C_a C_b
-    joint: np.ndarray | None  # (N, N, N, N) C_a C_b (r_i . r_j) at [a, i, b, j]; None above JOINT_STATES
+    weights: np.ndarray  # (N, N) sums of C_a C_b
+    joint: np.ndarray | None  # (N, N, N, N) sums of C_a C_b (r_i . r_j) at [a, i, b, j]; None above JOINT_STATES
 
     @classmethod
     def zero(cls, n: int, stretches: int) -> "StateStatistics":
@@ -144,7 +144,7 @@ class StateStatistics:
         return self.states.correlation
 
 # %% ../../nbs/pillars/state_statistics.ipynb #c5900002
-NUMBERS_AT_ONCE = 2**23  # of a layer's states in memory, however long the text
+NUMBERS_AT_ONCE = 2**23  # numbers of a layer's states that are in memory at once
 
 
 def evenly_spaced_windows(stream: Sequence[int], length: int, count: int) -> Tensor:
@@ -162,10 +162,10 @@ def evenly_spaced_windows(stream: Sequence[int], length: int, count: int) -> Ten
 def state_statistics(
     model: LayerwiseMambaForCausalLM,
     stream: Sequence[int],  # token ids of the training split
-    tokens: int = 16_384,  # how many to look at
+    tokens: int = 16_384,  # that are read, at most
     length: int = 256,  # tokens a window
     burn_in: int = 32,  # first tokens of a window, left out while the state still fills up
-    stretches: int = 64,  # of text, whose moments are kept apart
+    stretches: int = 64,  # of text, each with its own moments
     numbers_at_once: int = NUMBERS_AT_ONCE,  # of a layer's states in memory; at least those of one window
 ) -> list[StateStatistics]:  # one a layer
     """Sum up the moments of every layer's true states over evenly spaced windows of the text.
@@ -191,5 +191,5 @@ def state_statistics(
 
 # %% ../../nbs/pillars/state_statistics.ipynb #c590002d
 def participation_ratio(moment: np.ndarray) -> float:
-    "How many directions carry the energy of a second moment (N, N)."
+    "How many directions carry the energy of a second moment (N, N): from 1 to N."
     return float(np.trace(moment) ** 2 / (moment * moment).sum())
