@@ -158,7 +158,7 @@ BEST_OF_SEVERAL = "clearly better in at least one measure"  # begins the note of
 
 
 def clearly_better(table: pd.DataFrame, group: str, against: str) -> dict:
-    "The component 'one measure of `NO_LOSS` is clearly better than in `against`', with the measure that shows it best."
+    "The component 'one measure of `NO_LOSS` is clearly better than in `against`', with the measure of the smallest p-value."
     parity = [
         compare(table, Component(measure, group, against, 0.0 if measure_of(measure).points else 1.0, True))
         for measure in NO_LOSS
@@ -263,7 +263,7 @@ class Analysis:
 
     @property
     def where(self) -> str:
-        "Size, text and number of seeds."
+        "Size, text and number of seeds, as one text."
         return f"size {self.size}, {self.data}, {plural(len(self.seeds), 'seed')}"
 
     @property
@@ -278,7 +278,7 @@ class Analysis:
 
     @property
     def timed_on(self) -> str:
-        "The machines in words."
+        "The machines as one text."
         return ", and on ".join(self.machines) or "no machine"
 
     def of(self, notebook: str, group: str) -> list[Record]:
@@ -287,7 +287,7 @@ class Analysis:
 
 # %% ../nbs/06_results.ipynb #264ec518
 def _timed_on(record):
-    "What two times must share to be averaged: machine, kernel, threads, type, PyTorch."
+    "What two times must share to be averaged: machine, kernel, threads, number type, PyTorch."
     path, made = record.metrics.get("path", {}), record["environment"]
     machine = path.get("machine") or made.get("processor") or made["platform"]
     kernel, threads, torch = (path.get(name) or made.get(name) for name in ("kernel", "threads", "torch"))

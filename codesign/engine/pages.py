@@ -17,7 +17,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 # %% ../../nbs/engine/pages.ipynb #3c1fb2e1
 @dataclass(frozen=True)
 class Piece:
-    "Text that is a link, or that stands out."
+    "Text that may be a link or have a style."
 
     text: str
     link: str = ""  # where it leads

@@ -43,8 +43,8 @@ METHOD = (
     "Each seed is a new training, with its own initial weights and order of the text.",
     "Groups of one seed share both, so they are compared within a seed: by the logarithm of their ratio, or by their "
     "difference in points for scores. Intervals are 95% t intervals over seeds.",
-    "A hypothesis is a set of one-sided t tests against bounds that were fixed before the runs. Its p is the largest "
-    f"of theirs, adjusted by Holm's method over all five hypotheses, run or not. Below {ALPHA} it is supported; below "
+    "A hypothesis is a set of one-sided t tests against bounds that were fixed before the runs. Its p-value is the "
+    f"largest of these tests, adjusted by Holm's method over all five hypotheses, run or not. Below {ALPHA} it is supported; below "
     f"{ALPHA} for the opposite of one component it is refuted.",
     "Counts, such as parameters and FLOPs, are compared exactly.",
     "Latencies are measured in turns in one process, beside an identical copy of M_base (the A/A control). Latency is "
@@ -132,8 +132,8 @@ def _control_sections(analyses, analysis, links):
     )
     return [
         Section("What the controls answer", [Paragraph(contrasts), contrasts_block(analysis, links)]),
-        Section("Did anything learn?", [learning_block(analysis, links)]),
-        Section("Over sizes", [scaling_block(analyses, links)]),
+        Section("Did the models learn?", [learning_block(analysis, links)]),
+        Section("Effects at each size", [scaling_block(analyses, links)]),
     ]
 
 # %% ../../nbs/judging/report.ipynb #44641b7e
