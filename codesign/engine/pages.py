@@ -116,7 +116,7 @@ class Pictures:
 
 @dataclass(frozen=True)
 class Section:
-    "A heading and what stands below it."
+    "A heading and the blocks below it."
 
     heading: str
     blocks: list[Paragraph | PageTable | Pictures]

@@ -121,7 +121,7 @@ def contrasts_table(analysis: Analysis) -> pd.DataFrame:
 
 
 def _better(effect):
-    "Which group is better, if the 95% interval says so."
+    "Which group is better, if the groups differ."
     if not effect.seeds:
         return "not run"
     if effect.seeds < 2:
