@@ -49,7 +49,7 @@ from .runs.run import Run
 from .runs.settings import ProfileSettings
 
 # %% ../nbs/05_profiling.ipynb #5628d65d
-EXTRA_WORK = 0.05  # of the known slowdown, at least 8 tokens
+EXTRA_WORK = 0.05  # share of extra tokens in the known-slowdown control; at least 8 tokens
 SAME_MODEL, MORE_TOKENS = "{}, second copy", "{}, more tokens"  # names of the two controls
 
 
@@ -121,7 +121,7 @@ def all_comparisons(
     against: str,  # whose time is 1
     controlled: str | None = None,  # whose second copy ran along; None: that of `against`
 ) -> dict[str, dict[str, dict]]:  # name -> latency_prefill, latency_decode_batch1, ... -> row
-    "For every model and kind of latency: the ratio to `against`, its 95% interval, its drift and what is found."
+    "For every model and kind of latency: the ratio to `against`, its 95% interval, its drift and its finding."
     original = controlled or against
     by_kind = {
         f"latency_{kind}": comparisons(by_name, against, SAME_MODEL.format(original), original)
@@ -132,7 +132,7 @@ def all_comparisons(
 
 # %% ../nbs/05_profiling.ipynb #a5c31ccd
 def conditions(device: torch.device, dtype: torch.dtype, **changes) -> Conditions:
-    "Under what this process times now: kernel, device, machine, threads, type."
+    "The conditions under which this process times: kernel, device, machine, threads, number type."
     found = dict(
         kernel=kernel_path(device),
         device=str(device),
@@ -148,7 +148,7 @@ def conditions(device: torch.device, dtype: torch.dtype, **changes) -> Condition
 
 # %% ../nbs/05_profiling.ipynb #ba08f6dc
 def timed_at(device: torch.device, dtype: torch.dtype, settings: ProfileSettings, **more) -> dict:
-    "Conditions, shapes and rounds as a record states them. Prefill runs operation by operation."
+    "Conditions, shapes and number of rounds, as a record holds them. Prefill runs without a compiler or a graph."
     decoding = f"one compiled call a token up to batch {MAX_BATCH}, above that module by module"
     shapes = dict(
         decoding="CUDA graph" if device.type == "cuda" else decoding,
@@ -212,7 +212,7 @@ def _unmerged_ratios(unmerged, base, against, settings):
 def _trained(run, name, merge=True):
     """The group's language model with the adapters of the run's first task, merged or in place.
 
-    None if they shall stay in place and the group has none.
+    None if `merge` is off and the group has no adapters.
     """
     folder, tuned = run.inputs[RECIPES[name].backbone].file("model"), run.inputs.get(f"03_sgh_peft/{name}")
     task = tuned and tuned.file(f"tasks/{run.parameters.tasks[0]}")
@@ -245,7 +245,7 @@ def comparison_metrics(
     settings: ProfileSettings,
     adapters: str,  # merged, none, ...: goes into the record
 ) -> dict:
-    "What every comparison states beside its ratios: both controls, the machine's ceilings, predictions, conditions."
+    "What every comparison records beside its ratios: both controls, the machine's ceilings, predictions, conditions."
     base, controls = models[against], all_comparisons(times, against)
     ceilings = measure_ceilings(device, base.dtype)
     shape = settings.batch_size, settings.length
@@ -292,7 +292,7 @@ def _model_metrics(run, name, model, times, settings):
 
 # %% ../nbs/05_profiling.ipynb #67084db8
 def _energy(model, settings, seconds=1.0):
-    "Joules a token of prefill where the machine tells; else None and why."
+    "Energy of prefill in joules a token, and its source; None and the reason where there is no energy counter."
     meter = EnergyMeter(model.device)
     if meter.source.startswith("not available"):
         return dict(joules_per_token=None, source=meter.source)
@@ -309,7 +309,7 @@ def _energy(model, settings, seconds=1.0):
 
 # %% ../nbs/05_profiling.ipynb #8f04cf83
 def _profile_shapes(run, device, settings):
-    "Every shape of the study with random weights, and what needs one model only: scaling, ways to run, batches."
+    "Times every shape of the study with random weights; for the base model also scaling, ways to run and batches."
     config, multiple = config_of(run.settings.model), run.settings.sdm.width_multiple
     shapes = study_shapes(config, multiple, run.parameters.seed)
     models = {name: model.to(device, _PRECISIONS[settings.precision]) for name, model in shapes.items()}
@@ -335,7 +335,7 @@ def _profile_shapes(run, device, settings):
 
 # %% ../nbs/05_profiling.ipynb #cf4eb25e
 def _resident(config, device, settings):
-    "What the base adds to a process of its own, in inference and in training; empty on a GPU."
+    "Resident memory that the base model adds to a process of its own, in inference and training; empty on a GPU."
     if device.type == "cuda":
         return {}
     function, shape = "codesign.measuring.memory_use.resident_memory", (settings.batch_size, settings.length)
@@ -344,7 +344,7 @@ def _resident(config, device, settings):
 
 
 def _variant_metrics(run, base, device, settings):
-    "Latencies of every way to run the base, and why the others do not run."
+    "Latencies of the ways to run the base model, and why the others do not run here."
     ids = torch.zeros(settings.batch_size, settings.length, dtype=torch.long, device=device)
     running, failed = variants(base, ids, settings.decode_tokens)
     times = paired_latencies(running, settings.iterations, settings.warmup, device, f"{run.node.name}: variants")
@@ -361,7 +361,9 @@ def _profile_trials(run, device, settings):
     torch.manual_seed(run.parameters.seed)
     rows, dtype = [], _PRECISIONS[settings.precision]
     for trial in range(settings.trials):
-        model = LayerwiseMambaForCausalLM(config_of(run.settings.model)).to(device, dtype).eval()  # new memory
+        model = (
+            LayerwiseMambaForCausalLM(config_of(run.settings.model)).to(device, dtype).eval()
+        )  # new weights at new addresses
         found = all_comparisons(side_by_side({"M_base": model}, "M_base", settings, decoding=False), "M_base")
         names = dict(null=SAME_MODEL.format("M_base"), plant=MORE_TOKENS.format("M_base"))
         rows.append({key: found[name]["latency_prefill"] for key, name in names.items()})

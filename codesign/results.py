@@ -54,7 +54,7 @@ class Hypothesis:
 
     claim: str
     components: tuple[Component, ...]
-    better_than: tuple[str, ...] = ()  # groups against which, besides, one measure must be clearly better
+    better_than: tuple[str, ...] = ()  # groups than which one measure must also be clearly better
 
 # %% ../nbs/06_results.ipynb #ff8e7434
 def _faster_at_equal_perplexity(group, judged=True):
@@ -158,7 +158,7 @@ BEST_OF_SEVERAL = "clearly better in at least one measure"  # begins the note of
 
 
 def clearly_better(table: pd.DataFrame, group: str, against: str) -> dict:
-    "The component 'one measure of `NO_LOSS` is clearly better than in `against`', with the measure that shows it best."
+    "The component 'one measure of `NO_LOSS` is clearly better than in `against`', with that measure."
     parity = [
         compare(table, Component(measure, group, against, 0.0 if measure_of(measure).points else 1.0, True))
         for measure in NO_LOSS
@@ -192,7 +192,7 @@ def _corrected(p, exact, tested):
 def decide(
     components: dict[str, list[dict]],  # by hypothesis: p, p_wrong and exact of each judged component
     alpha: float = ALPHA,
-    not_run: int = 0,  # hypotheses besides, which count as tested
+    not_run: int = 0,  # further hypotheses, which count as tested
 ) -> dict[str, dict]:
     "For each hypothesis its p, both p-values adjusted over the hypotheses, and the verdict."
     names, more = list(components), [1.0] * not_run
@@ -263,7 +263,7 @@ class Analysis:
 
     @property
     def where(self) -> str:
-        "Size, text and number of seeds."
+        "Size, text and number of seeds, as one text."
         return f"size {self.size}, {self.data}, {plural(len(self.seeds), 'seed')}"
 
     @property
@@ -278,7 +278,7 @@ class Analysis:
 
     @property
     def timed_on(self) -> str:
-        "The machines in words."
+        "The machines as one text."
         return ", and on ".join(self.machines) or "no machine"
 
     def of(self, notebook: str, group: str) -> list[Record]:
@@ -287,7 +287,7 @@ class Analysis:
 
 # %% ../nbs/06_results.ipynb #264ec518
 def _timed_on(record):
-    "What two times must share to be averaged: machine, kernel, threads, type, PyTorch."
+    "What two times must share to be averaged: machine, kernel, threads, number type, PyTorch."
     path, made = record.metrics.get("path", {}), record["environment"]
     machine = path.get("machine") or made.get("processor") or made["platform"]
     kernel, threads, torch = (path.get(name) or made.get(name) for name in ("kernel", "threads", "torch"))

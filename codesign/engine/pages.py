@@ -17,7 +17,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 # %% ../../nbs/engine/pages.ipynb #3c1fb2e1
 @dataclass(frozen=True)
 class Piece:
-    "Text that is a link, or that stands out."
+    "Text that may be a link or have a style."
 
     text: str
     link: str = ""  # where it leads
@@ -116,7 +116,7 @@ class Pictures:
 
 @dataclass(frozen=True)
 class Section:
-    "A heading and what stands below it."
+    "A heading and the blocks below it."
 
     heading: str
     blocks: list[Paragraph | PageTable | Pictures]

@@ -84,11 +84,16 @@ def weak_language_models(analysis: Analysis) -> str:
         effect = effect_over_seeds(analysis.table, "ppl_token", name, "bigram")
         if effect.seeds and effect.estimate >= 1:
             weak.append(f"{REFERENCE_MODELS.get(name, name)}, ratio {effect_text(effect, len(analysis.seeds))}")
-    return f"No better than a bigram model in perplexity per token: {'; '.join(weak)}." if weak else ""
+    if not weak:
+        return ""
+    return (
+        "These models do not beat the perplexity per token of a bigram model, which only counts pairs of tokens: "
+        f"{'; '.join(weak)}."
+    )
 
 # %% ../../nbs/judging/cautions.ipynb #305f4011
 def uninformative_tasks(analysis: Analysis) -> str:
-    "On which tasks no group beats always answering the majority class; empty if there is none."
+    "On which tasks no group beats a model that always answers the majority class; empty if there is no such task."
     tasks = []
     for task in analysis.tasks:
         effects = [effect_over_seeds(analysis.table, f"{task}_accuracy", group, "majority") for group in GROUPS_TABLE]

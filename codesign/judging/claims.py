@@ -58,7 +58,7 @@ def comparable(claim: dict, analysis: Analysis) -> str:
 
 
 def _differences(scope, analysis):
-    "In what the study differs from the scope of a claim."
+    "What differs between the study and the scope of a claim, one text each."
     devices = {str(record["environment"].get("device")) for record in analysis.records}
     embedded = analysis.data == data_label("embedded")
     differences = [f"size {analysis.size}, not {scope['size']}"] if scope["size"] != analysis.size else []

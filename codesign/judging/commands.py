@@ -49,7 +49,7 @@ def command_of_study(folder: Path) -> str | None:
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(
             f"{Path(folder).name}/study.json cannot be read ({error}); "
-            "put the study's own back, or delete it: the records stay"
+            "restore the study's own file, or delete it; the records stay"
         ) from None
     controls = ["--controls"] if with_controls else []
     return " ".join(["codesign reproduce", f"--study {Path(folder).name}", *options, *controls])

@@ -73,7 +73,7 @@ RUN_FIGURES = {
     ),
     "scaling": StudyFigure(
         sizes_figure,
-        "Whether it holds at every size",
+        "Whether the effects hold at every size",
         "Perplexity, latency and score relative to M_base of the same size, with 95% t intervals over seeds.",
         all_sizes=True,
     ),

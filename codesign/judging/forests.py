@@ -113,7 +113,7 @@ def _change(row, name):
 
 # %% ../../nbs/judging/forests.ipynb #a7e7f1a0
 def _change_text(row):
-    "The numbers of a component as they stand beside its row."
+    "The numbers of a component as they are shown beside its row."
     estimate, low, high = (_change(row, name) for name in ("estimate", "low", "high"))
     if row["exact"] and abs(estimate) < 0.05 and not high - low > 0.05:
         return "0 exact"

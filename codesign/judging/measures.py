@@ -63,7 +63,7 @@ def measure_label(name: str) -> str:
 
 
 def short_label(name: str) -> str:
-    "A column's label without its unit, without 'median', and without what stands in brackets."
+    "A column's label without its unit, without 'median', and without its part in brackets."
     return measure_of(name).label.removeprefix("median ").split(" (")[0]
 
 # %% ../../nbs/judging/measures.ipynb #8d8849a4

@@ -29,7 +29,7 @@ from ..runs.run import Run
 
 # %% ../../nbs/judging/publishing.ipynb #04a12d0f
 def summarise(run: Run, figures: tuple[str, ...] = tuple(FIGURES)) -> dict:
-    "Analyses the study that the run belongs to, and writes what came out; returns verdicts and counts."
+    "Analyses the study that the run belongs to, and writes tables, figures and verdicts; returns verdicts and counts."
     study, asked = run.folder.parents[2], run.parameters
     analyses, analysis = analyse_study(read_records(study), asked.size, asked.data, asked.tasks, seeds=[asked.seed])
     write_tables(analyses, analysis, run.file("tables"))
@@ -69,7 +69,7 @@ def _refuse_mixture(records: list[Record], analyses: list[Analysis], analysis: A
     if foreign:
         shown = "; ".join(f"{run} ({why})" for run, why in sorted(foreign.items())[:5])
         more = f" and {len(foreign) - 5} more" if len(foreign) > 5 else ""
-        raise DataError(f"{where} mixes studies: {shown}{more}; take out what does not belong")
+        raise DataError(f"{where} mixes studies: {shown}{more}; remove the records that do not belong")
 
 
 def _take_over(records: list[Record], study_folder: Path, target: Path, replace: bool):
@@ -80,8 +80,8 @@ def _take_over(records: list[Record], study_folder: Path, target: Path, replace:
         names = ", ".join(path.relative_to(target / "runs").as_posix() for path in lost[:3])
         raise DataError(
             f"{target} holds {plural(len(lost), 'record')} that {study_folder} lacks ({names}"
-            f"{' ...' if len(lost) > 3 else ''}); take them over first with codesign reproduce --published, "
-            "or let them go with --replace"
+            f"{' ...' if len(lost) > 3 else ''}); first copy them into the study with codesign reproduce --published, "
+            "or delete them with --replace"
         )
     for folder in lost:
         shutil.rmtree(folder)
@@ -96,7 +96,7 @@ def _take_over(records: list[Record], study_folder: Path, target: Path, replace:
 def publish(
     study_folder: Path | None,  # None: take the records that are in `target`
     target: Path,
-    replace: bool = False,  # whether published records that the study lacks may go
+    replace: bool = False,  # whether published records that the study lacks may be deleted
     figures: tuple[str, ...] = tuple(FIGURES),
 ) -> list[Path]:
     """Copies a study's records and its study.json into `target` and makes tables, figures and report from the copies.

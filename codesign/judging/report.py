@@ -43,9 +43,9 @@ METHOD = (
     "Each seed is a new training, with its own initial weights and order of the text.",
     "Groups of one seed share both, so they are compared within a seed: by the logarithm of their ratio, or by their "
     "difference in points for scores. Intervals are 95% t intervals over seeds.",
-    "A hypothesis is a set of one-sided t tests against bounds that were fixed before the runs. Its p is the largest "
-    f"of theirs, adjusted by Holm's method over all five hypotheses, run or not. Below {ALPHA} it is supported; below "
-    f"{ALPHA} for the opposite of one component it is refuted.",
+    "A hypothesis is a set of one-sided t tests against bounds that were fixed before the runs. Its p-value "
+    f"is the largest of these, adjusted by Holm's method over all five hypotheses, run or not. Below {ALPHA} it "
+    f"is supported; below {ALPHA} for the opposite of one component it is refuted.",
     "Counts, such as parameters and FLOPs, are compared exactly.",
     "Latencies are measured in turns in one process, beside an identical copy of M_base (the A/A control). Latency is "
     "the prefill of 8 sequences of 512 tokens. Perplexity is per word of the validation text.",
@@ -127,13 +127,13 @@ def _result_sections(analysis, links, pictures):
 
 def _control_sections(analyses, analysis, links):
     contrasts = (
-        "'No difference shown': the 95% interval includes 1 (score: 0). The intervals are not corrected for their "
-        "number. Hedges' g is the mean in units of the spread between seeds."
+        "'No difference shown': the 95% interval includes 1 (score: 0). The intervals are not corrected for multiple "
+        "comparisons. Hedges' g is the mean in units of the spread between seeds."
     )
     return [
         Section("What the controls answer", [Paragraph(contrasts), contrasts_block(analysis, links)]),
-        Section("Did anything learn?", [learning_block(analysis, links)]),
-        Section("Over sizes", [scaling_block(analyses, links)]),
+        Section("Did the models learn?", [learning_block(analysis, links)]),
+        Section("Effects at each size", [scaling_block(analyses, links)]),
     ]
 
 # %% ../../nbs/judging/report.ipynb #44641b7e

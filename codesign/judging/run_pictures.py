@@ -169,7 +169,9 @@ def learning_figure(analysis: Analysis) -> Figure:
         curves = [curve for record in records if (curve := _curve_of(record))]
         if records and not curves:
             silent.append(group)
-        if curves or not records and notebook != "11_peers":  # a reference model is not missed
+        if (
+            curves or not records and notebook != "11_peers"
+        ):  # reference models are optional, so their absence is not reported
             seeds_of[group] = len(curves)
         _draw_curves(ax, group, curves)
     if any(seeds_of.values()):

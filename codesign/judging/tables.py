@@ -87,15 +87,15 @@ CONTRASTS = (
     Contrast("Does the order of the states change latency?", "M_csp", "C_permuted", "latency_prefill_ms"),
     Contrast("What do half of the states cost, at equal steps?", "M_csp-N8", "M_base-healed", "ppl_word"),
     Contrast("What do three quarters of the states cost, at equal steps?", "M_csp-N4", "M_base-healed", "ppl_word"),
-    Contrast("Does a quarter of the states save time?", "M_csp-N4", "M_base", "latency_prefill_ms"),
+    Contrast("Does keeping a quarter of the states save time?", "M_csp-N4", "M_base", "latency_prefill_ms"),
     Contrast("Are learned masks better than ranking channels by magnitude?", "M_sdm", "M_challenge", "ppl_word"),
-    Contrast("Are they better than ranking channels by activation?", "M_sdm", "C_activation", "ppl_word"),
-    Contrast("Are they better than random channels?", "M_sdm", "C_random", "ppl_word"),
+    Contrast("Are learned masks better than ranking channels by activation?", "M_sdm", "C_activation", "ppl_word"),
+    Contrast("Are learned masks better than random channels?", "M_sdm", "C_random", "ppl_word"),
     Contrast("Is magnitude better than random channels?", "M_challenge", "C_random", "ppl_word"),
     Contrast("Do the layers' widths matter, whichever channels stay?", "same_shape", "M_challenge", "ppl_word"),
-    Contrast("What does training after pruning bring?", "M_challenge", "M_challenge-raw", "ppl_word"),
+    Contrast("What does training after pruning change?", "M_challenge", "M_challenge-raw", "ppl_word"),
     Contrast("Does it matter which layer gets which adapter?", "M_full", "C_shuffled", "score_points"),
-    Contrast("Are tiers better than one rank of the same count?", "M_full", "C_lora", "score_points"),
+    Contrast("Are tiers better than one LoRA rank with as many parameters?", "M_full", "C_lora", "score_points"),
     Contrast("What does compression cost in score, with the same adapters?", "M_sdm+sgh", "M_sgh", "score_points"),
 )
 
@@ -121,7 +121,7 @@ def contrasts_table(analysis: Analysis) -> pd.DataFrame:
 
 
 def _better(effect):
-    "Which group is better, if the 95% interval says so."
+    "Which group is better, if the groups differ."
     if not effect.seeds:
         return "not run"
     if effect.seeds < 2:
@@ -174,7 +174,7 @@ def _learning_rates(analysis, reference):
     at_edge = [run["lr"] in (rates[0], rates[-1]) for run, rates in zip(runs, tried, strict=True) if len(rates) > 1]
     best = ", ".join(f"{run['lr']:g}" for run in runs)
     note = f"learning rates tried: {', '.join(runs[0]['ppl_word_by_lr'])}; best, by seed: {best}"
-    return note + ("; at the edge of what was tried" if any(at_edge) else "")
+    return note + ("; the best is the smallest or largest rate tried" if any(at_edge) else "")
 
 # %% ../../nbs/judging/tables.ipynb #2d0cf77b
 COUNTED_BY_SIZE = ("params_total", "flops_per_token", "tokens_trained", "ppl_word")

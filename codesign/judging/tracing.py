@@ -25,7 +25,7 @@ from ..runs.records import Record
 # %% ../../nbs/judging/tracing.ipynb #5782aeb6
 @dataclass(frozen=True)
 class ValueName:
-    "Which number is meant."
+    "The parts of a number's name."
 
     column: str
     group: str
@@ -90,7 +90,7 @@ def _computed(a, b, operator, remark="", scale=1.0):
 # %% ../../nbs/judging/tracing.ipynb #6b6bb2b2
 @dataclass(frozen=True)
 class Traced:
-    "A number, how it came from records, and these."
+    "A number, how it was computed from records, and the records."
 
     value_id: str
     meaning: str  # one line, with the value

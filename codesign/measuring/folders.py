@@ -75,6 +75,6 @@ def _folder_metrics(models, folders, settings, device):
 
 
 def _short_names(folders):
-    "The last parts of the paths, as many as it takes to tell them apart."
+    "The last parts of the paths, as many as make the names differ."
     depth = next(n for n in range(1, 99) if len({folder.resolve().parts[-n:] for folder in folders}) == len(folders))
     return ["/".join(folder.resolve().parts[-depth:]) for folder in folders]

@@ -65,7 +65,7 @@ def resident_memory(config: dict, batch: int, length: int, training: bool) -> di
     """Bytes that a model of a shape adds to a process of its own, and how far they are above what its owners hold.
 
     The model has random weights and runs two prefills or two training steps. The surplus is fragmentation and scratch
-    memory of other libraries. None where the system does not tell.
+    memory of other libraries. None where the system does not report it.
     """
     name, peak = ("train", "mem_train_peak_bytes") if training else ("inference", "mem_peak_bytes")
     one_layer = dict(num_hidden_layers=1, d_inner=config["d_inner"][:1], d_state=config["d_state"][:1])

@@ -31,7 +31,7 @@ def prefill_rate(
     length: int,
     repeats: int,
     per_sequence: int | None,  # bytes that a sequence took so far; None: not measured yet
-    grown_by: Callable = resident_peak,  # what a call adds to the process; None where the system does not tell
+    grown_by: Callable = resident_peak,  # bytes a call adds; None where not reported
 ) -> tuple[float, int]:
     "Prefill tokens a second of one batch, the best of `repeats`, and the bytes that a sequence takes."
     run = prefill(model, torch.zeros(batch, length, dtype=torch.long, device=model.device))

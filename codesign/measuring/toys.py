@@ -19,4 +19,4 @@ def toy_model(**changes) -> LayerwiseMambaForCausalLM:
     return LayerwiseMambaForCausalLM(LayerwiseMambaConfig(**fields)).eval()
 
 
-TOY_CEILINGS = Ceilings(1e9, 1e11, "float32", 1, "a toy")  # bytes and FLOPs a second
+TOY_CEILINGS = Ceilings(1e9, 1e11, "float32", 1, "a toy")  # bytes a second, FLOPs a second
