@@ -346,8 +346,13 @@ class LayerwiseMambaModel(LayerwiseMambaPreTrainedModel):
             raise ValueError("give input_ids or inputs_embeds, one of the two")
         use_cache, collect, return_dict = _options(self, use_cache, output_hidden_states, return_dict)
         cache_params, use_cache = _states_to_update(self, cache_params, use_cache)
-        embedded = self.embeddings(input_ids) if inputs_embeds is None else inputs_embeds
-        last, every = _through_layers(self, embedded, cache_params, attention_mask, collect)
+        last, every = _through_layers(  # without a name here, the embeddings are freed after the first layer
+            self,
+            self.embeddings(input_ids) if inputs_embeds is None else inputs_embeds,
+            cache_params,
+            attention_mask,
+            collect,
+        )
         states = cache_params if use_cache else None
         output = MambaOutput(last_hidden_state=last, cache_params=states, hidden_states=every)
         return output if return_dict else output.to_tuple()
