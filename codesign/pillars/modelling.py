@@ -303,9 +303,10 @@ def _states_to_update(model, cache_params, use_cache):
     return cache_params, use_cache
 
 
-def _through_layers(model, hidden_states, cache_params, attention_mask, collect):
+def _through_layers(model, input_ids, inputs_embeds, cache_params, attention_mask, collect):
     "The normalised output of the last layer, and if `collect` that of every layer."
-    collected = []
+    # only this function names the embeddings, so that their memory is free after the first layer
+    hidden_states, collected = model.embeddings(input_ids) if inputs_embeds is None else inputs_embeds, []
     for layer in model.layers:
         hidden_states = layer(hidden_states, cache_params, attention_mask)
         if collect:
@@ -346,13 +347,7 @@ class LayerwiseMambaModel(LayerwiseMambaPreTrainedModel):
             raise ValueError("give input_ids or inputs_embeds, one of the two")
         use_cache, collect, return_dict = _options(self, use_cache, output_hidden_states, return_dict)
         cache_params, use_cache = _states_to_update(self, cache_params, use_cache)
-        last, every = _through_layers(  # without a name here, the embeddings are freed after the first layer
-            self,
-            self.embeddings(input_ids) if inputs_embeds is None else inputs_embeds,
-            cache_params,
-            attention_mask,
-            collect,
-        )
+        last, every = _through_layers(self, input_ids, inputs_embeds, cache_params, attention_mask, collect)
         states = cache_params if use_cache else None
         output = MambaOutput(last_hidden_state=last, cache_params=states, hidden_states=every)
         return output if return_dict else output.to_tuple()
