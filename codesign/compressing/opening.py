@@ -8,7 +8,7 @@ __all__ = ['Checkpoint', 'open_checkpoint', 'read_tokenizer', 'unfinished_folder
 # %% ../../nbs/compressing/opening.ipynb #db8098f8
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,7 +71,7 @@ def read_tokenizer(folder: Path, model: LayerwiseMambaForCausalLM, path: str | P
 
 # %% ../../nbs/compressing/opening.ipynb #619627bf
 @contextmanager
-def unfinished_folder(out: Path) -> Iterator[Path]:
+def unfinished_folder(out: Path) -> Generator[Path]:
     "A folder beside the destination that gets the destination's name at the end of the block, or is deleted."
     folder = out.with_name(f".{out.name}.partial")
     if folder.exists():

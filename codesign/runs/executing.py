@@ -12,7 +12,7 @@ import os
 import signal
 import textwrap
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -73,7 +73,7 @@ class Kernel:
 
 # %% ../../nbs/runs/executing.ipynb #49aeba59
 @contextmanager
-def watched_kernel() -> Iterator[Kernel]:
+def watched_kernel() -> Generator[Kernel]:
     "Watches the notebook's process while the block runs, and passes SIGTERM on to it."
     kernel = Kernel()
     before, in_main = None, threading.current_thread() is threading.main_thread()

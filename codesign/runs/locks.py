@@ -8,7 +8,7 @@ __all__ = ['locked']
 # %% ../../nbs/runs/locks.ipynb #246f48f5
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,7 +22,7 @@ def locked(
     folder: Path,
     what: object,  # what the error calls it
     wait: float = 0.0,  # seconds to wait for another holder
-) -> Iterator[None]:
+) -> Generator[None]:
     "Holds a folder's lock. Raises RunLocked, naming the holder's process and host, if it is held longer than `wait`."
     lock = FileLock(folder / ".lock")
     try:
