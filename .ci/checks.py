@@ -44,7 +44,7 @@ def changed_by(command, pattern):
 def parameters_cells(path):
     cells = json.loads(path.read_text())["cells"]
     count = sum("parameters" in c["metadata"].get("tags", []) for c in cells)
-    wanted = 1 if path.parent == root / "nbs" else 0
+    wanted = 1 if path.parent == root / "nbs" and path.stem != "index" else 0  # the index becomes the README
     return None if count == wanted else f"{count} cells tagged parameters, {wanted} wanted"
 
 
@@ -102,7 +102,7 @@ for claim, breaches in floors.CHECKS.items():
 
 
 def published(folder):
-    "What differs between the records of a published study and what stands beside them or in the README; else None."
+    "What differs between the records of a published study and what stands beside them; else None."
     from codesign.engine.errors import CodesignError
     from codesign.judging.study_records import read_records
     from codesign.results import analyse_study
@@ -112,7 +112,6 @@ def published(folder):
         different = [
             *different_texts(folder, analyses, analysis),
             *different_figures(folder, analyses, analysis),
-            *different_readme(folder),
         ]
     except CodesignError as error:
         return str(error)
@@ -154,29 +153,26 @@ def different_figures(folder, analyses, analysis):
             yield f"figures/{name}.pdf"
 
 
-def different_readme(folder):
-    "The README, if it shows the study and does not say what the records say."
-    from codesign.judging.publishing import README_MARKS, put_into_readme
-
-    readme = root / "README.md"
-    shown = README_MARKS[0].format(folder.name) in readme.read_text()
-    if shown and not put_into_readme(folder, readme, write=False):
-        yield "README.md"
-
-
 for folder in sorted(root.glob("figures/*/tables")):
     report(f"published numbers of {folder.parent.name} are those of its records", published(folder.parent))
 
-shown = [
-    folder.parent.name
-    for folder in root.glob("figures/*/tables")
-    if f"<!-- results of {folder.parent.name} -->" in (root / "README.md").read_text()
-]
-report(
-    "the README shows a published study",
-    None if shown else "it has no marks <!-- results of NAME --> for any folder of figures/",
-)
 
+def report_script(*words):
+    "Runs a script of .ci, prints what it prints, and counts its lines that begin with ok or FAILED."
+    command = [sys.executable, *words]
+    environment = os.environ | {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
+    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True)
+    lines = [line for line in done.stdout.splitlines() if re.match("ok|FAILED", line)]
+    print("\n".join(lines), flush=True)
+    failed = sum(line.startswith("FAILED") for line in lines)
+    results["passed"] += len(lines) - failed
+    results["failed"] += failed
+    if done.returncode and not failed or not lines:
+        report(" ".join(words), f"exit code {done.returncode}: {done.stderr.strip()[-500:]}")
+
+
+report_script(".ci/readme.py", "--check")
+report_script(".ci/snippets.py")
 environment = os.environ | {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
 import torch  # noqa: E402  (the checks above need no torch)
 

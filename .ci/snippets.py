@@ -1,9 +1,10 @@
 """Runs the Python of Markdown pages, and checks the commands that they show.
 
-`python .ci/snippets.py PAGE.md ...`; without a page: CONTRIBUTING.md, RELEASE.md and every page of docs/.
+`python .ci/snippets.py PAGE.md ...`; without a page: those of the root and of docs/.
 All ```python blocks of a page run in order, in one namespace, in a new folder. There, `path/to/mamba` is a small Mamba
 of Hugging Face with random weights and a tokenizer, and `text.txt` is a text. In ```sh blocks every line that begins
-with `codesign` is parsed by the real command line, with its types and choices, and not run. `make NAME` must be a target.
+with `codesign` is parsed by the real command line, with its types and choices, and not run. Every `make NAME` must be a
+target. Of README.md only the commands are checked: its Python is in nbs/index.ipynb, where it runs.
 Prints a line for each page, and exits 1 if anything failed.
 """
 
@@ -95,6 +96,7 @@ def commands(page):
 def wrong_command(words):
     "What the command line says of these words; None if it would take them."
     import typer
+
     from codesign.reproduce import app
     from codesign.study.command_line import as_options, error_line
 
@@ -129,12 +131,15 @@ def wrong_commands(page):
 
 def check(page):
     "What is wrong with a page's code and commands; None if all of it works."
-    return wrong_commands(page) or run_python(page)
+    return wrong_commands(page) or (None if page.name == "README.md" else run_python(page))
 
 
 def pages():
-    "The pages whose code is checked; the README's is in nbs/index.ipynb and runs there, its commands are checked here."
-    return [root / "CONTRIBUTING.md", root / "RELEASE.md", *sorted(root.glob("docs/**/*.md"))]
+    "The pages whose code is checked."
+    return [
+        *(root / f"{name}.md" for name in ("README", "CONTRIBUTING", "RELEASE")),
+        *sorted(root.glob("docs/**/*.md")),
+    ]
 
 
 if __name__ == "__main__":
@@ -143,5 +148,6 @@ if __name__ == "__main__":
     for page in [Path(name).resolve() for name in sys.argv[1:]] or [page for page in pages() if page.is_file()]:
         problem = check(page)
         failed = failed or bool(problem)
-        print(f"{'FAILED' if problem else 'ok'}  {page.relative_to(root)}{': ' + problem if problem else ''}", flush=True)
+        name = f"code and commands of {page.relative_to(root)}"
+        print(f"FAILED  {name}: {problem}" if problem else f"ok  {name}", flush=True)
     sys.exit(failed)
