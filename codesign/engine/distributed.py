@@ -42,7 +42,7 @@ class Processes:
     def __init__(self):
         from accelerate import PartialState
 
-        advice = "start them with `accelerate launch` or torchrun, or unset WORLD_SIZE"
+        advice = "start them with torchrun (`accelerate launch --cpu` starts one process only), or unset WORLD_SIZE"
         asked = (os.environ.get("WORLD_SIZE") or "1").strip()
         try:
             state = PartialState(cpu=not torch.cuda.is_available())

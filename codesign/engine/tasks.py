@@ -16,6 +16,7 @@ from .errors import DataError, did_you_mean
 from .glue_files import load_glue_task
 from .labelled_text import Task
 from .text_names import TASKS
+from .tokenization import whole_text_backend
 
 # %% ../../nbs/engine/tasks.ipynb #096e2ef2
 def load_task(
@@ -42,7 +43,7 @@ def _joined(first: Sequence[int], second: Sequence[int] | None, separator: int, 
 
 # %% ../../nbs/engine/tasks.ipynb #e71545a7
 def _ids_of(texts: Sequence[str], tokenizer) -> list[list[int]]:
-    encodings = tokenizer.backend_tokenizer.encode_batch(texts, add_special_tokens=False)
+    encodings = whole_text_backend(tokenizer).encode_batch(texts, add_special_tokens=False)
     return [encoding.ids for encoding in encodings]
 
 

@@ -18,7 +18,7 @@ from filelock import FileLock
 from .cached_files import cache_folder, digest, is_intact, write_checked
 from .documents import PIECE_BYTES, Corpus
 from .errors import DataError
-from .tokenization import largest_id
+from .tokenization import largest_id, whole_text_backend
 
 # %% ../../nbs/engine/token_streams.ipynb #14d8fbc4
 _BATCH_BYTES = 1 << 20
@@ -41,7 +41,7 @@ def _ids(documents: Sequence[str], tokenizer) -> np.ndarray:
     dtype, pieces = np.uint16 if largest_id(tokenizer) < 1 << 16 else np.uint32, []
     end = np.array([tokenizer.eos_token_id], dtype)
     for batch in _stretches(documents, _BATCH_BYTES):
-        for encoding in tokenizer.backend_tokenizer.encode_batch_fast(batch, add_special_tokens=False):
+        for encoding in whole_text_backend(tokenizer).encode_batch_fast(batch, add_special_tokens=False):
             pieces += [np.array(encoding.ids, dtype), end]
     return np.concatenate(pieces) if pieces else np.array([], dtype)
 
@@ -94,7 +94,7 @@ def token_stream(
     "The ids of a split: documents joined by end-of-text, which also opens and closes the stream. Cached by content."
     name = digest(
         corpus.hashes[split],
-        tokenizer.backend_tokenizer.to_str(),
+        whole_text_backend(tokenizer).to_str(),
         str(tokenizer.eos_token_id),
         str(piece_bytes),
         inspect.getsource(_ids),

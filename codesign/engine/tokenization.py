@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['END_OF_TEXT', 'PUBLISHED_TOKENIZERS', 'train_bpe', 'find_tokenizer', 'fetch_tokenizer', 'find_or_fetch_tokenizer',
-           'tokenizer_backend', 'load_tokenizer', 'largest_id', 'tokenizer_digest']
+           'tokenizer_backend', 'load_tokenizer', 'largest_id', 'tokenizer_digest', 'whole_text_backend']
 
 # %% ../../nbs/engine/tokenization.ipynb #804cd834
 import inspect
@@ -185,3 +185,11 @@ def tokenizer_digest(backend) -> str:
     state = json.loads(backend.to_str())
     parts = ("added_tokens", "normalizer", "pre_tokenizer", "model")
     return digest(*(json.dumps(state[part], sort_keys=True) for part in parts))
+
+# %% ../../nbs/engine/tokenization.ipynb #961edc49
+def whole_text_backend(tokenizer):
+    "The `tokenizers.Tokenizer` behind a tokenizer of `transformers`, told to forget the length of an earlier call."
+    backend = tokenizer.backend_tokenizer
+    backend.no_truncation()
+    backend.no_padding()
+    return backend
