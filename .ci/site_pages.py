@@ -12,6 +12,7 @@ import json
 import posixpath
 import re
 import sys
+from functools import cache
 from pathlib import Path
 
 import yaml
@@ -122,13 +123,13 @@ def page_of(path):
         return "notebooks/" + page.removeprefix("nbs/") if path.startswith("nbs/") else page
     if path.startswith("codesign/") and path.endswith(".py") and not path.endswith("__init__.py"):
         return "reference/api/" + path[9:-3] + ".md"
-    return path if path in pictures() else None
+    return path if path in published_files() else None
 
 
-def pictures():
-    "Files of figures/ that the site shows: everything but the records."
-    found = [path for path in ROOT.glob("figures/**/*") if path.is_file() and "runs" not in path.parts]
-    return {path.relative_to(ROOT).as_posix() for path in found}
+@cache
+def published_files():
+    "Files of figures/: pictures, reports, and the records that these link to."
+    return {path.relative_to(ROOT).as_posix() for path in ROOT.glob("figures/**/*") if path.is_file()}
 
 
 def target_of(link, source, page, known):
@@ -428,12 +429,7 @@ def filled(entries):
     found = []
     for entry in entries:
         found += navigation_of(entry[1:]) if isinstance(entry, str) and entry.startswith("@") else [entry]
-    return [entry for entry in found if not isinstance(entry, str) or entry == "index.md" or there(entry)]
-
-
-def there(page):
-    "Whether a page that the navigation names exists already: pages of several authors come one by one."
-    return (ROOT / "docs" / page).exists() or page in ("contributing.md", "changelog.md")
+    return found
 
 
 def navigation_of(name):
@@ -466,7 +462,7 @@ def generated_pages():
     trees = {name: (path, tree) for name, path, tree in modules()}
     for name, (path, tree) in trees.items():
         yield page_of(path), module_page(name, path, tree, trees), path
-    for path in sorted(pictures()):
+    for path in sorted(published_files()):
         yield path, (ROOT / path).read_bytes(), path
 
 
