@@ -35,6 +35,14 @@ def section(title: str, entries: dict[str, str]) -> str:
     return "\n".join(["", "", f"{title}:", *lines]) if entries else ""
 
 
+def paired(line: ast.Assign) -> list[tuple[str, ast.expr]]:
+    "Names and values of an assignment of several names."
+    target, value = line.targets[0], line.value
+    if not isinstance(target, ast.Tuple) or not isinstance(value, ast.Tuple):
+        return []
+    return [(name.id, part) for name, part in zip(target.elts, value.elts, strict=True) if isinstance(name, ast.Name)]
+
+
 class Docments(Extension):
     def __init__(self):
         super().__init__()
@@ -59,6 +67,15 @@ class Docments(Extension):
         self.add(
             cls, section("Attributes", {ast.unparse(field.target): comments[field.end_lineno] for field in fields})
         )
+
+    def on_module_members(self, *, node, mod, agent, **kwargs):
+        "Griffe leaves out `A, B = 1, 2`."
+        for line in node.body:
+            pairs = paired(line) if isinstance(line, ast.Assign) else []
+            for name, value in pairs:
+                attribute = Attribute(name, value=ast.unparse(value), lineno=line.lineno, endlineno=line.end_lineno)
+                mod.set_member(name, attribute)
+                self.on_attribute_instance(node=line, attr=attribute, agent=agent)
 
     def on_attribute_instance(self, *, node, attr: Attribute, agent, **kwargs):
         comment = self.comments(agent).get(getattr(node, "end_lineno", None))

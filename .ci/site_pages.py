@@ -22,7 +22,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / ".ci")]
 
 import floors  # noqa: E402
 
-CODE = re.compile(r"(^ {0,3}(?P<fence>```+|~~~+).*?^ {0,3}(?P=fence)[`~]*[ \t]*$|`[^`\n]+`)", re.M | re.S)
+CODE = re.compile(r"(^ *(?P<fence>```+|~~~+).*?^ *(?P=fence)[`~]*[ \t]*$|`[^`\n]+`)", re.M | re.S)
 MARKDOWN_LINK = re.compile(r"(\]\(\s*)(?!https?:|mailto:|#|data:)([^)\s]+)")
 HTML_LINK = re.compile(r"((?:src|href)=)(['\"])(?!https?:|mailto:|#|data:)([^'\"]+)\2")
 OUTSIDE_PICTURE = re.compile(r"!\[([^\]]*)\]\(https?://[^)]+\)|<img\b[^>]*src=['\"]https?://[^>]*?>")
@@ -177,7 +177,7 @@ def separate_lists(text):
     "An empty line before a list that follows a paragraph, which Markdown on GitHub does not need and mkdocs does."
     lines, fenced, before = [], False, ""
     for line in text.split("\n"):
-        if re.match(r" {0,3}(```|~~~)", line):
+        if re.match(r" *(```|~~~)", line):
             fenced = not fenced
         starts = LIST_ITEM.match(line) and not fenced and before.strip()
         if starts and not LIST_ITEM.match(before) and not before.startswith(" "):
@@ -209,16 +209,44 @@ def subtitle_of(path):
 
 def notebook_page(path):
     "The Markdown of a notebook, and its pictures by name."
-    parts, files = [], {}
+    parts, files, imports = [], {}, []
     for kind, text, outputs in cells_of(path):
+        code = code_of(text) if kind == "code" else ""
+        if imports_only(code):
+            imports.append(code)
+            continue
+        if imports and (code or kind == "markdown"):
+            parts.append(folded(imports))
+            imports = []
         if kind == "markdown":
             parts.append(text)
-        elif kind == "code" and not re.match(r"#\|\s*(default_exp|hide)\b", text.strip()):
-            code = "\n".join(line for line in text.split("\n") if not line.startswith("#|")).strip()
-            parts += [fenced(code, "python")] if code else []
-            parts += [shown(output, Path(path).stem, files) for output in outputs]
+        elif code:
+            parts += [fenced(code, "python"), *(shown(output, Path(path).stem, files) for output in outputs)]
     parts.insert(1, origin(path))
     return "\n\n".join(part for part in parts if part), files
+
+
+def code_of(text):
+    "The code of a cell without its directives; nothing for cells that are for nbdev."
+    if re.match(r"#\|\s*(default_exp|hide)\b", text.strip()):
+        return ""
+    return "\n".join(line for line in text.split("\n") if not line.startswith("#|")).strip()
+
+
+def imports_only(code):
+    "Whether a cell only imports, and perhaps lists names that are exported again."
+    try:
+        body = ast.parse(code).body
+    except SyntaxError:  # a magic
+        return False
+    kinds = [isinstance(node, ast.Import | ast.ImportFrom) or defined_names(node) == ["_all_"] for node in body]
+    return bool(body) and all(kinds)
+
+
+def folded(cells):
+    "Cells of imports under a line that opens them."
+    lines = "\n\n".join(fenced(cell, "python") for cell in cells).split("\n")
+    return "\n".join(['??? quote "Imports"', "", *(f"    {line}" if line else "" for line in lines)])
 
 
 def origin(path):
