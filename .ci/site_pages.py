@@ -28,6 +28,21 @@ HTML_LINK = re.compile(r"((?:src|href)=)(['\"])(?!https?:|mailto:|#|data:)([^'\"
 OUTSIDE_PICTURE = re.compile(r"!\[([^\]]*)\]\(https?://[^)]+\)|<img\b[^>]*src=['\"]https?://[^>]*?>")
 LIST_ITEM = re.compile(r"^ {0,3}(?:[-*+]|\d+[.)]) ")
 FORMULA = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', re.S)
+# The search finds names by the reference and subjects by prose: source code would make its index five times as large.
+NOT_SEARCHED = (
+    '<details class="mkdocstrings-source"',
+    '<div class="highlight"',
+    '<div class="output highlight"',
+    '<div class="output-table"',
+)
+LEVELS = {
+    "study": "The grid of runs, the driver, validation, the command line.",
+    "judging": "Measures, verdicts, tables, figures, report.",
+    "measuring": "Profiles, and the compression of a checkpoint.",
+    "pillars": "The model, CSP, SDM, SGH-PEFT, the magnitude-pruned baseline.",
+    "runs": "Parameters, settings, the graph of runs, records, locks.",
+    "engine": "Scan, decoding, training, text, timing, memory, statistics, drawing.",
+}
 MARK = re.compile(r"^<!-- (\w+) -->$", re.M)
 
 
@@ -406,7 +421,9 @@ def part_modules(source):
             f"| [`{name}`](../../../{path}) | {(ast.get_docstring(tree) or '').partition(chr(10))[0]} |"
             for name, path, tree in found
         ]
-        parts.append("\n".join([f"## {level}", "", "| module | subject |", "|---|---|", *rows]))
+        parts.append(
+            "\n".join([f"## {level}", "", LEVELS.get(level, ""), "", "| module | subject |", "|---|---|", *rows])
+        )
     return "\n\n".join(parts)
 
 
@@ -511,6 +528,8 @@ def on_page_markdown(markdown, page, config, files):
 
 
 def on_page_content(content, page, config, files):
+    for tag in NOT_SEARCHED if page.file.src_uri.startswith("notebooks/") else NOT_SEARCHED[:1]:
+        content = content.replace(tag, tag + " data-search-exclude")
     return FORMULA.sub(lambda found: mathml(found[2], found[1] == "div", page.file.src_uri), content)
 
 
