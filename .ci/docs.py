@@ -9,6 +9,7 @@ import ast
 import json
 import os
 import re
+import subprocess
 import sys
 import time
 from html.parser import HTMLParser
@@ -183,12 +184,14 @@ def names_without_entry(found):
 
 
 def build():
-    "Builds the site. Raises SystemExit with mkdocs' own message if that fails, warnings included."
-    os.environ.setdefault("NO_MKDOCS_2_WARNING", "1")
-    from mkdocs.__main__ import cli
-
-    os.chdir(ROOT)
-    cli(["build", "--strict", "--quiet", "--clean"], standalone_mode=False)
+    "Builds the site. Returns what mkdocs warns of. (`--quiet` would make `--strict` blind to warnings.)"
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--clean"]
+    environment = os.environ | {"NO_MKDOCS_2_WARNING": "1"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    if not done.returncode:
+        return []
+    lines = done.stderr.strip().splitlines()
+    return [line for line in lines if line.startswith(("WARNING", "ERROR", "  - "))] or lines[-1:]
 
 
 def main(words):
@@ -197,8 +200,7 @@ def main(words):
         faults = [f"{' '.join(words)} is unknown; valid: --check, or nothing to build the site"]
     elif not words and not faults:
         begin = time.perf_counter()
-        build()
-        faults = list(site_faults())
+        faults = build() or list(site_faults())
         size = sum(path.stat().st_size for path in SITE.rglob("*") if path.is_file()) / 1e6
         count = len(list(SITE.rglob("*.html")))
         print(f"_site: {count} pages, {size:.0f} MB, {time.perf_counter() - begin:.0f} s; open _site/index.html")

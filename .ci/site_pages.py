@@ -143,8 +143,9 @@ def page_of(path):
 
 @cache
 def published_files():
-    "Files of figures/: pictures, reports, and the records that these link to."
-    return {path.relative_to(ROOT).as_posix() for path in ROOT.glob("figures/**/*") if path.is_file()}
+    "Files of figures/: pictures, reports, and the records that these link to. Markdown would become pages."
+    found = [path for path in ROOT.glob("figures/**/*") if path.is_file() and path.suffix != ".md"]
+    return {path.relative_to(ROOT).as_posix() for path in found}
 
 
 def target_of(link, source, page, known):
@@ -161,6 +162,7 @@ def for_the_site(text, source, page, known=None):
     "Markdown of a file of the repository as Markdown of a page: links, pictures from elsewhere, lists."
 
     def outside_code(piece):
+        piece = re.sub(r"<(details|div)(?![^>]*markdown=)(?=[ >])", r'<\1 markdown="1"', piece)
         piece = OUTSIDE_PICTURE.sub(lambda found: found[1] or _alt(found[0]), piece)
         piece = MARKDOWN_LINK.sub(lambda found: found[1] + target_of(found[2], source, page, known), piece)
         return HTML_LINK.sub(
@@ -535,9 +537,12 @@ def on_page_content(content, page, config, files):
 
 def mathml(formula, display, page):
     "A formula in LaTeX as MathML, which browsers draw without a script."
-    from math_core import LatexToMathML
+    from math_core import LatexError, LatexToMathML
+    from mkdocs.exceptions import PluginError
 
     try:
-        return LatexToMathML().convert_with_local_state(html.unescape(formula).strip(), displaystyle=display)
-    except Exception as error:
-        raise ValueError(f"{page}: the formula {formula.strip()!r} cannot be read ({error}); mend it") from None
+        return LatexToMathML(fancy_error=False).convert_with_local_state(
+            html.unescape(formula).strip(), displaystyle=display
+        )
+    except LatexError as error:
+        raise PluginError(f"{page}: the formula {formula.strip()!r} cannot be read ({error}); mend it") from None
