@@ -8,22 +8,24 @@ JOBS ?= 2
 STUDY ?= wikitext
 BIN := .venv/bin
 
-.PHONY: help .venv reproduce test slow lint lab results
+.PHONY: help .venv reproduce test slow lint lab results readme docs package
 
 help:
 	@echo "make reproduce   the whole study, offline, on this machine (SIZE=$(SIZE) NAME=$(NAME) DATA=$(DATA) JOBS=$(JOBS) GPUS=$(GPUS); also SEEDS=, TASKS=, STEPS=, EXAMPLES=, EPOCHS=, CONTROLS=1)"
 	@echo "make test        nbdev_test and the checks of the repository"
-	@echo "make slow        the notebooks whose tests take longer: runs that are killed and go on (about a minute)"
+	@echo "make slow        tests that take longer: runs that are killed and go on, the examples (about three minutes)"
 	@echo "make lint        layout, rules, types, levels of the package (ruff, pyrefly, .ci/floors.py)"
 	@echo "make lab         JupyterLab at nbs/"
-	@echo "make results     tables and figures of a published study again, from its records in figures/ (STUDY=$(STUDY))"
+	@echo "make results     tables, figures and README of a published study again, from its records in figures/ (STUDY=$(STUDY))"
+	@echo "make docs        the docs site, in _site/"
+	@echo "make package     sdist and wheel in dist/, tried in a new environment"
 
 .venv: .venv/installed
 
 .venv/installed: settings.ini setup.py constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt torch setuptools wheel
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,grid]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,grid,docs]'
 	touch $@
 
 reproduce: .venv
@@ -34,10 +36,11 @@ test: .venv
 
 slow: .venv
 	$(BIN)/python .ci/slow.py
+	$(BIN)/python .ci/examples.py
 
 lint: .venv
-	$(BIN)/ruff check nbs codesign .ci fuzz setup.py
-	$(BIN)/ruff format --check nbs .ci fuzz setup.py
+	$(BIN)/ruff check nbs codesign .ci fuzz examples setup.py
+	$(BIN)/ruff format --check nbs .ci fuzz examples setup.py
 	$(BIN)/pyrefly check --python-interpreter-path $(BIN)/python
 	$(BIN)/python .ci/floors.py
 
@@ -46,3 +49,13 @@ lab: .venv
 
 results: .venv
 	$(BIN)/codesign publish --study $(STUDY) --again
+	$(BIN)/python .ci/readme.py
+
+readme: .venv
+	$(BIN)/python .ci/readme.py
+
+docs: .venv
+	$(BIN)/python .ci/docs.py
+
+package: .venv
+	$(BIN)/python .ci/package.py

@@ -81,7 +81,8 @@ def broken_links(path):
     return f"it links to {', '.join(missing)}" if missing else None
 
 
-for text in (*sorted(root.glob("*.md")), root / "fuzz" / "README.md"):
+texts = [root / "fuzz" / "README.md", root / "examples" / "README.md"]
+for text in (*sorted(root.glob("*.md")), *texts, *sorted(root.glob("examples/*.ipynb"))):
     report(f"links of {text.relative_to(root)}", broken_links(text))
 for notebook in sorted(root.glob("nbs/**/*.ipynb")):
     if ".ipynb_checkpoints" in notebook.parts:
@@ -99,6 +100,10 @@ import floors  # noqa: E402
 
 for claim, breaches in floors.CHECKS.items():
     report(claim, "; ".join(breaches())[:2000] or None)
+import docs  # noqa: E402
+
+for claim, faults in docs.CHECKS.items():
+    report(claim, "; ".join(faults())[:2000] or None)
 
 
 def published(folder):
