@@ -115,7 +115,7 @@ def p_value_texts(seeds: int, hypotheses: int = len(HYPOTHESES)) -> list[str]:
     )
     return [tested, corrected, _few_seeds(seeds, hypotheses)]
 
-
+# %% ../../nbs/judging/glance.ipynb #8c58050b
 def _few_seeds(seeds, hypotheses):
     "What a number of seeds can show at all."
     if seeds < 2:
