@@ -79,7 +79,7 @@ def _held(analysis):
         for row in rows
     ]
 
-
+# %% ../../nbs/judging/glance.ipynb #e9b0f510
 def glance_block(analysis: Analysis) -> Facts:
     "Data, models, seeds, hardware, hours, verdicts and limits of a study in one box."
     held = int((analysis.verdicts.verdict == "Supported").sum())
