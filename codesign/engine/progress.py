@@ -23,13 +23,13 @@ class ReachedStep:
     step: int  # steps that are done
     steps: int  # of the whole training
     loss: float
-    seconds_left: float
+    seconds_left: float | None  # None after the first step, whose time says little
 
     @property
     def text(self) -> str:
         "Step, loss and time left, for people."
-        left = clock_time(self.seconds_left)
-        return f"step {self.step:,} of {self.steps:,}, loss {self.loss:.3f}, {left} left"
+        left = "" if self.seconds_left is None else f", {clock_time(self.seconds_left)} left"
+        return f"step {self.step:,} of {self.steps:,}, loss {self.loss:.3f}{left}"
 
 
 def clock_time(seconds: float) -> str:
@@ -54,7 +54,7 @@ def read_progress(path: Path) -> ReachedStep | None:
     try:
         reached = ReachedStep(**json.loads(Path(path).read_text(encoding="utf-8")))
         sound = type(reached.step) is int and type(reached.steps) is int and isinstance(reached.name, str)
-        numbers = all(math.isfinite(value) for value in (reached.loss, reached.seconds_left))
+        numbers = all(math.isfinite(value) for value in (reached.loss, reached.seconds_left or 0))
     except (OSError, ValueError, TypeError, RecursionError):
         return None
     return reached if sound and numbers and 0 <= reached.step <= reached.steps else None
@@ -82,10 +82,10 @@ class Progress:
     steps: int
     every: float = 15.0  # on a terminal each second
     name: str = ""
-    began: float = field(default_factory=time.monotonic)
     reported: float = field(default_factory=time.monotonic)
     written: float = -math.inf
-    first: int | None = None
+    first: int | None = None  # the first step of this process
+    first_at: float = 0.0  # when it was done
     open: bool = False  # whether a line stands on the terminal
     path: Path | None = field(default_factory=_file_wanted)
 
@@ -99,13 +99,14 @@ class Progress:
     def __call__(self, step: int, loss: float, tokens: int) -> None:
         now, on_terminal, last = time.monotonic(), sys.stdout.isatty(), step + 1 >= self.steps
         if self.first is None:
-            self.first = step
-        steps_a_second = (step - self.first + 1) / max(now - self.began, 1e-9)
-        reached = ReachedStep(self.name, step + 1, self.steps, loss, (self.steps - step - 1) / steps_a_second)
+            self.first, self.first_at = step, now
+        speed = (step - self.first) / max(now - self.first_at, 1e-9)
+        left = (self.steps - step - 1) / speed if speed else None
+        reached = ReachedStep(self.name, step + 1, self.steps, loss, left)
         if self.path and (last or now - self.written >= 1.0):
             self.path, self.written = _written(self.path, reached), now
         if last or now - self.reported < (min(1.0, self.every) if on_terminal else self.every):
             return
-        line = f"{reached.text}, {tokens * steps_a_second:,.0f} tokens/s" if tokens else reached.text
+        line = f"{reached.text}, {tokens * speed:,.0f} tokens/s" if tokens and speed else reached.text
         print(f"{CLEAR}{line}" if on_terminal else line, end="" if on_terminal else "\n", flush=True)
         self.reported, self.open = now, on_terminal

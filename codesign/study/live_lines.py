@@ -5,20 +5,21 @@
 # %% auto #0
 __all__ = ['EVERY', 'AT_LEAST', 'job_line', 'progress_file', 'job_text', 'RunningJob', 'RunningJobs', 'is_terminal', 'LiveLines']
 
-# %% ../../nbs/study/live_lines.ipynb #a085920e
+# %% ../../nbs/study/live_lines.ipynb #15c53d7a
 import os
 import re
 import shutil
 import sys
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..engine.progress import ReachedStep, clock_time, read_progress
 from ..runs.places import study_folder
 
-# %% ../../nbs/study/live_lines.ipynb #e8d4391d
+# %% ../../nbs/study/live_lines.ipynb #34485e1b
 def job_line(line: str) -> tuple[str, str] | None:
     "What a job says of its run, and the run's name: start, done, failed or stopped; None for any other line."
     found = re.match(r"(start |done  |failed|stopped) (\S+?):?\s", f"{line} ")
@@ -29,7 +30,7 @@ def progress_file(study: str, run: str) -> Path:
     "Where the training of a run, called notebook/name, says how far it is."
     return study_folder(study) / "runs" / run / "progress.json"
 
-# %% ../../nbs/study/live_lines.ipynb #ddb541fc
+# %% ../../nbs/study/live_lines.ipynb #5c1bb1a5
 def job_text(run: str, number: int, total: int, seconds: float, reached: ReachedStep | None) -> str:
     "One line about a running job."
     if reached is None:
@@ -37,7 +38,7 @@ def job_text(run: str, number: int, total: int, seconds: float, reached: Reached
     phase = reached.name.removeprefix(run).strip("/") if reached.name.startswith(run) else ""
     return f"{number} of {total}  {run}: {f'{phase}, ' if phase else ''}{reached.text}"
 
-# %% ../../nbs/study/live_lines.ipynb #0970f4f3
+# %% ../../nbs/study/live_lines.ipynb #3b08a8b9
 EVERY, AT_LEAST = 10.0, 60.0  # seconds between two plain lines of a job: not sooner than, and not later than
 
 
@@ -59,7 +60,7 @@ class RunningJob:
         self.printed, self.tenth, self.name = now, tenth, reached.name
         return True
 
-# %% ../../nbs/study/live_lines.ipynb #f3f1826f
+# %% ../../nbs/study/live_lines.ipynb #5a606fbd
 class RunningJobs:
     "The jobs of a round that have begun and not ended, and how far they are."
 
@@ -90,7 +91,7 @@ class RunningJobs:
     def _line(self, run, job, reached, now):
         return job_text(run, job.number, self.total, now - job.began, reached)
 
-# %% ../../nbs/study/live_lines.ipynb #a5479384
+# %% ../../nbs/study/live_lines.ipynb #0cfb763b
 def is_terminal() -> bool:
     "Whether lines can be written anew: the output is a terminal that knows the usual commands."
     return sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
@@ -103,7 +104,7 @@ def _terminal_text(above, lines, shown):
     removed = f"\x1b[{shown}F\x1b[J" if shown else ""  # up by as many lines, and clear from there
     return removed + "".join(f"{line}\n" for line in (*above, *kept)), len(kept)
 
-# %% ../../nbs/study/live_lines.ipynb #a6c530e9
+# %% ../../nbs/study/live_lines.ipynb #0313660d
 class LiveLines:
     "Shows the lines of running jobs for the time of a `with` block; `say` shows any other line in the meantime."
 
@@ -137,12 +138,9 @@ class LiveLines:
         lines = self.jobs.lines(time.monotonic()) if is_terminal() else []
         text, self._shown = _terminal_text(above, lines, self._shown)
         if text:
-            sys.stdout.write(text)
-            sys.stdout.flush()
+            print(text, end="", flush=True)
 
     def _watch(self):
-        try:
+        with suppress(OSError):  # nobody reads the output any more
             while not self._ended.wait(1.0):
                 self.refresh()
-        except OSError:  # nobody reads the output any more
-            return
