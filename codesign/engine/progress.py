@@ -28,6 +28,8 @@ class ReachedStep:
     @property
     def text(self) -> str:
         "Step, loss and time left, for people."
+        if self.step == self.steps:
+            return f"{self.steps:,} steps done, loss {self.loss:.3f}"
         left = "" if self.seconds_left is None else f", {clock_time(self.seconds_left)} left"
         return f"step {self.step:,} of {self.steps:,}, loss {self.loss:.3f}{left}"
 
