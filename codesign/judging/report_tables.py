@@ -47,27 +47,28 @@ class NumberLinks:
         self.traced: dict[str, Traced] = {}  # by the name of the number
 
     def to(self, value_id: str, text: str, size: str | None = None) -> Piece | str:
-        "A number's text as a link; the text alone where there is no such number."
+        "A number's text as a link; the text alone where there is no such number. Its row leads back to the first one."
         if text.startswith("not run") or text == "–":
             return text
         size = size or self.size
         name = value_id if size == self.size else f"{size}:{value_id}"
-        if name not in self.traced:
+        first = name not in self.traced
+        if first:
             try:
                 self.traced[name] = trace(self.analyses, f"{size}:{value_id}")
             except CodesignError:
                 return text
-        return Piece(text, link=f"#{name}")
+        return Piece(text, link=f"#{name}", id=f"at-{name}" if first else "")
 
 # %% ../../nbs/judging/report_tables.ipynb #c19d01a3
 VERDICT_STYLES = {"Supported": "good", "Refuted": "bad", "Undecided": "open", "Not run": "none"}
 
 
 def verdicts_block(analysis: Analysis) -> PageTable:
-    "One row for each hypothesis; a link to its name leads here."
+    "One row for each hypothesis; a link to its name leads here, and its name to its components."
     rows = [
         {
-            "hypothesis": verdict["hypothesis"],
+            "hypothesis": Piece(verdict["hypothesis"], link=f"#components-{verdict['hypothesis']}"),
             "claim": verdict["claim"],
             "verdict": Piece(verdict["verdict"], style=VERDICT_STYLES[verdict["verdict"]]),
             "reason": verdict["because"],
@@ -81,14 +82,16 @@ def verdicts_block(analysis: Analysis) -> PageTable:
 
 # %% ../../nbs/judging/report_tables.ipynb #20fb425e
 def components_block(analysis: Analysis, links: NumberLinks) -> PageTable:
-    "One row for each comparison of each hypothesis."
-    rows = []
+    "One row for each comparison of each hypothesis, with a link to its verdict."
+    rows, ids = [], []
     for row in analysis.components.to_dict("records"):
+        first = f"components-{row['hypothesis']}"
+        ids.append("" if first in ids else first)
         name = f"{row['measure']}.{row['group']}/{row['against']}"
         untested = row["exact"] or math.isnan(row["wilcoxon"])
         rows.append(
             {
-                "hypothesis": row["hypothesis"],
+                "hypothesis": Piece(row["hypothesis"], link=f"#{row['hypothesis']}"),
                 "component": links.to(name, component_text(row)),
                 "p": "exact" if row["exact"] else p_text(row["p"]),
                 "Wilcoxon p": "–" if untested else f"{row['wilcoxon']:.2g}",
@@ -98,7 +101,7 @@ def components_block(analysis: Analysis, links: NumberLinks) -> PageTable:
                 "note": row["note"],
             }
         )
-    return table_of_dicts(rows, cards=True)
+    return table_of_dicts(rows, cards=True, ids=ids)
 
 
 def _hedges(value):
@@ -203,14 +206,15 @@ def _answer_of(claim):
 
 # %% ../../nbs/judging/report_tables.ipynb #d6dcf61f
 def sources_block(links: NumberLinks) -> PageTable:
-    "One row for each number that was linked to: seed by seed, with links to the records."
+    "One row for each number that was linked to: seed by seed, with links to the records and one back."
     rows = []
-    for traced in links.traced.values():
+    for name, traced in links.traced.items():
         lines = [
             [step, *(Piece(run, link=_record_link(run), title=place) for run, place in sources)]
             for step, sources in traced.seeds
         ]
-        rows.append({"number": traced.meaning.rsplit(" (", 1)[0], "from": lines})
+        back = Piece("↑ where it is shown", link=f"#at-{name}", style="back")
+        rows.append({"number": [[traced.meaning.rsplit(" (", 1)[0]], [back]], "from": lines})
     return table_of_dicts(rows, ids=list(links.traced), empty="No number yet.")
 
 

@@ -8,7 +8,6 @@ __all__ = ['Progress', 'relay', 'ask_to_stop', 'run_plan', 'snakemake_command']
 # %% ../../nbs/study/driver.ipynb #a0ed9b14
 import importlib.util
 import os
-import re
 import subprocess
 import sys
 import threading
@@ -20,6 +19,7 @@ from ..runs.executing import StoppedRun
 from ..runs.places import PACKAGE, repository
 from .grid import Grid
 from .job import COMMAND, TIME_TO_STOP
+from .live_lines import LiveLines, job_line
 from .plan import write_plan
 
 # %% ../../nbs/study/driver.ipynb #777717f6
@@ -32,19 +32,22 @@ class Progress:
     done: set[str] = field(default_factory=set)
     failed: set[str] = field(default_factory=set)
     stopped: set[str] = field(default_factory=set)
+    lines: LiveLines | None = None  # of the running jobs; None: a line is just printed
 
     def read(self, line: str) -> None:
         "Counts a line that a job has printed, and shows it; other lines are ignored."
-        found = re.match(r"(start |done  |failed|stopped) (\S+?):?\s", line)
-        if found:
-            {"start ": self.started, "done  ": self.done, "failed": self.failed, "stopped": self.stopped}[found[1]].add(
-                found[2]
-            )
+        word, run = job_line(line) or ("", "")
+        if word:
+            {"start": self.started, "done": self.done, "failed": self.failed, "stopped": self.stopped}[word].add(run)
             self.show(line.rstrip())
 
     def show(self, line: str) -> None:
         "Prints a line after the number of runs that have ended."
-        print(f"[{len(self.done) + len(self.failed):3}/{self.total}] {line}", flush=True)
+        counted = f"[{len(self.done) + len(self.failed):3}/{self.total}] {line}"
+        if self.lines is None:
+            print(counted, flush=True)
+        else:
+            self.lines.say(line, counted)
 
     def without_an_end(self) -> list[str]:
         "Runs that have started and have not said how they ended: their process was killed."
@@ -112,9 +115,10 @@ def run_plan(grid: Grid, nodes, jobs: int, gpus: int = 0, snakemake_arguments: t
     else:
         print("Snakemake is not installed, so the runs are made one after the other (pip install 'codesign[grid]')")
         commands = [[*COMMAND, "node", str(plan), str(node)] for node in nodes]
-    with open(log_path, "w", encoding="utf-8") as log:
+    with open(log_path, "w", encoding="utf-8") as log, LiveLines(grid.study, len(nodes)) as progress.lines:
         for command in commands:
             relay(command, {**os.environ, "PYTHONPATH": path}, log, progress)
+    progress.lines = None
     for run in progress.without_an_end():
         progress.failed.add(run)
         progress.show(
