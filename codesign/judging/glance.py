@@ -17,7 +17,7 @@ from ..results import ALPHA, HYPOTHESES, Analysis
 from ..runs.graph import CONTROLS_TABLE, GROUPS_TABLE
 
 # %% ../../nbs/judging/glance.ipynb #80ebbaec
-SCALES = {"toy": ("nano", "tiny"), "small": ("small", "70m")}  # all other sizes have the scale of papers
+SCALES = {"toy": ("nano", "tiny"), "small": ("small", "70m", "130m-12l")}  # all other sizes have the scale of papers
 
 
 def scale_of(size: str) -> str:

@@ -158,9 +158,10 @@ def compare_command(first: RecordPath, second: RecordPath):
     """Compare two profiling records.
 
     Writes nothing, and prints the medians with their ratios. Records that were timed under
-    other conditions are refused.
+    other conditions are refused. A ratio whose controls failed has a warning; if that is every
+    ratio, the exit code is 1.
     """
-    from codesign.runs.conditions import compare_records
+    from codesign.study.comparing import show_comparison
 
     records = []
     for path in (first, second):
@@ -169,6 +170,4 @@ def compare_command(first: RecordPath, second: RecordPath):
         )
         if "sha256" not in records[-1]:
             print(f"{path} has no checksum, as it was made by an early version; it may have been changed since")
-    print(f"{'':<44}{'first':>12}{'second':>12}{'ratio':>9}   (not paired: timed at different moments)")
-    for name, row in compare_records(*records).items():
-        print(f"{name:<44}{row['first']:>12.3f}{row['second']:>12.3f}{row['ratio']:>9.3f}")
+    show_comparison(*records)
