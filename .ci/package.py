@@ -122,7 +122,7 @@ def compare_wheels(from_sdist, from_tree):
     wanted += [
         f"codesign/layout/{name}"
         for name in tracked
-        if re.fullmatch(r"nbs/(?!tests/).*\.ipynb|papermill_runs/.*|figures/.*/record\.json", name)
+        if re.fullmatch(r"nbs/(?!tests/).*\.ipynb|papermill_runs/.*|figures/.*\.(json|csv|md|png)", name)
     ]
     missing = sorted(set(wanted) - set(one))
     check("the wheel holds every module, notebook and record", f"it lacks {', '.join(missing)}" if missing else None)
