@@ -28,7 +28,7 @@ extras["dev"] += extras["notebooks"]
 # What `codesign init` lays out, as patterns below the root of the tree. Tests that need the whole clone stay there.
 LAID_OUT = (
     *("nbs/**/*.ipynb", "papermill_runs/Snakefile", "papermill_runs/grids/*.yaml"),
-    *("figures/**/*.json", "figures/**/*.csv", "figures/**/*.md", "figures/**/*.png"),  # chapters show published results
+    *("figures/**/*.json", "figures/**/*.csv", "figures/**/*.md", "figures/**/*.png"),  # shown by chapters
 )
 LEFT_OUT = ("nbs/tests/", "/.ipynb_checkpoints/")
 

@@ -25,7 +25,8 @@ from .laying_out import notebooks_line
 # %% ../../nbs/study/commands_machine.ipynb #8c5e71d7
 ON_A_GPU = (
     "on a GPU    a CUDA build of torch is enough (its index is on pytorch.org): it brings triton, and the scan runs",
-    "            energy: pip install 'codesign[gpu]'; mamba-ssm is optional, and needs that torch, nvcc and:",
+    "            energy counter: pip install 'codesign[gpu]'",
+    "            mamba-ssm, optional, needs that torch, nvcc, ninja, packaging, setuptools and wheel; then",
     "            MAMBA_KEEP_CUDA_BUILD=TRUE pip install --no-build-isolation causal-conv1d mamba-ssm",
 )
 

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['StudyToCheck', 'CheckedSize', 'CheckedGroup', 'EveryGroup', 'SetupData', 'SetupTasks', 'StudyToPublish', 'Again',
-           'Replace', 'PlanFile', 'RunName', 'validate_study', 'check_setup', 'publish_study', 'planned_job']
+           'Replace', 'PlanFile', 'RunName', 'validate_study', 'check_setup', 'publish_study', 'readme_line',
+           'planned_job']
 
 # %% ../../nbs/study/commands_study.ipynb #f0dac00b
 from pathlib import Path
@@ -83,16 +84,24 @@ def publish_study(study: StudyToPublish, again: Again = False, replace: Replace 
     Writes the records of the study, and the tables, figures and report made from them, to figures/STUDY/; and the part
     of README.md between the marks of the study.
     """
-    from codesign.judging.publishing import README_MARKS, publish, put_into_readme
+    from codesign.judging.publishing import publish
 
     target = repository() / "figures" / study_folder(study).name
     publish(None if again else study_folder(study), target, replace)
     print(f"published {shown_path(target)}")
-    if put_into_readme(target, repository() / "README.md"):
-        print("README.md shows its verdicts")
-    else:
-        marks = " and ".join(mark.format(target.name) for mark in README_MARKS)
-        print(f"README.md does not show it; to show it, add the lines {marks}")
+    print(readme_line(target, repository() / "README.md"))
+
+
+def readme_line(target: Path, readme: Path) -> str:
+    "Puts the verdicts of a published study into the README, and says so, or why not. A laid-out folder has no README."
+    if not readme.is_file():
+        return "no README.md is here, so none shows it"
+    from codesign.judging.publishing import README_MARKS, put_into_readme
+
+    if put_into_readme(target, readme):
+        return "README.md shows its verdicts"
+    marks = " and ".join(mark.format(target.name) for mark in README_MARKS)
+    return f"README.md does not show it; to show it, add the lines {marks}"
 
 # %% ../../nbs/study/commands_study.ipynb #c8236080
 PlanFile = Annotated[str, typer.Argument(metavar="PLAN", help="the plan.json of a study")]
