@@ -80,7 +80,8 @@ def init_command(folder: NewFolder):
     grids = sum(name.startswith("papermill_runs/grids/") for name in names)
     records = sum(name.endswith("record.json") for name in names)
     print(f"{notebooks} notebooks, the Snakefile, {grids} grids and {records} published records are in {folder}")
-    print(f"next: cd {shown_path(target.resolve())}; codesign reproduce --size nano")
+    there = "" if target.resolve() == Path.cwd() else f"cd {shown_path(target.resolve())}; "
+    print(f"next: {there}codesign reproduce --size nano")
 
 # %% ../../nbs/study/laying_out.ipynb #bb21956b
 def notebooks_line(source: Path = LAYOUT) -> str:
