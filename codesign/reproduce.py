@@ -8,9 +8,11 @@ __all__ = ['COMMAND_TABLE', 'app', 'data_app', 'draw_grid', 'announce', 'remove_
 
 # %% ../nbs/08_reproduce.ipynb #c0645691
 from collections.abc import Callable
+from typing import Annotated
 
 import typer
 
+import codesign
 from .engine.errors import ParameterError
 from .runs.graph import RECIPES_TABLE, Node, run_folder
 from .runs.identity import why_not_done
@@ -23,6 +25,7 @@ from .study.commands_models import compress_command, convert_command
 from .study.commands_profile import compare_command, profile_command
 from .study.commands_runs import finetune_command, results_command, run_command
 from .study.commands_study import check_setup, planned_job, publish_study, validate_study
+from .study.completing import LateHelp
 from codesign.study.continuing import (
     corpus_digest,
     fixed_by_grid,
@@ -37,6 +40,7 @@ from .study.grid import Grid, load_grid, reads_all, runs_alone
 
 # %% ../nbs/08_reproduce.ipynb #ea04282f
 from .study.job import COMMAND, STOPPED, die_with_parent  # noqa: F401  (papermill_runs/Snakefile and tests)
+from .study.laying_out import init_command
 from codesign.study.options import (
     Budget,
     Controls,
@@ -213,9 +217,11 @@ COMMAND_TABLE = {
     "compress": compress_command,
     "convert": convert_command,
     "doctor": doctor,
+    "init": init_command,
 }
+
+# %% ../nbs/08_reproduce.ipynb #90e906cc
 app = typer.Typer(
-    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     no_args_is_help=True,
@@ -223,12 +229,27 @@ app = typer.Typer(
     help="Make Mamba language models smaller, faster and cheaper to adapt, and measure what it costs.",
 )
 for _name, _command in COMMAND_TABLE.items():
-    app.command(_name)(_command)
+    app.command(_name, cls=LateHelp)(_command)
 app.command("node", hidden=True)(planned_job)
 data_app = typer.Typer(no_args_is_help=True, help="Show which data this machine has, and fetch what it lacks.")
 data_app.command("list")(data_list)
 data_app.command("get")(data_get)
 app.add_typer(data_app, name="data")
+
+
+def _show_version(asked):
+    if asked:
+        print(f"codesign {codesign.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _everywhere(
+    version: Annotated[
+        bool, typer.Option("--version", help="show the version and exit", callback=_show_version, is_eager=True)
+    ] = False,
+):
+    pass  # typer's help comes from the app
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -15,7 +15,7 @@ from ..engine.files import user_path
 from ..engine.text_names import DATA, EMBEDDED_TASKS, TASKS
 from .checking import PositiveFloat, PositiveInt, Seed, Threads, validated
 from .graph import GRAPH, RECIPES_TABLE, SIDE_BY_SIDE
-from .places import study_folder
+from .places import check_study_name
 from .settings import SIZES
 
 # %% ../../nbs/runs/parameters.ipynb #7b8faea3
@@ -44,7 +44,7 @@ class Parameters:
         _require_known("size", self.size, SIZES)
         _require_group(self.group, groups, side_by_side)
         _require_tasks(self.tasks)
-        study_folder(self.study)
+        check_study_name(self.study)
         return replace(self, data=checked_data(self.data, must_exist=bool(GRAPH[notebook].get("text"))))
 
     @classmethod

@@ -20,7 +20,7 @@ from ..engine.files import as_json, file_sha256, hash_of, write_atomic
 from ..engine.system import peak_resident_bytes, processor
 from .graph import Node
 from .parameters import Parameters
-from .places import PACKAGE, inside
+from .places import PACKAGE, inside, is_repository
 from .records import Record
 from .settings import Settings
 
@@ -173,6 +173,9 @@ def environment() -> dict:
 
 @cache
 def _commit():
+    "The commit of the clone that the package runs from; None if it is installed, perhaps inside of another project."
+    if not is_repository(PACKAGE.parent):
+        return None
     command = ["git", "-C", str(PACKAGE.parent), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=10)

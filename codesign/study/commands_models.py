@@ -13,11 +13,11 @@ from typing import Annotated
 
 import typer
 
-from ..runs.checking import validated
+from ..runs.checking import NonNegativeInt, PositiveFloat, PositiveInt, Repeats, Seed, validated
 from ..runs.parameters import checked_data
 from .continuing import require_text
 from .job import set_threads
-from .options import DATA_HELP, OutputFolder, ThreadsOption, TokenizerFolder, option
+from .options import A_TEXT, DATA_HELP, OutputFolder, ThreadsOption, TokenizerFolder, option
 from .terminal import shown_path
 
 # %% ../../nbs/study/commands_models.ipynb #7e45b2a0
@@ -27,22 +27,27 @@ CheckpointFolder = Annotated[
 OriginalFolder = Annotated[
     str, typer.Argument(metavar="FOLDER", help="folder with config.json and pytorch_model.bin or model.safetensors")
 ]
-CalibrationText = Annotated[str, option("TEXT", DATA_HELP.replace("train", "calibrate, train"))]
-RandomSeed = Annotated[str, option("N", "number that all random choices follow from")]
+CalibrationText = Annotated[str, option("TEXT", DATA_HELP.replace("train", "calibrate, train"), complete=A_TEXT)]
+RandomSeed = Annotated[str, option("N", "number that all random choices follow from", Seed)]
 FlopsShare = Annotated[str, option("SHARE", "share of the FLOPs that may stay, above 0, at most 1")]
-States = Annotated[str | None, option("N", "scan states that a layer keeps [default: all]")]
+States = Annotated[str | None, option("N", "scan states that a layer keeps", PositiveInt, "all")]
 MaskSteps = Annotated[
-    str, option("N", "steps of mask learning with frozen weights; 0 ranks channels by weight and activation")
+    str,
+    option(
+        "N",
+        "steps of mask learning with frozen weights (0 ranks channels by weight and activation)",
+        NonNegativeInt,
+    ),
 ]
-TrainingSteps = Annotated[str, option("N", "steps of training after the removal")]
-TrainingRate = Annotated[str, option("RATE", "peak learning rate of this training")]
+TrainingSteps = Annotated[str, option("N", "steps of training after the removal", NonNegativeInt)]
+TrainingRate = Annotated[str, option("RATE", "peak learning rate of this training", PositiveFloat)]
 Uniform = Annotated[bool, typer.Option(help="give all layers one width, so that plain transformers opens the model")]
-Multiple = Annotated[str, option("N", "make every width a multiple of this number")]
-CalibrationTokens = Annotated[str, option("N", "tokens that decide which channels and states stay")]
-Length = Annotated[str, option("N", "tokens of a sequence in calibration, training and evaluation")]
-BatchSize = Annotated[str, option("N", "sequences of a training step")]
-ProfileLength = Annotated[str, option("N", "tokens of the sequence that is timed")]
-Iterations = Annotated[str, option("N", "timed rounds, 100 or more")]
+Multiple = Annotated[str, option("N", "make every width a multiple of this number", PositiveInt)]
+CalibrationTokens = Annotated[str, option("N", "tokens that decide which channels and states stay", PositiveInt)]
+Length = Annotated[str, option("N", "tokens of a sequence in calibration, training and evaluation", PositiveInt)]
+BatchSize = Annotated[str, option("N", "sequences of a training step", PositiveInt)]
+ProfileLength = Annotated[str, option("N", "tokens of the sequence that is timed", PositiveInt)]
+Iterations = Annotated[str, option("N", "timed rounds", Repeats)]
 
 # %% ../../nbs/study/commands_models.ipynb #ff3962eb
 def compress_command(

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['StudyToCheck', 'CheckedSize', 'CheckedGroup', 'EveryGroup', 'SetupData', 'SetupTasks', 'StudyToPublish', 'Again',
-           'Replace', 'PlanFile', 'RunName', 'validate_study', 'check_setup', 'publish_study', 'planned_job']
+           'Replace', 'PlanFile', 'RunName', 'validate_study', 'check_setup', 'publish_study', 'readme_line',
+           'planned_job']
 
 # %% ../../nbs/study/commands_study.ipynb #f0dac00b
 from pathlib import Path
@@ -16,17 +17,27 @@ from ..runs.graph import RECIPES_TABLE
 from ..runs.parameters import Parameters
 from ..runs.places import repository, study_folder
 from ..runs.settings import SIZES
+from .completing import one_of
 from .grid import refuse_unknown
 from .job import run_job
-from .options import DATA_HELP, TASKS_HELP, option
+from .options import A_SIZE, A_STUDY, A_TEXT, DATA_HELP, SOME_TASKS, TASKS_HELP, option
 from .setup_checks import setup_problems
 from .terminal import show_checks, shown_path
 from .validation import validate
 
 # %% ../../nbs/study/commands_study.ipynb #31eed1b4
-StudyToCheck = Annotated[str, option("NAME", "study to check, a folder in papermill_runs")]
-CheckedSize = Annotated[str | None, option("SIZE", "check the records of this size only")]
-CheckedGroup = Annotated[str | None, option("GROUP", "check the records of this group, and those that compare groups")]
+StudyToCheck = Annotated[str, option("NAME", "study to check, a folder in papermill_runs", complete=A_STUDY)]
+CheckedSize = Annotated[
+    str | None, option("SIZE", f"check the records of this size only: {', '.join(SIZES)}", complete=A_SIZE)
+]
+CheckedGroup = Annotated[
+    str | None,
+    option(
+        "GROUP",
+        "check the records of this group, and those that compare groups: {groups}",
+        complete=one_of(lambda: RECIPES_TABLE),
+    ),
+]
 EveryGroup = Annotated[bool, typer.Option(help="check every group, also if --group is given")]
 
 
@@ -46,8 +57,11 @@ def validate_study(
     show_checks([(f"{check:<13} {run}", problem) for run, check, problem in validate(study, size, groups)])
 
 # %% ../../nbs/study/commands_study.ipynb #fc42dbab
-SetupData = Annotated[str, option("TEXT", DATA_HELP)]
-SetupTasks = Annotated[str | None, option("TASK,...", f"{TASKS_HELP} [default: cola,rte, or sst2 with other data]")]
+SetupData = Annotated[str, option("TEXT", DATA_HELP, complete=A_TEXT)]
+SetupTasks = Annotated[
+    str | None,
+    option("TASK,...", TASKS_HELP, default="cola,rte, or sst2 with other data", complete=SOME_TASKS),
+]
 
 
 def check_setup(data: SetupData = "embedded", tasks: SetupTasks = None):
@@ -59,7 +73,7 @@ def check_setup(data: SetupData = "embedded", tasks: SetupTasks = None):
     show_checks(setup_problems(Parameters.checked("03_sgh_peft", data=data, **asked)))
 
 # %% ../../nbs/study/commands_study.ipynb #ccdb52a3
-StudyToPublish = Annotated[str, option("NAME", "study to publish, a folder in papermill_runs")]
+StudyToPublish = Annotated[str, option("NAME", "study to publish, a folder in papermill_runs", complete=A_STUDY)]
 Again = Annotated[bool, typer.Option(help="make everything again from the records that are in figures/STUDY")]
 Replace = Annotated[bool, typer.Option(help="delete records in figures/STUDY that the study does not have")]
 
@@ -70,16 +84,24 @@ def publish_study(study: StudyToPublish, again: Again = False, replace: Replace 
     Writes the records of the study, and the tables, figures and report made from them, to figures/STUDY/; and the part
     of README.md between the marks of the study.
     """
-    from codesign.judging.publishing import README_MARKS, publish, put_into_readme
+    from codesign.judging.publishing import publish
 
     target = repository() / "figures" / study_folder(study).name
     publish(None if again else study_folder(study), target, replace)
     print(f"published {shown_path(target)}")
-    if put_into_readme(target, repository() / "README.md"):
-        print("README.md shows its verdicts")
-    else:
-        marks = " and ".join(mark.format(target.name) for mark in README_MARKS)
-        print(f"README.md does not show it; to show it, add the lines {marks}")
+    print(readme_line(target, repository() / "README.md"))
+
+
+def readme_line(target: Path, readme: Path) -> str:
+    "Puts the verdicts of a published study into the README, and says so, or why not. A laid-out folder has no README."
+    if not readme.is_file():
+        return "no README.md is here, so none shows it"
+    from codesign.judging.publishing import README_MARKS, put_into_readme
+
+    if put_into_readme(target, readme):
+        return "README.md shows its verdicts"
+    marks = " and ".join(mark.format(target.name) for mark in README_MARKS)
+    return f"README.md does not show it; to show it, add the lines {marks}"
 
 # %% ../../nbs/study/commands_study.ipynb #c8236080
 PlanFile = Annotated[str, typer.Argument(metavar="PLAN", help="the plan.json of a study")]
