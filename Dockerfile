@@ -1,7 +1,7 @@
 # codesign with everything that a study needs, in a folder laid out by `codesign init`.
-#   CPU:  docker build -t codesign .
-#   GPU:  docker build -t codesign --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cu130 .
-#         docker run --gpus all ...  (the host needs the NVIDIA container toolkit)
+#   docker build -t codesign .                                        PyTorch as PyPI has it: on Linux, a CUDA build
+#   docker build -t codesign --build-arg TORCH_INDEX=ADDRESS .        of another index: https://pytorch.org/get-started
+#   docker run --gpus all ...                                         the host needs the NVIDIA container toolkit
 #   a study whose records stay in a volume:
 #         docker run --rm -v studies:/home/codesign/study/papermill_runs codesign codesign reproduce --size nano
 #   notebooks:
@@ -14,8 +14,8 @@ COPY . .
 RUN pip wheel --no-cache-dir --no-deps --wheel-dir /wheels .
 
 FROM python:${PYTHON}-slim
-# Where PyTorch comes from: an index of CPU builds, or of builds for one version of CUDA.
-ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
+# Where PyTorch comes from, if not from the package index: CPU builds, or builds for one version of CUDA.
+ARG TORCH_INDEX=
 # On a GPU, Triton compiles its launchers with a C compiler.
 RUN case "$TORCH_INDEX" in \
       */cpu) ;; \
@@ -25,7 +25,7 @@ COPY constraints.txt /wheels/constraints.txt
 # A CUDA build of PyTorch asks for a Triton of its own.
 RUN sed -i '/^triton==/d' /wheels/constraints.txt
 # In the layers before the wheel, so that a change of the code installs no library again.
-RUN pip install --no-cache-dir --constraint /wheels/constraints.txt --index-url "$TORCH_INDEX" torch
+RUN pip install --no-cache-dir --constraint /wheels/constraints.txt ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} torch
 COPY --from=build /wheels/*.whl /wheels/
 RUN pip install --no-cache-dir --constraint /wheels/constraints.txt "$(echo /wheels/codesign-*.whl)[grid,notebooks,gpu]"
 

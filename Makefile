@@ -22,7 +22,7 @@ help:
 
 .venv: .venv/installed
 
-.venv/installed: settings.ini setup.py constraints.txt
+.venv/installed: settings.ini setup.py pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt torch setuptools wheel
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,grid,docs]'

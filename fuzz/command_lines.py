@@ -76,6 +76,7 @@ OPTIONS = {
     "check-setup": dict(data=DATA, tasks=TASKS),
     "compare": {},
     "doctor": {},
+    "init": {},
     "data list": {},
     "data get": {},
     "node": {},

@@ -96,7 +96,7 @@ def readme_line(target: Path, readme: Path) -> str:
     "Puts the verdicts of a published study into the README, and says so, or why not. A laid-out folder has no README."
     if not readme.is_file():
         return "no README.md is here, so none shows it"
-    from codesign.judging.publishing import README_MARKS, put_into_readme
+    from codesign.judging.front_page import README_MARKS, put_into_readme
 
     if put_into_readme(target, readme):
         return "README.md shows its verdicts"
