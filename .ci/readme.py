@@ -32,6 +32,7 @@ def executed():
 
 def as_markdown(nb):
     "The text of README.md."
+    nb.metadata["language_info"] = {"name": "python"}  # nbdev_clean removes it; the exporter names code blocks after it
     tags = dict(
         remove_cell_tags={"hide-cell"}, remove_input_tags={"hide-input"}, remove_all_outputs_tags={"hide-output"}
     )
