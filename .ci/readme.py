@@ -67,6 +67,10 @@ if __name__ == "__main__":
         print(f"FAILED  README.md: {found}" if found else "ok  README.md")
         sys.exit(bool(found))
     nb = executed()
+    nb.metadata.pop("widgets", None)
+    for cell in nb.cells:
+        if {"hide-cell", "hide-output"} & set(cell.metadata.get("tags", [])):
+            cell.outputs = []
     nbformat.write(nb, notebook)
     subprocess.run([str(Path(sys.executable).parent / "nbdev_clean"), "--fname", str(notebook)], check=True, cwd=root)
     text = as_markdown(nbformat.read(notebook, 4))
