@@ -142,6 +142,5 @@ def load_optimizer_tensors(
             raise CodesignError(
                 f"the optimizer state of {name} is missing or has another shape than the parameter {tuple(p.shape)}"
             )
-        # a copy: Windows removes no file that a tensor still maps
-        found[p] = {key: value.to(p.device, copy=True) for key, value in state.items()}
+        found[p] = {key: value.to(p.device) for key, value in state.items()}
     optimizer.state.update(found)
