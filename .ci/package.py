@@ -23,7 +23,7 @@ NOTEBOOKS = {
         "training_checkpoints evaluation scan_reference scan_backends scan_numba scan_blocks scan_cpu "
         "scan_cpu_backward scan_cpu_convolution decoding_kernels config_fields model_folders"
     ),
-    "pillars": "channels certificates counting modelling state_order state_statistics state_reduction",
+    "pillars": "channels certificates counting modelling state_order state_statistics",
     "compressing": "channels measuring planning requests writing",
     "measuring": "flops latency",
 }
