@@ -93,11 +93,10 @@ def load_checkpoint(folder: Path) -> tuple[dict[str, dict[str, Tensor]], dict]:
     _check_manifest(folder, manifest)
     for name in sorted(name for name in manifest if name.endswith(".safetensors")):
         try:
-            mapped = load_file(folder / name)
+            found = load_file(folder / name).items()
         except SafetensorError as error:
             raise CodesignError(f"{folder.name}/{name} is damaged: {error}") from None
-        # copies: the file can then be removed, also on Windows, and what happens to it no longer matters
-        tensors[name.removesuffix(".safetensors")] = {key: value.clone() for key, value in mapped.items()}
+        tensors[Path(name).stem] = {key: value.clone() for key, value in found}  # else they change with their file
     return tensors, _json_of(folder / "state.json")
 
 
