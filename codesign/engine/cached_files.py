@@ -49,13 +49,14 @@ def write_cached(path: Path, write: Callable) -> None:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-            try:
+        file = tempfile.NamedTemporaryFile(dir=path.parent, delete=False)
+        try:
+            with file:
                 write(file)
-            except BaseException:
-                os.unlink(file.name)
-                raise
-        os.replace(file.name, path)
+            os.replace(file.name, path)
+        except BaseException:
+            os.unlink(file.name)  # closed by now: Windows removes no open file
+            raise
     except OSError as error:
         raise DataError(
             f"cannot write the cache file {path} ({error.strerror}); set CODESIGN_CACHE to a folder that can be written"

@@ -131,8 +131,8 @@ def write_atomic(path: Path, text: str):
     "Write a text file so that it is there completely or not at all."
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with open(temporary, "w", encoding="utf-8") as file:
-        file.write(text)
+    with open(temporary, "wb") as file:  # bytes, so that a line ends in \n on every system
+        file.write(text.encode())
         file.flush()
         os.fsync(file.fileno())
     os.replace(temporary, path)

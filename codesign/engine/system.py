@@ -10,6 +10,7 @@ import ctypes
 import os
 import platform
 import re
+import subprocess
 import sys
 from functools import cache
 from pathlib import Path
@@ -30,9 +31,18 @@ def processor() -> str:
     "The processor by name, and how many of its cores this process may use."
     cpuinfo = Path("/proc/cpuinfo")
     found = re.search(r"^model name\s*:\s*(.+)$", cpuinfo.read_text(), re.MULTILINE) if cpuinfo.is_file() else None
-    name = found[1].strip() if found else platform.processor() or platform.machine()
+    name = found[1].strip() if found else _name_on_a_mac() or platform.processor() or platform.machine()
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return f"{name}, {usable} of {os.cpu_count()} cores"
+
+
+def _name_on_a_mac():
+    "The processor as macOS calls it, such as Apple M2; on other systems, or if macOS does not say, nothing."
+    command = ["sysctl", "-n", "machdep.cpu.brand_string"]
+    try:
+        return subprocess.check_output(command, text=True).strip() if sys.platform == "darwin" else ""
+    except (OSError, subprocess.SubprocessError):
+        return ""
 
 # %% ../../nbs/engine/system.ipynb #b24a5fcb
 def peak_resident_bytes() -> int | None:

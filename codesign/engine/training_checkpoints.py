@@ -93,9 +93,10 @@ def load_checkpoint(folder: Path) -> tuple[dict[str, dict[str, Tensor]], dict]:
     _check_manifest(folder, manifest)
     for name in sorted(name for name in manifest if name.endswith(".safetensors")):
         try:
-            tensors[name.removesuffix(".safetensors")] = load_file(folder / name)
+            found = load_file(folder / name).items()
         except SafetensorError as error:
             raise CodesignError(f"{folder.name}/{name} is damaged: {error}") from None
+        tensors[Path(name).stem] = {key: value.clone() for key, value in found}  # else they change with their file
     return tensors, _json_of(folder / "state.json")
 
 
