@@ -100,7 +100,7 @@ def plan_of(settings: Settings, steps_per_epoch: int) -> TrainingPlan:
 
 def branch_step(settings: Settings, steps: int) -> int:
     "The step at which masks freeze (chapter 02) and M_challenge is pruned (chapter 04)."
-    return round(settings.pretrain.branch_fraction * steps)
+    return min(round(settings.pretrain.branch_fraction * steps), steps - 1)  # so that a step follows
 
 # %% ../nbs/00_baseline.ipynb #f1a581de
 def pretrain(
