@@ -12,6 +12,7 @@ BIN := .venv/bin
 
 help:
 	@echo "make reproduce   the whole study, offline, on this machine (SIZE=$(SIZE) NAME=$(NAME) DATA=$(DATA) JOBS=$(JOBS) GPUS=$(GPUS); also SEEDS=, TASKS=, STEPS=, EXAMPLES=, EPOCHS=, CONTROLS=1)"
+	@echo "make .venv       the environment alone (PYTHON=$(PYTHON); Python 3.11 to 3.13)"
 	@echo "make test        nbdev_test and the checks of the repository"
 	@echo "make slow        tests that take longer: runs that are killed and go on, the examples (about three minutes)"
 	@echo "make lint        layout, rules, types, levels of the package (ruff, pyrefly, .ci/floors.py)"

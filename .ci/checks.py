@@ -4,6 +4,7 @@ Prints one line per check and, last, "N passed, N failed"; exits 1 if anything f
 """
 
 import hashlib
+import importlib.util
 import io
 import json
 import os
@@ -183,6 +184,7 @@ import torch  # noqa: E402  (the checks above need no torch)
 
 if not torch.cuda.is_available():
     environment["TRITON_INTERPRET"] = "1"  # the Triton kernels are tested in its interpreter
+no_triton = importlib.util.find_spec("triton") is None  # as on macOS
 
 
 def test_folder(folder):
@@ -192,6 +194,8 @@ def test_folder(folder):
     notebook's shell collects the garbage of all of them.
     """
     chapters = ["--skip_folder_re", "."] if folder == root / "nbs" else []
+    if no_triton:
+        chapters += ["--skip_file_re", "^(scan_triton|[_.])"]
     command = [str(bin_folder / "nbdev_test"), "--n_workers", "0", "--do_print", "--timing", "--path", str(folder)]
     options = dict(cwd=root, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     tests = subprocess.Popen([*command, *chapters], **options)
@@ -201,7 +205,7 @@ def test_folder(folder):
         completed += line.startswith("- Completed")
         listing = listing or line.startswith("nbdev Tests Failed On")
         failed += listing and line.startswith("\t") and line.strip().endswith(".ipynb")
-    wanted = len(list(folder.glob("*.ipynb")))
+    wanted = sum(not (no_triton and path.name.startswith("scan_triton")) for path in folder.glob("*.ipynb"))
     failed = max(failed, wanted - completed, 1 if tests.wait() else 0)
     results["passed"] += wanted - failed
     results["failed"] += failed

@@ -115,4 +115,5 @@ def convert(
         paragraph = f"Converted from mamba_ssm's layout by `codesign convert`; the same weights, in {dtype}."
         parameters = {"parameters": (count_parameters(model)["total_parameters"],)}
         (folder / "README.md").write_text(model_card(source.name, [paragraph], parameters), encoding="utf-8")
-    return model
+        del model  # Windows moves no folder of which a file is mapped into memory
+    return load_model(target)

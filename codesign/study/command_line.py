@@ -89,6 +89,9 @@ def stoppable():
 # %% ../../nbs/study/command_line.ipynb #80d1819d
 def run_command_line(app: typer.Typer, arguments: list[str] | None = None) -> None:
     "Runs the command that the arguments name, then exits. An error of codesign is one line on stderr and exit code 2."
+    for stream in (sys.stdout, sys.stderr):  # a pipe may have the letters of one alphabet only, as on Windows
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
     words = as_options(list(sys.argv[1:] if arguments is None else arguments))
     try:
         refuse_empty(words)

@@ -37,13 +37,15 @@ def die_with_parent(time_to_stop: float = 0.0) -> None:
 
     With `time_to_stop`, the process first gets SIGTERM, and so many seconds to answer it.
     """
-    parent = os.getppid()
+    import psutil
+
+    parent = psutil.Process(os.getppid())
 
     def watch():
-        while os.getppid() == parent:
+        while os.getppid() == parent.pid and parent.is_running():  # on Windows an orphan keeps its parent's number
             time.sleep(0.5)
         if time_to_stop:
-            os.kill(os.getpid(), signal.SIGTERM)
+            signal.raise_signal(signal.SIGTERM) if os.name == "nt" else os.kill(os.getpid(), signal.SIGTERM)
             time.sleep(time_to_stop)
         os._exit(1)
 
