@@ -296,6 +296,7 @@ def shown(output, stem, files):
         return data["text/markdown"]
     if "text/html" in data:
         table = re.sub(r"<style.*?</style>|<script.*?</script>", "", data["text/html"], flags=re.S)
+        table = re.sub(r'(<a\b[^>]*?) href="#[^"]*"', r"\1", table)  # a part of a report links into the whole report
         table = re.sub(r' (border|class|style)="[^"]*"', "", table)
         return f'<div class="output-table" markdown="0">\n{re.sub(r"^[ ]+", "", table, flags=re.M).strip()}\n</div>'
     return printed(data.get("text/plain", ""))
