@@ -27,9 +27,13 @@ STORY = re.compile(
 )
 # Kernels of one piece: splitting one would spread a loop, or a program of the GPU, over several functions.
 LONG_CELLS = {
-    "827c16f3": "the Triton forward scan: one program of the GPU",
+    "5a20c0de": "the Triton sums of a group: one program of the GPU",
+    "f0a2c0de": "the Triton forward scan: one program of the GPU",
+    "ba5ac0de": "the Triton sums of a group's gradients: one program of the GPU",
+    "bac0c0de": "the Triton backward scan: one program of the GPU",
+    "827c16f3": "the Triton forward scan of many states: one program of the GPU",
     "34c69c2d": "the Triton update of one token: one program of the GPU",
-    "cf3ff27a": "the Triton backward scan: one program of the GPU",
+    "cf3ff27a": "the Triton backward scan of many states: one program of the GPU",
     "69863f99": "the Triton convolution: one program of the GPU",
 }
 

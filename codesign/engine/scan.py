@@ -120,7 +120,7 @@ def _scan_op(
 @_scan_op.register_fake
 def _(x, delta, A, B, C, D, z, delta_bias, initial_state, delta_softplus, capture, keep, backend):
     batch, length, channels = x.shape
-    kept = fused_module(backend, scan_cpu).kept_shape(batch, length if keep else 0, channels, A.shape[1])
+    kept = fused_module(backend, scan_cpu).kept_shape(batch, length if keep else 0, channels, A.shape[1], x.device)
     return (
         x.new_empty(x.shape),
         A.new_empty(batch, *A.shape),
@@ -146,7 +146,7 @@ def _scan_backward_op(
     delta_softplus: bool,
     backend: str,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    kept = kept.view(fused_module(backend, scan_cpu).kept_shape(*x.shape, A.shape[1]))
+    kept = kept.view(fused_module(backend, scan_cpu).kept_shape(*x.shape, A.shape[1], x.device))
     return fused_module(backend, scan_cpu_backward).scan_backward(
         y_grad, last_state_grad, x, delta, A, B, C, D, z, delta_bias, delta_softplus, kept
     )

@@ -170,8 +170,10 @@ def work_of(x: Tensor, A: Tensor) -> tuple[int, int]:
     return x.shape[0] * -(-x.shape[2] // BLOCK), x.numel() * A.shape[1]
 
 
-def kept_shape(batch: int, length: int, channels: int, states: int) -> tuple[int, ...]:
-    "Shape of what scan_forward keeps for scan_backward: one state a chunk."
+def kept_shape(
+    batch: int, length: int, channels: int, states: int, device: torch.device | None = None
+) -> tuple[int, ...]:
+    "Shape of what scan_forward keeps for scan_backward: one state a chunk, on any device."
     return batch, -(-channels // BLOCK), -(-length // CHUNK), states, BLOCK
 
 # %% ../../nbs/engine/scan_cpu.ipynb #540ec110

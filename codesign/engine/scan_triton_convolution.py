@@ -10,7 +10,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .scan_triton import load_rows, load_vector, on_device, with_dense_rows
+from .scan_triton_parts import load_rows, load_vector, on_device, with_dense_rows
 
 # %% ../../nbs/engine/scan_triton_convolution.ipynb #28c62ed6
 @triton.jit
