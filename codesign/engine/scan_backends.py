@@ -96,7 +96,7 @@ def kernel_path(device: str | torch.device = "cpu", lacking: Sequence[str] = ())
     "Name of the backend that 'auto' takes for tensors on `device`, for the record of a run; never one of `lacking`."
     if _CHOSEN and not (_CHOSEN[-1] == "mamba_ssm" and "mamba_ssm" in lacking):
         return _CHOSEN[-1]
-    candidates = {"cpu": ("cpu",), "cuda": ("mamba_ssm", "triton")}.get(torch.device(device).type, ())
+    candidates = {"cpu": ("cpu",), "cuda": ("triton", "mamba_ssm")}.get(torch.device(device).type, ())
     return next((name for name in candidates if name not in lacking and WHY_NOT[name]() is None), "reference")
 
 # %% ../../nbs/engine/scan_backends.ipynb #baa0311f

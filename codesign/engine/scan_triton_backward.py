@@ -12,7 +12,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .scan_triton_forward import strides_of
+from .scan_triton_forward import check_kept, strides_of
 from codesign.engine.scan_triton_parts import (
     BACKWARD_CHANNELS,
     COUNTS,
@@ -323,6 +323,7 @@ def backward_in_groups(
 ) -> tuple[Tensor, ...]:
     "Gradients of forward_in_groups with the same plan, in the order of scan_backward."
     (batch, length, width), N = x.shape, A.shape[1]
+    check_kept(kept, batch, length, width, N, plan.every)
     x, delta, B, C, zs = (with_dense_rows(tensor) for tensor in (x, delta, B, C, x if z is None else z))
     A, D_, bias_ = (A if tensor is None else tensor.contiguous() for tensor in (A, D, bias))
     dy, q = y_grad.contiguous(), last_grad.contiguous()
