@@ -37,8 +37,8 @@ def as_markdown(nb):
         remove_cell_tags={"hide-cell"}, remove_input_tags={"hide-input"}, remove_all_outputs_tags={"hide-output"}
     )
     text, _ = MarkdownExporter(config=Config(TagRemovePreprocessor=dict(enabled=True, **tags))).from_notebook_node(nb)
-    text = re.sub(r"(\]\(|src=['\"])\.\./", r"\1", text)  # links of a notebook in nbs/, seen from the root
-    text = re.sub(r"\]\(((?!\w+:)[\w/]+\.ipynb)", r"](nbs/\1", text)
+    text = re.sub(r"\]\(((?!\w+:)[\w/]+\.ipynb)", r"](nbs/\1", text)  # links of a notebook in nbs/, from the root
+    text = re.sub(r"(\]\(|src=['\"])\.\./", r"\1", text)
     text = "\n".join(line.rstrip() for line in text.splitlines())
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 

@@ -87,8 +87,7 @@ def weak_language_models(analysis: Analysis) -> str:
     if not weak:
         return ""
     return (
-        "These models do not beat the perplexity per token of a bigram model, which only counts pairs of tokens: "
-        f"{'; '.join(weak)}."
+        f"No better in perplexity per token than a bigram model, which only counts pairs of tokens: {'; '.join(weak)}."
     )
 
 # %% ../../nbs/judging/cautions.ipynb #305f4011

@@ -31,7 +31,9 @@ def at_a_glance(analysis: Analysis) -> str:
     tokens = max((found for found in _of_base(analysis, "tokens_trained") if not math.isnan(found)), default=0)
     planned = f" ({PLANNED_SEEDS} planned)" if len(analysis.seeds) < PLANNED_SEEDS else ""
     machines = sorted({machine.partition(";")[0].split(", AVX")[0] for machine in analysis.machines}) or ["no timing"]
+    held = int((analysis.verdicts.verdict == "Supported").sum())
     parts = [
+        f"{held} of {len(analysis.verdicts)} hypotheses are supported",
         f"{analysis.data}, tasks {', '.join(analysis.tasks)}",
         f"Mamba models of at most {largest:,.0f} parameters, {tokens:,.0f} training tokens each",
         plural(len(analysis.seeds), "seed") + planned,
@@ -120,7 +122,7 @@ def finding_table(analysis: Analysis) -> str:
             continue
         row = dict(vars(effect))
         change = "higher" if effect.estimate > 1 else "lower"
-        shown = f"{abs(100 * (effect.estimate - 1)):.1f}% {change}" if effect.differs else "no difference"
+        shown = f"{abs(100 * (effect.estimate - 1)):.1f}% {change}" if effect.differs else "no difference shown"
         lines.append(f"| {question} | {_measured_text(row)} | {shown} |")
     return "\n".join(lines) if len(lines) > 2 else ""
 
@@ -140,7 +142,7 @@ def _perplexities(analysis: Analysis) -> list[str]:
     if all(math.isnan(value) for value in own):
         return []
     perplexity = mean_text(own, MEASURES["ppl_word"])
-    sentences = [f"`M_base` has a perplexity of {perplexity} per word of the validation text."]
+    sentences = [f"`M_base` has a perplexity of {perplexity} (95% CI over seeds) per word of the validation text."]
     for name in TRAINED_REFERENCES:
         effect = effect_over_seeds(analysis.table, "ppl_word", name, "M_base")
         if effect.seeds:
