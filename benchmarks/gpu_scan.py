@@ -11,23 +11,25 @@ trials    outputs and gradients against the reference in float64: the worst rela
 scan      per shape and type: ms of the forward pass (for a backward pass, and without keeping anything), of the
           backward pass, and of mamba-ssm's where `selective_scan_cuda` can be imported; `ratio` is ours / mamba-ssm,
           forward and backward together
-training  tokens/s of the 130m model in bfloat16 autocast with AdamW, and of Hugging Face's under accelerate_transformers
+training  tokens/s of the 130m model in bfloat16 autocast with AdamW, and of Hugging Face's model with these kernels
 prefill   ms of the 130m model at 16, 8 and 4 states a channel
 
-Times are medians of replays of a CUDA graph, all implementations in turn; training has no graph. GB/s counts the tensors
-that must travel once. The limit of exponentials is 16 a clock and multiprocessor at 1.755 GHz.
+Times are of CUDA graphs, all implementations in turn. Training, and `eager` in prefill, have no graph. GB/s counts the
+tensors that must travel once. The limit of exponentials is 16 a clock and multiprocessor at 1.755 GHz.
 """
 
 import argparse
+import functools
+import itertools
 import json
 import math
 import os
-import platform
 import shlex
 import statistics
 import sys
 import time
-from importlib.metadata import PackageNotFoundError, version
+from dataclasses import asdict
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -37,6 +39,7 @@ SHAPES = [(8, 2048, 1536, 16), (8, 2048, 2048, 16), (1, 16384, 1536, 16), (32, 2
 TRIALS = [(2, 300, 200, 16), (2, 97, 33, 5), (1, 70, 40, 64), (1, 1, 2, 1)]  # batch, length, channels, states
 BOUNDS = {torch.float32: 1e-5, torch.bfloat16: 1e-2, torch.float16: 2e-3}  # largest relative error of a trial
 EXPONENTIALS_A_SECOND = 16 * 1.755e9  # of one multiprocessor
+PAIRS = (("forward", "backward"), ("mamba_ssm_forward", "mamba_ssm_backward"))
 MODEL = dict(hidden_size=768, num_hidden_layers=24, vocab_size=50280)
 TINY_MODEL = dict(hidden_size=32, num_hidden_layers=2, vocab_size=99)
 
@@ -137,13 +140,11 @@ def scan_row(shape, dtype, device):
     travel |= dict(backward=7 * once * width + 2 * shared + held)
     travel |= dict(mamba_ssm_forward=5 * once * width + shared, mamba_ssm_backward=8 * once * width + 2 * shared)
     limit = 1e3 * math.prod(shape) / torch.cuda.get_device_properties(device).multi_processor_count
-    row = dict(shape=shape, dtype=name_of(dtype), plan=plan_scan(*shape, torch.device(device))._asdict())
+    row = dict(shape=shape, dtype=name_of(dtype), plan=asdict(plan_scan(*shape, torch.device(device))))
     row |= dict(bytes_kept=held, ms=ms, gbytes_a_s={n: travel[n] / t["median"] / 1e6 for n, t in ms.items()})
     row["share_of_exp2_limit"] = {n: limit / EXPONENTIALS_A_SECOND / t["median"] for n, t in ms.items()}
-    total = {
-        who: sum(ms[who + n]["median"] for n in ("forward", "backward") if who + n in ms) for who in ("", "mamba_ssm_")
-    }
-    row["ratio"] = total[""] / total["mamba_ssm_"] if total["mamba_ssm_"] else None
+    ours, theirs = (sum(t["median"] for n, t in ms.items() if n in pair) for pair in PAIRS)
+    row["ratio"] = ours / theirs if theirs else None
     return row
 
 
@@ -157,8 +158,10 @@ def our_model(config, device):
 def training_row(what, model, batch, steps, device, timed):
     "One row of `training`: steps of AdamW in bfloat16 autocast on one batch."
     tokens = torch.randint(model.config.vocab_size, batch, generator=torch.Generator().manual_seed(0)).to(device)
-    optimizer, seconds = torch.optim.AdamW(model.parameters(), lr=1e-4), []
-    for _ in range(steps + 2):
+    optimizer, seconds = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True), []
+    if timed:
+        torch.cuda.reset_peak_memory_stats()
+    for _ in range(steps + 2):  # two warm up
         start = time.perf_counter()
         optimizer.zero_grad(set_to_none=True)
         with torch.autocast(device, torch.bfloat16):
@@ -169,10 +172,9 @@ def training_row(what, model, batch, steps, device, timed):
         seconds.append(time.perf_counter() - start)
     row = dict(what=what, batch=batch, steps=steps, loss=last_loss)
     if timed:
-        median, peak = statistics.median(seconds[2:]), torch.cuda.max_memory_allocated()
-        row |= dict(
-            tokens_a_s=math.prod(batch) / median, ms=1e3 * median, min_ms=1e3 * min(seconds[2:]), peak_bytes=peak
-        )
+        ms = [1e3 * s for s in seconds[2:]]
+        row |= dict(tokens_a_s=1e3 * math.prod(batch) / statistics.median(ms), ms=statistics.median(ms), min_ms=min(ms))
+        row["peak_gib"] = torch.cuda.max_memory_allocated() / 2**30
     return row
 
 
@@ -197,21 +199,20 @@ def prefill(config, length, batches, device, timed):
     from codesign.engine.scan_reference import relative_error
 
     names, rows = [n for n in ("triton", "mamba_ssm") if available_backends()[n] is None], []
-    for states, batch in ((states, batch) for states in (16, 8, 4) for batch in batches):
-        model = (
-            our_model(config | dict(state_size=states), device).to(torch.bfloat16 if timed else torch.float32).eval()
-        )
-        tokens = torch.randint(90, (batch, length), device=device)
+    for states, batch in itertools.product((16, 8, 4), batches):
+        dtype, tokens = torch.bfloat16 if timed else torch.float32, torch.randint(90, (batch, length), device=device)
+        model = our_model(config | dict(state_size=states), device).to(dtype).eval()
+        run = functools.partial(model, tokens, logits_to_keep=1)
         for name in names:
             row = dict(kernels=name, states=states, batch=batch, length=length)
             with scan_backend(name):
-                logits = model(tokens, logits_to_keep=1).logits
                 if timed:
-                    run = lambda model=model, tokens=tokens: model(tokens, logits_to_keep=1).logits  # noqa: E731
-                    row |= dict(ms=times_of(dict(eager=run, graph=replayable(run)), 12))
+                    row["ms"] = times_of(dict(eager=run, graph=replayable(run)), 12)
+                else:
+                    found = run().logits
             if not timed:
                 with scan_backend("reference"):
-                    row["error"] = relative_error(logits, model(tokens, logits_to_keep=1).logits)
+                    row["error"] = relative_error(found, run().logits)
             rows.append(row)
     return rows
 
@@ -232,20 +233,16 @@ def main():
     tiny, device = options.tiny, "cpu" if options.tiny else "cuda"
     sizes, types = ([(1, 17, 3, 2)], [torch.float32]) if tiny else (TRIALS, list(BOUNDS))
     config, batch, steps = (TINY_MODEL, (1, 16), 1) if tiny else (MODEL, (8, 1024), 12)
-    try:
-        theirs = version("mamba-ssm")
-    except PackageNotFoundError:
-        theirs = None
     record = dict(
-        command=shlex.join(["python", *sys.argv]),
-        environment=environment()
-        | dict(device="interpreter" if tiny else torch.cuda.get_device_name(), triton=triton.__version__)
-        | dict(python=platform.python_version(), mamba_ssm=theirs),
         trials=[trial(size, dtype, device) for size in sizes for dtype in types],
         scan=[] if tiny else [scan_row(shape, dtype, device) for shape in SHAPES for dtype in types[:2]],
         training=training(config, batch, steps, device, not tiny),
         prefill=prefill(config, 16 if tiny else 2048, (1,) if tiny else (1, 8), device, not tiny),
     )
+    theirs = "mamba-ssm" if find_spec("mamba_ssm") else None
+    versions = dict(triton=triton.__version__, mamba_ssm=theirs and version(theirs))
+    where = environment() | dict(device="interpreter" if tiny else torch.cuda.get_device_name(), kernel="triton")
+    record = dict(command=shlex.join(["python", *sys.argv]), environment=where | versions) | record
     options.out.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     worst = max(row["worst_error"] for row in record["trials"])
     print(f"gpu_scan: {len(record['trials'])} trials, worst relative error {worst:.1e}; record in {options.out}")
