@@ -14,7 +14,7 @@ scan      per shape and type: ms of the forward pass (for a backward pass, and w
 training  tokens/s of the 130m model in bfloat16 autocast with AdamW, and of Hugging Face's model with these kernels
 prefill   ms of the 130m model at 16, 8 and 4 states a channel
 
-Times are of CUDA graphs, all implementations in turn. Training, and `eager` in prefill, have no graph. GB/s counts the
+Times are of CUDA graphs, all implementations in turn. Training and `eager` have no graph. GB/s counts the
 tensors that must travel once. The limit of exponentials is 16 a clock and multiprocessor at 1.755 GHz.
 """
 
@@ -141,7 +141,8 @@ def scan_row(shape, dtype, device):
     travel |= dict(mamba_ssm_forward=5 * once * width + shared, mamba_ssm_backward=8 * once * width + 2 * shared)
     limit = 1e3 * math.prod(shape) / torch.cuda.get_device_properties(device).multi_processor_count
     row = dict(shape=shape, dtype=name_of(dtype), plan=asdict(plan_scan(*shape, torch.device(device))))
-    row |= dict(bytes_kept=held, ms=ms, gbytes_a_s={n: travel[n] / t["median"] / 1e6 for n, t in ms.items()})
+    row |= dict(bytes_kept=held, ms=ms, eager_ms=times_of(named, 8))
+    row |= dict(gbytes_a_s={n: travel[n] / t["median"] / 1e6 for n, t in ms.items()})
     row["share_of_exp2_limit"] = {n: limit / EXPONENTIALS_A_SECOND / t["median"] for n, t in ms.items()}
     ours, theirs = (sum(t["median"] for n, t in ms.items() if n in pair) for pair in PAIRS)
     row["ratio"] = ours / theirs if theirs else None
