@@ -40,8 +40,8 @@ slow: .venv
 	$(BIN)/python .ci/examples.py
 
 lint: .venv
-	$(BIN)/ruff check nbs codesign .ci fuzz examples setup.py
-	$(BIN)/ruff format --check nbs .ci fuzz examples setup.py
+	$(BIN)/ruff check nbs codesign .ci benchmarks fuzz examples setup.py
+	$(BIN)/ruff format --check nbs .ci benchmarks fuzz examples setup.py
 	$(BIN)/pyrefly check --python-interpreter-path $(BIN)/python
 	$(BIN)/python .ci/floors.py
 
