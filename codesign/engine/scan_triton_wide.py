@@ -8,7 +8,6 @@ __all__ = ['TOKENS', 'combine_steps', 'step_sizes', 'block_size', 'launch_option
 # %% ../../nbs/engine/scan_triton_wide.ipynb #9c7483be
 from collections.abc import Sequence
 
-import torch
 import triton
 import triton.language as tl
 from torch import Tensor
