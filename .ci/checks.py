@@ -77,6 +77,7 @@ def broken_links(path):
     text = path.read_text(encoding="utf-8")
     if path.suffix == ".ipynb":
         text = "\n".join("".join(c["source"]) for c in json.loads(text)["cells"] if c["cell_type"] == "markdown")
+    text = re.sub(r"^```.*?^```|`[^`\n]+`", "", text, flags=re.M | re.S)  # code may hold a bracket before a parenthesis
     targets = re.findall(r"\]\((?!https?:|mailto:|#)([^)#\s]+)", text)
     missing = sorted({target for target in targets if not (path.parent / target).exists()})
     return f"it links to {', '.join(missing)}" if missing else None
