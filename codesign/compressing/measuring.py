@@ -68,10 +68,10 @@ def comparison(record: dict) -> str:
         before, after = record["before"][key], record["after"][key]
         digits = ",.0f" if isinstance(before, int) else ",.3f"
         label = name.format(shape=shape)
-        lines.append(f"{label:<22}{before:>16{digits}}{after:>16{digits}}{after / before:>9.3f}")
+        lines.append(f"{label:<22}{before:>15{digits}} {after:>15{digits}} {after / before:>8.3f}")
         untrained = record["notes"].get("ppl_word_before_healing")
         if key == "ppl_word" and untrained:
-            lines.append(f"{'  before training':<22}{'':>16}{untrained:>16,.3f}{untrained / before:>9.3f}")
+            lines.append(f"{'  before training':<22}{'':>15} {untrained:>15,.3f} {untrained / before:>8.3f}")
     return "\n".join([*lines, *latency_lines(record)])
 
 
