@@ -69,8 +69,8 @@ def init_command(folder: NewFolder):
     """
     if is_repository(PACKAGE.parent):
         raise CodesignError(
-            f"this codesign runs from {PACKAGE.parent}, which has the notebooks already; give commands there, "
-            "or set CODESIGN_STUDIES to keep studies elsewhere"
+            f"this codesign runs from {PACKAGE.parent}, which has the notebooks already; nothing is to be laid out; "
+            "give codesign reproduce at once (CODESIGN_STUDIES=FOLDER keeps its studies in another folder)"
         )
     target = empty_folder(folder)
     if not is_repository(LAYOUT):
