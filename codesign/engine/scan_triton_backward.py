@@ -24,12 +24,14 @@ from codesign.engine.scan_triton_parts import (
     combine,
     even_states,
     exponents,
+    load_shared,
     load_tokens,
     load_vector,
     on_device,
     pair,
     plan_scan,
     prepare,
+    sigmoid,
     step_size,
     store_row,
     store_states,
@@ -99,7 +101,7 @@ def back_sum_kernel(
             yg = ys[U - 1 - u].to(tl.float32)
             if GATE:
                 z = zs[U - 1 - u].to(tl.float32)
-                yg = yg * z * tl.sigmoid(z)
+                yg = yg * z * sigmoid(z)
             total += Delta
             new = ()
             for p in tl.static_range(NP // 2):
@@ -204,6 +206,7 @@ def backward_kernel(
     rd = load_tokens(delta_ptr, d_row, final, ch, left, width, U, EVEN)
     ry = load_tokens(dy_ptr, width, final, ch, left, width, U, EVEN)
     rz = load_tokens(z_ptr, z_row, final, ch, left, width, U, EVEN) if GATE else ry
+    rB = load_shared(Bf_ptr, final, n, known, NP, U)
     for k in range(end):
         chunk = end - 1 - k
         h = tl.load(kept_ptr + chunk.to(tl.int64) * NP * width + grid, mask=here, other=0.0)
@@ -233,34 +236,33 @@ def backward_kernel(
             next_rd = load_tokens(delta_ptr, d_row, ahead, ch, left, width, U, EVEN)
             next_ry = load_tokens(dy_ptr, width, ahead, ch, left, width, U, EVEN)
             next_rz = load_tokens(z_ptr, z_row, ahead, ch, left, width, U, EVEN) if GATE else next_ry
+            next_rB = load_shared(Bf_ptr, ahead, n, known, NP, U)
+            Cs = load_shared(Cf_ptr, first, n, known, NP, U)
             hs = (h,)
             decays = ()
             xs = ()
             raws = ()
             Deltas = ()
-            Bs = ()
             for u in tl.static_range(U):
                 ok = ch < tl.where(first + u < left, width, 0)
                 x = rx[u].to(tl.float32)
                 raw = rd[u].to(tl.float32) + bias
-                B = tl.load(Bf_ptr + (first + u) * NP + n, mask=known, other=0.0)
                 Delta = step_size(raw, ok, SOFTPLUS, EVEN)
                 decay = tl.exp2(Delta[:, None] * a2)
-                h = decay * h + (Delta * x)[:, None] * B[None, :]
+                h = decay * h + (Delta * x)[:, None] * rB[u][None, :]
                 hs = hs + (h,)
                 decays = decays + (decay,)
                 xs = xs + (x,)
                 raws = raws + (raw,)
                 Deltas = Deltas + (Delta,)
-                Bs = Bs + (B,)
             for r in tl.static_range(U):
                 t = first + U - 1 - r
                 ok = ch < tl.where(t < left, width, 0)
-                C = tl.load(Cf_ptr + t * NP + n, mask=known, other=0.0)
+                C = Cs[U - 1 - r]
                 yg = ry[U - 1 - r].to(tl.float32)
                 if GATE:
                     z = rz[U - 1 - r].to(tl.float32)
-                    gate = tl.sigmoid(z)
+                    gate = sigmoid(z)
                     out = tl.sum(hs[U - r] * C[None, :], axis=1) + direct * xs[U - 1 - r]
                     store_row(dz_ptr + t * width, ch, yg * out * gate * (1.0 + z * (1.0 - gate)), ok, EVEN)
                     yg = yg * z * gate
@@ -271,10 +273,10 @@ def backward_kernel(
                 q = decays[U - 1 - r] * gh
                 e = q * hs[U - 1 - r]
                 dA += e * Deltas[U - 1 - r][:, None]
-                wg = tl.sum(gh * Bs[U - 1 - r][None, :], axis=1)
+                wg = tl.sum(gh * rB[U - 1 - r][None, :], axis=1)
                 dd = tl.sum(e * a2, axis=1) * LN_2 + wg * xs[U - 1 - r]
                 if SOFTPLUS:
-                    dd = dd * tl.sigmoid(raws[U - 1 - r])
+                    dd = dd * sigmoid(raws[U - 1 - r])
                 if not EVEN:
                     dd = tl.where(ok, dd, 0.0)
                 store_row(dx_ptr + t * width, ch, wg * Deltas[U - 1 - r] + yg * direct, ok, EVEN)
@@ -285,6 +287,7 @@ def backward_kernel(
             rd = next_rd
             ry = next_ry
             rz = next_rz
+            rB = next_rB
         if T > U:
             tl.debug_barrier()
     tl.store(dA_ptr + (b * groups + g) * NP * width + grid, dA, mask=here)

@@ -27,6 +27,7 @@ from codesign.engine.scan_triton_parts import (
     on_device,
     pair,
     prepare,
+    sigmoid,
     step_size,
     store_row,
     store_states,
@@ -198,7 +199,7 @@ def forward_kernel(
             y = ya + yb
             if GATE:
                 z = zs[u].to(tl.float32)
-                y = y * z * tl.sigmoid(z)
+                y = y * z * sigmoid(z)
             store_row(y_ptr + (first + u) * width, ch, y, ok, EVEN)
             if CAPTURE:
                 slot = tl.load(slot_ptr + first + u, mask=first + u < left, other=-1)

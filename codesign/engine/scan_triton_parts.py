@@ -6,9 +6,9 @@
 __all__ = ['LANES_STATES', 'FORWARD_CHANNELS', 'BACKWARD_CHANNELS', 'ALIGNED', 'RESIDENT', 'RESIDENT_OF_TWICE', 'SHORTEST_GROUP',
            'MULTIPROCESSORS', 'KEEP_EVERY', 'KEPT_SHARE', 'LOG2_E', 'LN_2', 'COUNTS', 'Plan', 'device_limits',
            'cut_length', 'choose_groups', 'even_states', 'choose_every', 'choose_channels', 'plan_scan', 'softplus',
-           'load_row', 'store_row', 'load_tokens', 'step_size', 'load_vector', 'load_rows', 'pair', 'load_states',
-           'store_states', 'zero_states', 'exponents', 'prepare_kernel', 'combine_kernel', 'with_dense_rows',
-           'on_device', 'capture_slots', 'prepare', 'combine']
+           'sigmoid', 'load_row', 'store_row', 'load_tokens', 'step_size', 'load_vector', 'load_rows', 'load_shared',
+           'pair', 'load_states', 'store_states', 'zero_states', 'exponents', 'prepare_kernel', 'combine_kernel',
+           'with_dense_rows', 'on_device', 'capture_slots', 'prepare', 'combine']
 
 # %% ../../nbs/engine/scan_triton_parts.ipynb #d6c45777
 import math
@@ -120,6 +120,12 @@ def softplus(x):
     p = p * q + 2.0
     return tl.maximum(x, 0.0) + s * p
 
+
+@triton.jit
+def sigmoid(x):
+    "1 / (1 + e^-x); 0 where e^-x overflows."
+    return 1.0 / (1.0 + tl.exp2(-x * LOG2_E))
+
 # %% ../../nbs/engine/scan_triton_parts.ipynb #d1cfc86b
 @triton.jit
 def load_row(ptr, ch, ok, EVEN: tl.constexpr):
@@ -170,6 +176,15 @@ def load_rows(ptr, row_stride, rows, columns, mask):
     )
 
 # %% ../../nbs/engine/scan_triton_parts.ipynb #314bd419
+@triton.jit
+def load_shared(ptr, first, n, known, row, U: tl.constexpr):
+    "U tokens of what all channels share, each (STATES,); zero beyond the last state."
+    values = ()
+    for u in tl.static_range(U):
+        values = values + (tl.load(ptr + (first + u) * row + n, mask=known, other=0.0),)
+    return values
+
+
 @triton.jit
 def pair(ptr64, place):
     "Two neighbouring float32 numbers, read at once."
