@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['H1B_RATIO', 'MOST_STATES', 'MODEL', 'H200', 'read_gpu_records', 'timed_kernels', 'measured_where', 'gpu_table',
            'gpu_figure', 'states_table', 'states_sentences', 'counted_scan', 'predicted_prefill_seconds',
-           'predicted_states']
+           'predicted_states', 'fewer_states']
 
 # %% ../../nbs/measuring/gpu_records.ipynb #9d0b0003
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import torch
 
-from ..engine.kernel_counts import cost_of, record_launches
+from ..engine.kernel_counts import cost_of, record_launches, why_not_counted
 from .gpu_kernels import KERNELS, THEIRS, Limits, in_words
 from .roofline import operation_costs
 from ..pillars.modelling import LayerwiseMambaConfig
@@ -134,7 +134,7 @@ def states_sentences(table: pd.DataFrame) -> str:
 
 # %% ../../nbs/measuring/gpu_records.ipynb #9d0b0010
 MODEL = dict(hidden_size=768, num_hidden_layers=24, vocab_size=50280)  # the 130m model
-H200 = Limits("NVIDIA H200, by its data sheet", 132, 1.83e9, 4.8e12, 989e12)  # the clock of its rate of products
+H200 = Limits("NVIDIA H200 (limits of its data sheet)", 132, 1.83e9, 4.8e12, 989e12)  # the clock of its rate of products
 
 
 def counted_scan(batch: int, length: int, channels: int, states: int) -> tuple[float, float]:
@@ -188,3 +188,17 @@ def predicted_states(
             name = "triton, predicted"
             rows.append(dict(kernels=name, batch=batch, states=states, ms=dict(graph=dict(median=1e3 * seconds))))
     return states_table(rows)
+
+# %% ../../nbs/measuring/gpu_records.ipynb #9d0b0019
+def fewer_states(records: Mapping[str, dict]) -> list[tuple[str, pd.DataFrame]]:
+    "What prefill with fewer states costs on a GPU, in words and as a table: from records, else predicted."
+    measured = [record for record in records.values() if record.get("prefill")]
+    if measured:
+        tables = [states_table(record["prefill"]) for record in measured]
+        places = [f"Measured on one {record['environment']['device']}." for record in measured]
+        return [(f"{place} {states_sentences(table)}", table) for place, table in zip(places, tables, strict=True)]
+    if reason := why_not_counted():
+        return [(f"There is no record of a GPU, and kernels cannot be counted here: {reason}.", pd.DataFrame())]
+    table = predicted_states()
+    caution = "This is a prediction from bounds, not a measurement."
+    return [(f"Predicted for one {H200.name}. {caution} {states_sentences(table)}", table)]
