@@ -134,7 +134,9 @@ def states_sentences(table: pd.DataFrame) -> str:
 
 # %% ../../nbs/measuring/gpu_records.ipynb #9d0b0010
 MODEL = dict(hidden_size=768, num_hidden_layers=24, vocab_size=50280)  # the 130m model
-H200 = Limits("NVIDIA H200 (limits of its data sheet)", 132, 1.83e9, 4.8e12, 989e12)  # the clock of its rate of products
+H200 = Limits(
+    "NVIDIA H200 (limits of its data sheet)", 132, 1.83e9, 4.8e12, 989e12
+)  # the clock of its rate of products
 
 
 def counted_scan(batch: int, length: int, channels: int, states: int) -> tuple[float, float]:
