@@ -290,7 +290,9 @@ def other_passes(shape: Sequence[int], dtype: torch.dtype, device: str) -> dict[
     from codesign.engine.scan_triton_convolution import conv_backward, conv_forward
 
     (batch, _, channels, states), width = shape, dtype.itemsize
-    x, delta, A, B, C, D, z, bias = (t.detach().to(device) for t in list(random_inputs(*shape, dtype=dtype).values())[:8])
+    x, delta, A, B, C, D, z, bias = (
+        t.detach().to(device) for t in list(random_inputs(*shape, dtype=dtype).values())[:8]
+    )
     state = torch.zeros(batch, channels, states, device=device)
     token = [tensor[:, 0].contiguous() for tensor in (x, delta, B, C, z)]
     inputs = (*token[:2], A, *token[2:4], D, token[4], bias)
@@ -301,9 +303,7 @@ def other_passes(shape: Sequence[int], dtype: torch.dtype, device: str) -> dict[
     return {
         "state update": Pass(lambda: state_update(state, *inputs, delta_softplus=True), moved, state.numel()),
         "convolution forward": Pass(lambda: conv_forward(x, weight, D, True, past), 2 * row, x.numel()),
-        "convolution backward": Pass(
-            lambda: conv_backward(y_grad, x, weight, D, True, past), 3 * row, x.numel()
-        ),
+        "convolution backward": Pass(lambda: conv_backward(y_grad, x, weight, D, True, past), 3 * row, x.numel()),
     }
 
 # %% ../../nbs/measuring/gpu_kernels.ipynb #9d0a0018

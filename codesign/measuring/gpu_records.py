@@ -34,8 +34,8 @@ def read_gpu_records(folder: Path) -> dict[str, dict]:
 
 def timed_kernels(record: dict) -> list[dict]:
     "Rows with kernel, shape, dtype, ms, of_limit, limit, mamba_ssm_ms, mamba_ssm_of_limit and ratio; None if unknown."
-    if "kernels" in record:
-        return [_from_doctor(row) for row in record["kernels"] if "not_timed" not in row]
+    if "failures" in record:  # of doctor; without times if it ran in the interpreter or a kernel was wrong
+        return [_from_doctor(row) for row in record.get("kernels", ()) if "not_timed" not in row]
     return [_from_benchmark(row, name) for row in record.get("scan", ()) for name in KERNELS]
 
 
