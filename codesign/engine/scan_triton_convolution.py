@@ -135,9 +135,9 @@ def _forward_kernel(
     left = tl.minimum(span, length - start)
     x_at = x_ptr + b * x_batch + start.to(tl.int64) * x_row + ch
     y_at = y_ptr + (b * length + start) * width + ch
-    taps, bias = _taps(weight_ptr, ch, width, K, KP), load_vector(bias_ptr, ch, ch < width, BLOCK, BIAS)
-    window = _inputs_before(x_at, x_row, state_ptr + b * width * (K - 1), start, ch, width, K - 1, EVEN)
     xs = _first_tokens(x_at, x_row, left, ch, width, U, EVEN)
+    window = _inputs_before(x_at, x_row, state_ptr + b * width * (K - 1), start, ch, width, K - 1, EVEN)
+    taps, bias = _taps(weight_ptr, ch, width, K, KP), load_vector(bias_ptr, ch, ch < width, BLOCK, BIAS)
     x_at += U * x_row
     for s in range(tl.cdiv(left, U)):
         ahead = ()
@@ -210,27 +210,26 @@ def _backward_kernel(
     x_at = x_ptr + b * x_batch + start.to(tl.int64) * x_row + ch
     g_at = y_grad_ptr + b * g_batch + start.to(tl.int64) * g_row + ch
     out_at = x_grad_ptr + (b * length + start) * width + ch
-    taps, bias = _taps(weight_ptr, ch, width, K, KP), load_vector(bias_ptr, ch, ch < width, BLOCK, BIAS)
+    early_xs = _first_tokens(x_at, x_row, length - start, ch, width, K - 1, EVEN)
+    early_gs = _first_tokens(g_at, g_row, length - start, ch, width, K - 1, EVEN)
     window = _inputs_before(x_at, x_row, state_ptr + b * width * (K - 1), start, ch, width, K - 1, EVEN)
+    x_at, g_at = x_at + (K - 1) * x_row, g_at + (K - 1) * g_row
+    count = tl.minimum(left, length - start - (K - 1))  # tokens that the loop reads
+    xs = _first_tokens(x_at, x_row, count, ch, width, U, EVEN)
+    gs = _first_tokens(g_at, g_row, count, ch, width, U, EVEN)
+    taps, bias = _taps(weight_ptr, ch, width, K, KP), load_vector(bias_ptr, ch, ch < width, BLOCK, BIAS)
     sums, grads = (), ()
     for _ in tl.static_range(K + 1):
         sums = sums + (tl.zeros([BLOCK], tl.float32),)
     for k in tl.static_range(K - 1):
-        x = _load(x_at, ch, width, start + k < length, EVEN).to(tl.float32)
-        y_grad = _load(g_at, ch, width, start + k < length, EVEN).to(tl.float32)
-        grad = _before_silu(y_grad, _filtered(window, x, taps, bias, K), SILU)
+        x = early_xs[k].to(tl.float32)
+        grad = _before_silu(early_gs[k].to(tl.float32), _filtered(window, x, taps, bias, K), SILU)
         sums = _added(sums, tl.where(start == 0, grad, 0.0), window, x, K)
         window = _shifted(window, x, K - 1)
         grads = grads + (grad,)
-        x_at += x_row
-        g_at += g_row
     if start == 0:
         _store_state_grad(state_grad_ptr + b * width * (K - 1), taps, grads, ch, width, K)
-    count = tl.minimum(left, length - start - (K - 1))  # tokens that the loop reads
-    xs = _first_tokens(x_at, x_row, count, ch, width, U, EVEN)
-    gs = _first_tokens(g_at, g_row, count, ch, width, U, EVEN)
-    x_at += U * x_row
-    g_at += U * g_row
+    x_at, g_at = x_at + U * x_row, g_at + U * g_row
     for s in range(tl.cdiv(left, U)):
         next_xs, next_gs = (), ()
         for u in tl.static_range(U):
