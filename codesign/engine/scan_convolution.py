@@ -129,14 +129,17 @@ def causal_conv1d(
         raise ValueError(f"causal_conv1d: x must be (batch, length, channels), got {tuple(x.shape)}")
     compute = _check_convolution("causal_conv1d", x, weight, bias, activation, initial_state, longer=False)
     past, silu = weight.shape[1] - 1, activation is not None
-    state = x.new_zeros(x.shape[0], x.shape[2], past) if initial_state is None else initial_state.to(x.dtype)
+    if initial_state is None:
+        state = x.new_zeros(x.shape[0], x.shape[2], past, dtype=compute)
+    else:
+        state = initial_state.to(x.dtype).to(compute)  # inputs have x's precision
     name = choose_backend(backend, x.device, lacking_backends(x, only_scan=False))
     weight, bias = weight.to(compute), bias if bias is None else bias.to(compute)
     if name == "reference" or (name == "cpu" and x.dtype == torch.float16):
-        y = scan_reference.convolution(x.to(compute), weight, bias, silu, state.to(compute)).to(x.dtype)
+        y = scan_reference.convolution(x.to(compute), weight, bias, silu, state).to(x.dtype)
     else:
-        y = torch.ops.codesign.causal_conv1d(x, weight, bias, silu, state.to(compute), name)
-    return (y, _last_inputs(x, state, past)) if return_last_state else y
+        y = torch.ops.codesign.causal_conv1d(x, weight, bias, silu, state, name)
+    return (y, _last_inputs(x, state.to(x.dtype), past)) if return_last_state else y
 
 
 def _last_inputs(x, state, past):
