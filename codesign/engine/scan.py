@@ -16,7 +16,14 @@ import torch
 from torch import Tensor
 
 from . import scan_cpu, scan_cpu_backward, scan_reference
-from .scan_backends import choose_backend, fused_module, lacking_backends, register_flops
+from codesign.engine.scan_backends import (
+    choose_backend,
+    fused_module,
+    lacking_backends,
+    note_scan,
+    note_use,
+    register_flops,
+)
 
 # %% ../../nbs/engine/scan.ipynb #e01c551e
 MAX_STATES = 256  # per channel; the limit of mamba-ssm, and of a Triton block
@@ -110,6 +117,7 @@ def _scan_op(
     keep: bool,
     backend: str,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    note_scan(backend, x, A)
     y, last_state, captured, kept = fused_module(backend, scan_cpu).scan_forward(
         x, delta, A, B, C, D, z, delta_bias, initial_state, delta_softplus, capture, keep
     )
@@ -192,23 +200,29 @@ register_flops(
 def _scan_mamba_ssm(x, delta, A, B, C, D, z, delta_bias, initial_state, delta_softplus, capture):
     from mamba_ssm.ops.selective_scan_interface import selective_scan_fn as theirs
 
+    note_scan("mamba_ssm", x, A)
     x, delta, B, C, z = (None if tensor is None else tensor.mT.contiguous() for tensor in (x, delta, B, C, z))
     y, last_state = theirs(x, delta, A, B, C, D, z, delta_bias, delta_softplus, True)
-    return y.mT, last_state, A.new_empty(x.shape[0], 0, *A.shape)
+    return y.mT, last_state.contiguous(), A.new_empty(x.shape[0], 0, *A.shape)
 
 
 def _scan_reference(x, delta, A, B, C, D, z, delta_bias, initial_state, delta_softplus, capture):
+    note_scan("reference", x, A)
     x, delta, B, C, z = (tensor if tensor is None else tensor.to(A.dtype) for tensor in (x, delta, B, C, z))
     if initial_state is None:
         initial_state = torch.zeros(x.shape[0], *A.shape, dtype=A.dtype, device=x.device)
     return scan_reference.scan(x, delta, A, B, C, D, z, delta_bias, delta_softplus, initial_state, tuple(capture))
 
 
+def _wants_gradients(*tensors):
+    return torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors)
+
+
 def _scan_fused(backend, x, delta, A, B, C, D, z, delta_bias, initial_state, delta_softplus, capture):
     if backend == "cpu" and x.dtype == torch.float16:
         x, delta, B, C, z = (tensor if tensor is None else tensor.float() for tensor in (x, delta, B, C, z))
     tensors = (x, delta, A, B, C, D, z, delta_bias, initial_state)
-    keep = torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors)
+    keep = _wants_gradients(*tensors)
     return torch.ops.codesign.selective_scan(*tensors, bool(delta_softplus), capture, keep, backend)[:3]
 
 # %% ../../nbs/engine/scan.ipynb #5228cee8
@@ -241,7 +255,9 @@ def selective_scan(
     compute, capture = check_inputs("selective_scan", x, A, tokens, constants, validate), list(capture)
     if capture and not (capture == sorted(set(capture)) and 0 <= capture[0] and capture[-1] < x.shape[1]):
         raise ValueError(f"selective_scan: capture must be ascending tokens from 0 to {x.shape[1] - 1}, got {capture}")
-    name = choose_backend(backend, x.device, lacking_backends(x, not capture and initial_state is None))
+    last_has_gradient = return_last_state and _wants_gradients(x, *tokens.values(), *constants.values())
+    only_scan = not (capture or last_has_gradient or initial_state is not None)
+    name = choose_backend(backend, x.device, lacking_backends(x, only_scan))
     A, D, delta_bias, initial_state = (None if t is None else t.to(compute) for t in constants.values())
     run = {"mamba_ssm": _scan_mamba_ssm, "reference": _scan_reference}.get(name, partial(_scan_fused, name))
     y, last, captured = run(x, delta, A, B, C, D, z, delta_bias, initial_state, delta_softplus, capture)
@@ -280,6 +296,7 @@ def _state_update_op(
     delta_softplus: bool,
     backend: str,
 ) -> Tensor:
+    note_use("scan_step", backend)
     update = fused_module(backend, scan_cpu).state_update
     return update(state, x, delta, A, B, C, D, z, delta_bias, delta_softplus)
 
@@ -314,6 +331,7 @@ def selective_state_update(
     name = choose_backend(backend, x.device, lacking_backends(x, only_scan=False))
     known_type = x.dtype in (torch.float32, torch.float64, torch.bfloat16)
     if name == "reference" or not (known_type and state.dtype == compute and state.is_contiguous()):
+        note_use("scan_step", "reference")
         return scan_reference.state_update(state, x, delta, A, B, C, D, z, delta_bias, delta_softplus)
     A, D, delta_bias = (tensor if tensor is None else tensor.detach().to(compute) for tensor in (A, D, delta_bias))
     return torch.ops.codesign.selective_state_update(state, x, delta, A, B, C, D, z, delta_bias, delta_softplus, name)

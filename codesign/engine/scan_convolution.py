@@ -12,11 +12,12 @@ import torch
 from torch import Tensor
 
 from . import scan_cpu_convolution, scan_reference
-from .scan_backends import choose_backend, fused_module, lacking_backends, register_flops
+from .scan_backends import choose_backend, fused_module, lacking_backends, note_use, register_flops
 
 # %% ../../nbs/engine/scan_convolution.ipynb #cba84974
 @torch.library.custom_op("codesign::causal_conv1d", mutates_args=())
 def _conv_op(x: Tensor, weight: Tensor, bias: Tensor | None, silu: bool, initial_state: Tensor, backend: str) -> Tensor:
+    note_use("convolution", backend)
     return fused_module(backend, scan_cpu_convolution).conv_forward(x, weight, bias, silu, initial_state)
 
 
@@ -46,6 +47,7 @@ def _(y_grad, x, weight, bias, silu, initial_state, backend):
 # %% ../../nbs/engine/scan_convolution.ipynb #dcb3063e
 @torch.library.custom_op("codesign::causal_conv1d_update", mutates_args=("state",))
 def _conv_update_op(x: Tensor, state: Tensor, weight: Tensor, bias: Tensor | None, silu: bool, backend: str) -> Tensor:
+    note_use("convolution_step", backend)
     return fused_module(backend, scan_cpu_convolution).conv_update(x, state, weight, bias, silu)
 
 
@@ -136,6 +138,7 @@ def causal_conv1d(
     name = choose_backend(backend, x.device, lacking_backends(x, only_scan=False))
     weight, bias = weight.to(compute), bias if bias is None else bias.to(compute)
     if name == "reference" or (name == "cpu" and x.dtype == torch.float16):
+        note_use("convolution", "reference")
         y = scan_reference.convolution(x.to(compute), weight, bias, silu, state).to(x.dtype)
     else:
         y = torch.ops.codesign.causal_conv1d(x, weight, bias, silu, state, name)
@@ -159,6 +162,7 @@ def causal_conv1d_update(
     compute = _check_convolution("causal_conv1d_update", x, weight, bias, activation, state, longer=True)
     silu = activation is not None
     if x.device.type != "cpu" or x.dtype == torch.float16 or state.dtype != x.dtype or not state.is_contiguous():
+        note_use("convolution_step", "reference")
         return scan_reference.convolution_update(x, state, weight, bias, silu)
     weight, bias = weight.detach().to(compute), bias if bias is None else bias.detach().to(compute)
     return torch.ops.codesign.causal_conv1d_update(x, state, weight, bias, silu, "cpu")

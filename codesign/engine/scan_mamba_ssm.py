@@ -39,7 +39,7 @@ def _ungrouped(tensor):
     return tensor[:, 0]
 
 
-def _scan_with_constants(u, delta, A, B, C, D, z, delta_bias, delta_softplus):
+def _scan_with_constants(u, delta, A, B, C, D, z, delta_bias, delta_softplus, return_last_state):
     "The scan where B, C or both are (D, N); u, delta, z channels last, the rest as mamba-ssm has it."
     compute = torch.promote_types(u.dtype, torch.float32)
     B, C = (tensor if tensor.ndim == 2 else _ungrouped(tensor).mT for tensor in (B, C))
@@ -48,7 +48,7 @@ def _scan_with_constants(u, delta, A, B, C, D, z, delta_bias, delta_softplus):
     return y.to(u.dtype), last_state
 
 # %% ../../nbs/engine/scan_mamba_ssm.ipynb #e67960f1
-def _scan_in_groups(u, delta, A, B, C, D, z, delta_bias, delta_softplus):
+def _scan_in_groups(u, delta, A, B, C, D, z, delta_bias, delta_softplus, return_last_state):
     "One scan for each group of B or C; u, delta, z channels last, the rest as mamba-ssm has it."
     channels = u.shape[2]
     B, C = (tensor if tensor.ndim == 4 else tensor[:, None] for tensor in (B, C))
@@ -59,12 +59,12 @@ def _scan_in_groups(u, delta, A, B, C, D, z, delta_bias, delta_softplus):
         u_g, delta_g, z_g = (None if tensor is None else tensor[..., first:last] for tensor in (u, delta, z))
         A_g, D_g, bias_g = (None if tensor is None else tensor[first:last] for tensor in (A, D, delta_bias))
         B_g, C_g = (tensor[:, min(group, tensor.shape[1] - 1)].mT.to(u.dtype) for tensor in (B, C))
-        y, last_state = selective_scan(
-            u_g, delta_g, A_g, B_g, C_g, D_g, z_g, bias_g, delta_softplus, return_last_state=True
-        )
-        outputs.append(y)
-        states.append(last_state)
-    return (outputs[0], states[0]) if groups == 1 else (torch.cat(outputs, dim=2), torch.cat(states, dim=1))
+        options = dict(delta_softplus=delta_softplus, return_last_state=return_last_state)
+        found = selective_scan(u_g, delta_g, A_g, B_g, C_g, D_g, z_g, bias_g, **options)
+        outputs.append(found[0] if return_last_state else found)
+        states += [found[1]] if return_last_state else []
+    y = outputs[0] if groups == 1 else torch.cat(outputs, dim=2)
+    return y, torch.cat(states, dim=1) if states else None
 
 # %% ../../nbs/engine/scan_mamba_ssm.ipynb #0882faf0
 def _check_projections(u: Tensor, A: Tensor, projections: dict[str, Tensor]) -> None:
@@ -94,7 +94,7 @@ def selective_scan_fn(
 ):  # (B, D, L) in u's type [, (B, D, N) in the computing type]
     """Drop-in for `mamba_ssm.ops.selective_scan_interface.selective_scan_fn`, on the backend that 'auto' picks.
 
-    Raises ValueError for complex A, and wherever `selective_scan` does.
+    Unlike there, the last state has a gradient. Raises ValueError for complex A, and wherever `selective_scan` does.
     """
     if A.is_complex():
         raise ValueError("selective_scan_fn: A must be real; complex states are not supported")
@@ -103,6 +103,6 @@ def selective_scan_fn(
     _check_projections(u, A, dict(B=B, C=C))
     x, delta, z = (None if tensor is None else tensor.mT.to(u.dtype) for tensor in (u, delta, z))
     run = _scan_with_constants if 2 in (B.ndim, C.ndim) else _scan_in_groups
-    y, last_state = run(x, delta, A, B, C, D, z, delta_bias, delta_softplus)
+    y, last_state = run(x, delta, A, B, C, D, z, delta_bias, delta_softplus, return_last_state)
     y = y.mT.contiguous()
     return (y, last_state) if return_last_state else y

@@ -7,6 +7,7 @@ __all__ = ['reproducible', 'Stopped', 'train']
 
 # %% ../../nbs/engine/training.ipynb #45db16b0
 import math
+import os
 import shutil
 import signal
 from collections.abc import Callable, Generator
@@ -17,6 +18,7 @@ from types import SimpleNamespace
 
 import torch
 from torch import Tensor, nn
+from torch.utils import deterministic as memory
 
 from codesign.engine.distributed import (
     Processes,
@@ -45,19 +47,27 @@ from .training_checkpoints import keep_newest_two, latest_checkpoint, remove_lef
 # %% ../../nbs/engine/training.ipynb #93c3dd0c
 @contextmanager
 def reproducible(seed: int, threads: int | None = None) -> Generator[None, None, None]:
-    "Seed torch, switch deterministic algorithms on, set the threads; restore all three afterwards."
+    """Seed torch, switch deterministic algorithms on, set the threads; restore all three afterwards.
+
+    On one device and with one version of torch, two trainings inside then have the same losses and weights, bit for
+    bit, in fp32 and bf16. The exceptions: mamba-ssm's scan, and operations of which torch warns.
+    """
     deterministic = torch.are_deterministic_algorithms_enabled()
-    random_state, threads_before = torch.get_rng_state(), torch.get_num_threads()
-    torch.manual_seed(seed)
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    if threads:
-        torch.set_num_threads(threads)
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(deterministic)
-        torch.set_rng_state(random_state)
-        torch.set_num_threads(threads_before)
+    only_warns, filled = torch.is_deterministic_algorithms_warn_only_enabled(), memory.fill_uninitialized_memory
+    threads_before = torch.get_num_threads()
+    if torch.cuda.is_available() and not torch.cuda.is_initialized():
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # older versions of torch read it when CUDA starts
+    with torch.random.fork_rng(range(torch.cuda.device_count())):
+        torch.manual_seed(seed)
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        memory.fill_uninitialized_memory = False  # else torch fills every new tensor, with a kernel each on a GPU
+        torch.set_num_threads(threads or threads_before)
+        try:
+            yield
+        finally:
+            memory.fill_uninitialized_memory = filled
+            torch.use_deterministic_algorithms(deterministic, warn_only=only_warns)
+            torch.set_num_threads(threads_before)
 
 # %% ../../nbs/engine/training.ipynb #bde8e0b3
 class _MixedPrecision(nn.Module):

@@ -8,6 +8,7 @@ __all__ = ['WAIT_IN_SCRATCH', 'COMMANDS', 'make', 'passed_down']
 # %% ../../nbs/runs/making.ipynb #4f4c73fa
 import json
 import shutil
+import sys
 import time
 import traceback
 from collections.abc import Callable
@@ -85,6 +86,8 @@ def _standing_record(folder, hash_now):
 def _record_content(run, job):
     "Lets the job work, and returns what its record says. Whatever the job raises is written to failed.json first."
     keep_freed_memory()
+    if scan_backends := sys.modules.get("codesign.engine.scan_backends"):
+        scan_backends.forget_uses()  # of what ran in this process before
     started = time.perf_counter()
     try:
         metrics, files = as_json(job(run) or {}), run.output_files()

@@ -153,8 +153,9 @@ def _require_same_text(node, known, found):
 
 # %% ../../nbs/runs/run.ipynb #7d4e1fbe
 def environment() -> dict:
-    "Where a run was made: versions, threads, commit, peak resident memory in bytes."
+    "Where a run was made: versions, threads, what computed its operations, commit, peak resident memory in bytes."
     torch, transformers, scan = (sys.modules.get(name) for name in ("torch", "transformers", "codesign.engine.scan"))
+    backends = sys.modules.get("codesign.engine.scan_backends")
     device = "cuda" if torch and torch.cuda.is_available() else "cpu"
     threads = torch.get_num_threads() if torch else int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
     return {
@@ -165,6 +166,7 @@ def environment() -> dict:
         "processor": processor(),
         "device": torch.cuda.get_device_name() if torch and device == "cuda" else device,
         "kernel": scan.kernel_path(device) if scan else None,
+        **(backends.used_kernels() if backends else {}),
         "threads": threads,
         "commit": _commit(),
         "mem_peak_rss_bytes": peak_resident_bytes(),
