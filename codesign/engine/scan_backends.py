@@ -37,6 +37,7 @@ def is_installed(package: str) -> bool:
     return find_spec(package) is not None
 
 
+@torch.compiler.assume_constant_result  # torch.compile cannot trace the search for a package
 def why_not_triton() -> str | None:
     "Why the Triton kernels cannot run here, in one line; None if they can."
     if not is_installed("triton"):
@@ -46,6 +47,7 @@ def why_not_triton() -> str | None:
     return None
 
 
+@torch.compiler.assume_constant_result
 def why_not_mamba_ssm() -> str | None:
     "Why mamba-ssm's scan cannot run here, in one line; None if it can."
     if not torch.cuda.is_available():
