@@ -114,8 +114,10 @@ def whole_model(size, config, plan, shape):
     wait()
     counts, reasons = compiler_counts(), [str(reason)[:200] for reason in counters["graph_break"]]
     seconds = round(time.perf_counter() - began, 2)
-    return dict(size=size, way="torch.compile(model)", layers=config.num_hidden_layers, seconds=seconds) | counts | dict(
-        reasons=reasons
+    return (
+        dict(size=size, way="torch.compile(model)", layers=config.num_hidden_layers, seconds=seconds)
+        | counts
+        | dict(reasons=reasons)
     )
 
 

@@ -246,8 +246,6 @@ def settings_as_recorded(settings: Settings) -> dict[str, dict]:
     values = {section: dict(found) for section, found in asdict(settings).items() if section in SECTIONS}
     for section, switches in SWITCHES.items():
         values[section] = {
-            name: value
-            for name, value in values[section].items()
-            if name not in switches or value != switches[name]
+            name: value for name, value in values[section].items() if name not in switches or value != switches[name]
         }
     return values
