@@ -101,8 +101,9 @@ def measured(size, way, config, plan, shape, plain):
 
 def whole_model(size, config, plan, shape):
     "What torch.compile makes of the whole model."
-    from codesign.pillars.modelling import LayerwiseMambaForCausalLM
     from torch._dynamo.utils import counters
+
+    from codesign.pillars.modelling import LayerwiseMambaForCausalLM
 
     torch._dynamo.reset()
     counters.clear()

@@ -53,8 +53,7 @@ class Objective:
     def why_step_by_step(self) -> str | None:
         """Why every step must be waited for, in one line; None if steps can be recorded, and read later.
 
-        A recording repeats kernels. What Python computes in a step, it would repeat with the values of the first one.
-        An objective that keeps all of that in tensors, updated in place, may return None.
+        An objective whose steps differ only by the values of tensors, updated in place, may return None.
         """
         inherited = ("begin_step", "loss", "totals", "end_step", "logs")
         own = [name for name in inherited if getattr(type(self), name) is not getattr(Objective, name)]
@@ -124,9 +123,9 @@ def weight_decay_groups(model: nn.Module, weight_decay: float) -> list[dict]:
 
 # %% ../../nbs/engine/optimization.ipynb #a0229eac
 def make_optimizer(model: nn.Module, objective: Objective, plan: TrainingPlan) -> torch.optim.Optimizer:
-    """AdamW for the trainable parameters of the model and those of the objective; `peak_lr` of a group is its peak rate.
+    """AdamW for the trainable parameters of the model and those of the objective.
 
-    For a plan whose steps are recorded, the learning rates are float32 tensors on the device.
+    `peak_lr` of a group is its peak rate.     For a plan whose steps are recorded, the learning rates are float32 tensors on the device.
     """
     groups = weight_decay_groups(model, plan.weight_decay) + objective.parameter_groups()
     for group in groups:

@@ -59,7 +59,7 @@ def why_not_mamba_ssm() -> str | None:
         )
     return None
 
-
+# %% ../../nbs/engine/scan_backends.ipynb #85c637bf
 WHY_NOT: dict[str, Callable[[], str | None]] = {
     "reference": lambda: None,
     "cpu": lambda: None,

@@ -60,7 +60,7 @@ def require_finite(loss: float, norm: float, step: int, rate: float) -> None:
             f"learning rate {rate:.2e}: not finite; lower the learning rate"
         )
 
-
+# %% ../../nbs/engine/training_steps.ipynb #912a2578
 @dataclass
 class PendingSteps:
     "Steps whose losses are still on the device."
@@ -91,9 +91,10 @@ def skip_unless_finite(optimizer: torch.optim.Optimizer, values: Tensor) -> None
 
     `found_inf` is the tensor by which PyTorch's fused optimizers are told to skip; it is changed in place.
     """
-    if getattr(optimizer, "found_inf", None) is None:
-        setattr(optimizer, "found_inf", torch.zeros((), device=values.device))
-    found = optimizer.found_inf  # pyrefly: ignore[missing-attribute]  # as PyTorch's GradScaler gives it
+    found: Tensor | None = getattr(optimizer, "found_inf", None)
+    if found is None:
+        found = torch.zeros((), device=values.device)
+        vars(optimizer)["found_inf"] = found  # an attribute that PyTorch's GradScaler sets, and no optimizer declares
     found.copy_(torch.maximum(found, (~values.isfinite().all()).to(found.dtype)))
 
 # %% ../../nbs/engine/training_steps.ipynb #f4bd2606
@@ -128,7 +129,7 @@ class CudaRecorder:
             ) from error
         return graph.replay, values
 
-
+# %% ../../nbs/engine/training_steps.ipynb #b9e6b367
 class UnrecordedSteps:
     "Takes each step in full where a CUDA graph would be replayed: for tests, and where there is no GPU."
 
@@ -162,7 +163,7 @@ UNRECORDED_STEPS = 3  # at the start, as PyTorch advises
 
 
 class RecordedStep:
-    "Takes steps on batches of one shape: the first few as they are, then by a recording. Other shapes are not recorded."
+    "Takes steps on batches of one shape, the first few as they are, then by a recording; other shapes as they are."
 
     def __init__(
         self,
