@@ -7,13 +7,14 @@ Each way trains a new model of the size from the same weights on the same batche
 optimizer, the clipping and the loop of `codesign.engine.training.train`. It prints one JSON object a line:
 
 ms_per_step, tokens_per_s   of the steps after the first third; compiling and recording come before them
-largest_difference          of a loss from that of the plain way, relative, over all steps; `losses` has the first and last
+largest_difference          of a loss from that of the plain way, relative, over all steps
+losses                      the first and the last
 seconds_to_first            until the first third of the steps was done: compiling, recording, and those steps
 graphs, graph_breaks        that torch.compile made, and met, in this way
 graphed                     whether the log of the training says that its steps were replayed
 
-The last line for each size compiles the whole model by torch.compile, with a backend that runs PyTorch's own operators,
-and counts graphs, graph breaks and recompilations for one forward and backward pass. Without a GPU, graphs are left out.
+The last line for each size compiles the whole model by torch.compile, with a backend that runs PyTorch's own
+operators, and counts graphs and graph breaks of a forward and backward pass. Without a GPU, CUDA graphs are left out.
 """
 
 import argparse

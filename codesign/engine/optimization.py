@@ -51,10 +51,7 @@ class Objective:
         return {}
 
     def why_step_by_step(self) -> str | None:
-        """Why every step must be waited for, in one line; None if steps can be recorded, and read later.
-
-        An objective whose steps differ only by the values of tensors, updated in place, may return None.
-        """
+        "Why steps cannot be recorded and read later; None if they differ only by tensors, updated in place."
         inherited = ("begin_step", "loss", "totals", "end_step", "logs")
         own = [name for name in inherited if getattr(type(self), name) is not getattr(Objective, name)]
         return f"{type(self).__name__} computes {', '.join(own)} in Python" if own else None
@@ -125,7 +122,7 @@ def weight_decay_groups(model: nn.Module, weight_decay: float) -> list[dict]:
 def make_optimizer(model: nn.Module, objective: Objective, plan: TrainingPlan) -> torch.optim.Optimizer:
     """AdamW for the trainable parameters of the model and those of the objective.
 
-    `peak_lr` of a group is its peak rate.     For a plan whose steps are recorded, the learning rates are float32 tensors on the device.
+    `peak_lr` of a group is its peak rate. For a plan whose steps are recorded, the rates are float32 tensors.
     """
     groups = weight_decay_groups(model, plan.weight_decay) + objective.parameter_groups()
     for group in groups:
