@@ -359,18 +359,20 @@ def _steps(training, batch_of, steps, tracked, at_step, log, tokens_per_step):
                 if processes.is_main:
                     progress(taken.step, taken.loss, tokens_per_step)
 
-        for step in steps:
-            if step in at_step:
-                read()
-                if processes.any(at_step[step](training.model, optimizer)):
-                    break
-                if training.recorded:
-                    training.recorded.forget()
-            with _memory_error_explained(step, plan):
-                values = _take_step(training, step, batch_of)
-            pending.add(step, values, training.rate, training.objective.logs())
-            if pending.due:
-                read()
-            _save_or_stop(training, step + 1, requests, read)
-        read()
+        try:
+            for step in steps:
+                if step in at_step:
+                    read()
+                    if processes.any(at_step[step](training.model, optimizer)):
+                        break
+                    if training.recorded:
+                        training.recorded.forget()
+                with _memory_error_explained(step, plan):
+                    values = _take_step(training, step, batch_of)
+                pending.add(step, values, training.rate, training.objective.logs())
+                if pending.due:
+                    read()
+                _save_or_stop(training, step + 1, requests, read)
+        finally:
+            read()  # after an error too: the log has every step that was taken
     return losses
