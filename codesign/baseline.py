@@ -95,6 +95,8 @@ def plan_of(settings: Settings, steps_per_epoch: int) -> TrainingPlan:
         clip_norm=p.clip_norm,
         precision=p.precision,
         checkpoint_every=p.checkpoint_every,
+        compiled=p.compiled,
+        graphed=p.graphed,
     )
 
 

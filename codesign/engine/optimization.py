@@ -50,6 +50,12 @@ class Objective:
         "Values that are logged with the loss."
         return {}
 
+    def why_step_by_step(self) -> str | None:
+        "Why steps cannot be recorded and read later; None if they differ only by tensors, updated in place."
+        inherited = ("begin_step", "loss", "totals", "end_step", "logs")
+        own = [name for name in inherited if getattr(type(self), name) is not getattr(Objective, name)]
+        return f"{type(self).__name__} computes {', '.join(own)} in Python" if own else None
+
 # %% ../../nbs/engine/optimization.ipynb #bb2b3d1a
 @dataclass(frozen=True)
 class TrainingPlan:
@@ -68,6 +74,9 @@ class TrainingPlan:
     precision: str = "fp32"  # fp32 or bf16
     checkpoint_every: int = 0  # steps; 0 keeps no checkpoints
     first_step: int = 0  # above 0 if the training goes on in the middle of another's schedule
+    compiled: str = ""  # the backend of torch.compile for the repeated blocks, usually inductor; "": not compiled
+    graphed: bool = False  # whether a step is recorded as a CUDA graph and replayed
+    read_every: int = 0  # steps whose losses are read together; 0: each on a CPU, `READ_EVERY` of them on a GPU
 
 # %% ../../nbs/engine/optimization.ipynb #d4250f3a
 def cosine_schedule(
@@ -84,11 +93,18 @@ def cosine_schedule(
 
 
 def set_learning_rates(optimizer: torch.optim.Optimizer, step: int, plan: TrainingPlan) -> None:
-    "Set each group's learning rate for a step: its peak by the schedule, or its peak if it is constant."
+    """Set each group's learning rate for a step: its peak by the schedule, or its peak if it is constant.
+
+    `rate` of a group is the rate as a number, also where the optimizer holds it in a tensor.
+    """
     warmup = max(1, round(plan.warmup_fraction * plan.steps))
     factor = cosine_schedule(step, plan.steps, warmup, plan.min_lr_fraction)
     for group in optimizer.param_groups:
-        group["lr"] = group["peak_lr"] * (1.0 if group.get("constant_lr") else factor)
+        group["rate"] = group["peak_lr"] * (1.0 if group.get("constant_lr") else factor)
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(group["rate"])  # in place, where a recorded step reads it
+        else:
+            group["lr"] = group["rate"]
 
 # %% ../../nbs/engine/optimization.ipynb #94081892
 def weight_decay_groups(model: nn.Module, weight_decay: float) -> list[dict]:
@@ -104,13 +120,19 @@ def weight_decay_groups(model: nn.Module, weight_decay: float) -> list[dict]:
 
 # %% ../../nbs/engine/optimization.ipynb #a0229eac
 def make_optimizer(model: nn.Module, objective: Objective, plan: TrainingPlan) -> torch.optim.Optimizer:
-    "AdamW for the trainable parameters of the model and those of the objective; `peak_lr` of a group is its peak rate."
+    """AdamW for the trainable parameters of the model and those of the objective.
+
+    `peak_lr` of a group is its peak rate. For a plan whose steps are recorded, the rates are float32 tensors.
+    """
     groups = weight_decay_groups(model, plan.weight_decay) + objective.parameter_groups()
     for group in groups:
         group.setdefault("lr", plan.lr)
     optimizer = torch.optim.AdamW(groups, lr=plan.lr, betas=(plan.beta1, plan.beta2), eps=plan.eps, fused=True)
     for group in optimizer.param_groups:
         group["peak_lr"] = group["lr"]
+        if plan.graphed:
+            group["lr"] = torch.tensor(group["lr"], dtype=torch.float32, device=group["params"][0].device)
+            group["capturable"] = True
     return optimizer
 
 

@@ -39,6 +39,7 @@ def is_installed(package: str) -> bool:
     return find_spec(package) is not None
 
 
+@torch.compiler.assume_constant_result  # torch.compile cannot trace the search for a package
 def why_not_triton() -> str | None:
     "Why the Triton kernels cannot run here, in one line; None if they can."
     if not is_installed("triton"):
@@ -48,6 +49,7 @@ def why_not_triton() -> str | None:
     return None
 
 
+@torch.compiler.assume_constant_result
 def why_not_mamba_ssm() -> str | None:
     "Why mamba-ssm's scan cannot run here, in one line; None if it can."
     if not torch.cuda.is_available():
@@ -59,7 +61,7 @@ def why_not_mamba_ssm() -> str | None:
         )
     return None
 
-
+# %% ../../nbs/engine/scan_backends.ipynb #85c637bf
 WHY_NOT: dict[str, Callable[[], str | None]] = {
     "reference": lambda: None,
     "cpu": lambda: None,

@@ -6,12 +6,11 @@
 __all__ = ['reproducible', 'Stopped', 'train']
 
 # %% ../../nbs/engine/training.ipynb #45db16b0
-import math
 import os
 import shutil
 import signal
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,15 +19,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils import deterministic as memory
 
-from codesign.engine.distributed import (
-    Processes,
-    add_up,
-    add_up_gradients,
-    batch_length,
-    begin_equal,
-    micro_batches,
-    to_device,
-)
+from .compiling import compile_blocks
+from .distributed import Processes, add_up, add_up_gradients, batch_length, begin_equal
 from .errors import CodesignError
 from .memory import out_of_memory
 from codesign.engine.optimization import (
@@ -43,6 +35,16 @@ from .progress import Progress
 from .system import keep_freed_memory, peak_resident_bytes
 from .tracking import TrackedRun, Tracker
 from .training_checkpoints import keep_newest_two, latest_checkpoint, remove_leftovers, save_checkpoint
+from codesign.engine.training_steps import (
+    READ_EVERY,
+    PendingSteps,
+    RecordedStep,
+    TakenStep,
+    recorder_for,
+    require_finite,
+    skip_unless_finite,
+    summed_gradients,
+)
 
 # %% ../../nbs/engine/training.ipynb #93c3dd0c
 @contextmanager
@@ -104,37 +106,66 @@ class _Training:
                 p.data = p.data.to(device)
         self.optimizer = make_optimizer(self.model, self.objective, self.plan)
         self.called = _MixedPrecision(self.model, device) if self.plan.precision == "bf16" else self.model
+        self.why_step_by_step = self.objective.why_step_by_step()
+        usual = 1 if device.type == "cpu" else READ_EVERY
+        self.read_every = 1 if self.why_step_by_step else self.plan.read_every or usual
+        self.recorded: RecordedStep | None = None
+        if self.plan.graphed:
+            recorder = recorder_for(device, self.processes.count)  # refused here, whatever the objective
+            if not self.why_step_by_step:
+                self.recorded = RecordedStep(lambda batch: _update(self, batch, batch_length(batch)), recorder, device)
+
+    @property
+    def rate(self) -> float:
+        "The learning rate of the first group."
+        return self.optimizer.param_groups[0]["rate"]
+
+    @property
+    def way(self) -> str:
+        "How steps are taken, where the plan asks for another way than the usual one."
+        compiled = [f"compiled by {self.plan.compiled}"] if self.plan.compiled else []
+        graphed = ["replayed as a CUDA graph"] if self.recorded else [f"not recorded: {self.why_step_by_step}"]
+        return ", ".join([*compiled, *(graphed if self.plan.graphed else [])])
 
 # %% ../../nbs/engine/training.ipynb #6475d3ce
-def _take_step(training, step, batch_of):
-    "Take one step: gradients of all micro-batches, clipping, the optimizer; returns the mean loss of the batch."
+def _update(training, batch, sequences, step=None):
+    """Add up the gradients of a batch, clip them, update the weights; loss and gradient norm, (2,) on the device.
+
+    With the number of a step, the values are read and checked before the weights change.
+    """
     plan, objective, processes = training.plan, training.objective, training.processes
-    set_learning_rates(training.optimizer, step, plan)
-    batch = batch_of(step)
-    if not batch_length(batch):
-        raise CodesignError(f"the batch of step {step} has no sequences; batch_of must give at least one")
-    objective.begin_step(step, plan.steps)
-    total = 0.0
-    for micro in micro_batches(processes.part_of(batch), plan.micro_batch_size):
-        share = batch_length(batch) / batch_length(micro)
-        loss = objective.loss(training.called, to_device(micro, processes.device)) / share
-        loss.backward()
-        total += loss.item()
+    total = summed_gradients(
+        training.called, objective, batch, plan.micro_batch_size, sequences, device=processes.device
+    )
     parameters = [p for group in training.optimizer.param_groups for p in group["params"]]
-    totals = torch.tensor([total], dtype=torch.float64)
     add_up_gradients(processes, parameters)
-    add_up(processes, [totals, *objective.totals()])
-    total, norm = totals.item(), float(nn.utils.clip_grad_norm_(parameters, plan.clip_norm))
-    if not math.isfinite(total) or not math.isfinite(norm):
-        rate = training.optimizer.param_groups[0]["lr"]
-        raise CodesignError(
-            f"loss {total} and gradient norm {norm} at step {step}, "
-            f"learning rate {rate:.2e}: not finite; lower the learning rate"
-        )
+    add_up(processes, [total, *objective.totals()])
+    norm = nn.utils.clip_grad_norm_(parameters, plan.clip_norm)
+    values = torch.stack([total, norm.to(total)])
+    if step is None:
+        skip_unless_finite(training.optimizer, values)
+    else:
+        require_finite(*values.tolist(), step, training.rate)
     training.optimizer.step()
     training.optimizer.zero_grad(set_to_none=True)
+    return values
+
+
+def _take_step(training, step, batch_of):
+    "Take one step; loss and gradient norm, (2,) on the device."
+    plan, objective = training.plan, training.objective
+    set_learning_rates(training.optimizer, step, plan)
+    batch = batch_of(step)
+    if not (sequences := batch_length(batch)):
+        raise CodesignError(f"the batch of step {step} has no sequences; batch_of must give at least one")
+    objective.begin_step(step, plan.steps)
+    if training.recorded:
+        values = training.recorded(batch)
+    else:
+        checked = step if training.read_every == 1 else None
+        values = _update(training, training.processes.part_of(batch), sequences, checked)
     objective.end_step(step, plan.steps)
-    return total
+    return values
 
 # %% ../../nbs/engine/training.ipynb #8cc02473
 @contextmanager
@@ -243,11 +274,16 @@ def _stop_requests():
             signal.signal(signal.SIGTERM, before)
 
 
-def _save_or_stop(training, done, requests):
-    "After `done` steps: write a checkpoint if one is due, or if the training is asked to stop; then raise Stopped."
+def _save_or_stop(training, done, requests, read):
+    """After `done` steps: write a checkpoint if one is due, or if the training is asked to stop; then raise Stopped.
+
+    `read` waits for the losses and raises an error for one that is not finite: such weights are not saved.
+    """
     plan, folder, processes = training.plan, training.folder, training.processes
     due = plan.checkpoint_every and done % plan.checkpoint_every == 0 and done < plan.steps
     stop = processes.any(requests.stop)
+    if due or stop:
+        read()
     if folder and (due or stop) and processes.is_main:
         _save(training, done)
     if stop:
@@ -263,6 +299,7 @@ def _tracked_run(training, name, place, step):
         objective=type(training.objective).__name__,
         fingerprint=training.fingerprint,
         begins_at=step,
+        **(dict(way=training.way) if training.way else {}),
     )
     if training.folder is None:
         return TrackedRun(name or training.fingerprint or "training", config, Path(place or ""), step)
@@ -272,13 +309,12 @@ def _tracked_run(training, name, place, step):
     return TrackedRun(name or by_folder, config, Path(place or run), step, checkpoints=True)
 
 
-def _log_step(training, step, loss, log, tracker):
-    "Send the values of a step to `log` and to the tracker, from the main process."
+def _log_step(training, taken: TakenStep, log, tracker, way):
+    "Send the values of a step to `log` and to the tracker, from the main process; `log` gets the way too, if given."
     if training.processes.is_main and (log or tracker.live):
-        rate = training.optimizer.param_groups[0]["lr"]
-        values = dict(step=step, loss=loss, lr=rate, **training.objective.logs())
+        values = dict(step=taken.step, loss=taken.loss, lr=taken.rate, **taken.logs)
         if log:
-            log(**values)
+            log(**values, **(dict(way=way) if way else {}))
         tracker.log(**values)
 
 # %% ../../nbs/engine/training.ipynb #fb51e327
@@ -302,7 +338,8 @@ def train(
     On a CPU a run that was killed and resumed ends with the same bytes as one that was not, tracked or not.
     Several processes (`accelerate launch`, torchrun) share each batch. All return the losses of whole batches and call
     `at_step`; only the main one calls `log` and `on_resume`, and writes.
-    Raises CodesignError at once if a loss or gradient is not finite, or a checkpoint belongs to another run or model.
+    Raises CodesignError if a loss or gradient is not finite, before anything is saved after it, or if a checkpoint
+    belongs to another run or model, or if the plan asks for recorded steps where there can be none.
     """
     keep_freed_memory()
     training = _Training(model, plan, objective or Objective(), folder, fingerprint)
@@ -312,7 +349,8 @@ def train(
     tracked = _tracked_run(training, name, place, first)
     model.train()
     try:
-        return _steps(training, batch_of, range(first, plan.steps), tracked, at_step or {}, log, tokens_per_step)
+        with compile_blocks(model, plan.compiled) if plan.compiled else nullcontext():
+            return _steps(training, batch_of, range(first, plan.steps), tracked, at_step or {}, log, tokens_per_step)
     finally:
         model.eval()
 
@@ -320,16 +358,31 @@ def train(
 def _steps(training, batch_of, steps, tracked, at_step, log, tokens_per_step):
     "The losses of the steps of a training, one after the other, with everything that happens between them."
     plan, processes, optimizer = training.plan, training.processes, training.optimizer
-    losses = []
+    losses, pending = [], PendingSteps(training.read_every)
     tracker_of = Tracker(tracked, wanted=None if processes.is_main else "")
     with tracker_of as tracker, _stop_requests() as requests, Progress(plan.steps, name=tracked.name) as progress:
-        for step in steps:
-            if step in at_step and processes.any(at_step[step](training.model, optimizer)):
-                break
-            with _memory_error_explained(step, plan):
-                losses.append(_take_step(training, step, batch_of))
-            _log_step(training, step, losses[-1], log, tracker)
-            if processes.is_main:
-                progress(step, losses[-1], tokens_per_step)
-            _save_or_stop(training, step + 1, requests)
+
+        def read():
+            for taken in pending.read():
+                _log_step(training, taken, log, tracker, "" if losses else training.way)
+                losses.append(taken.loss)
+                if processes.is_main:
+                    progress(taken.step, taken.loss, tokens_per_step)
+
+        try:
+            for step in steps:
+                if step in at_step:
+                    read()
+                    if processes.any(at_step[step](training.model, optimizer)):
+                        break
+                    if training.recorded:
+                        training.recorded.forget()
+                with _memory_error_explained(step, plan):
+                    values = _take_step(training, step, batch_of)
+                pending.add(step, values, training.rate, training.objective.logs())
+                if pending.due:
+                    read()
+                _save_or_stop(training, step + 1, requests, read)
+        finally:
+            read()  # after an error too: the log has every step that was taken
     return losses

@@ -121,13 +121,17 @@ class MixerWeights(nn.Module):
 class LayerwiseMambaMixer(MixerWeights):
     "The selective state space of one layer (section 3 of the Mamba paper)."
 
+    def _layer_of(self, cache):
+        "The layer's place in a cache; not read without one, so that torch.compile makes one graph for all layers."
+        return 0 if cache is None else self.layer_idx
+
     def inputs_of_scan(
         self, hidden_states: Tensor, cache: DynamicCache | None = None, attention_mask: Tensor | None = None
     ) -> ScanInputs:
         "From the normalised residual stream (B, L, d) to everything that the recurrence needs."
         real = real_tokens(attention_mask, hidden_states)  # zero at padding, as in Hugging Face's Mamba
         x, z = self.in_proj(hidden_states if real is None else hidden_states * real).chunk(2, dim=-1)
-        x = self.conv1d(x, cache, self.layer_idx)
+        x = self.conv1d(x, cache, self._layer_of(cache))
         if real is not None:
             x = x * real.to(x.dtype)  # autocast changes the type of x
         if self.channel_mask is not None:
@@ -140,7 +144,8 @@ class LayerwiseMambaMixer(MixerWeights):
     ) -> Tensor:
         "(B, L, d) -> (B, L, d). Reads the layer's state in `cache_params`, if there is one, and updates it."
         s = self.inputs_of_scan(hidden_states, cache_params, attention_mask)
-        y = cached_scan(s.x, s.delta, s.A, s.B, s.C, self.D.float(), s.z, cache_params, self.layer_idx)
+        layer = self._layer_of(cache_params)
+        y = cached_scan(s.x, s.delta, s.A, s.B, s.C, self.D.float(), s.z, cache_params, layer)
         return self.out_proj(y.to(hidden_states.dtype))
 
 # %% ../../nbs/pillars/modelling.ipynb #ce582d6c

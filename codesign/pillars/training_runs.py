@@ -22,11 +22,12 @@ from .saved_models import save_model
 from ..runs.run import Run
 
 # %% ../../nbs/pillars/training_runs.ipynb #9e92a35f
-def learning_curve(run: Run, points: int = 60, phase: str | None = None) -> dict[str, list[float]]:
+def learning_curve(run: Run, points: int = 60, phase: str | None = None) -> dict[str, list]:
     """The next-token loss of one phase of a run, averaged over at most `points` equal stretches of its logged steps.
 
     `step` is the number of steps done at the end of a stretch. Both lists are empty if the log has no such phase; the
-    record then says how many steps are missing.
+    record then says how many steps are missing. `way` is there if the steps were to be compiled or recorded: how they
+    were taken in each process that went on with the run.
     """
     lines = (run.folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     logged = [values for values in map(json.loads, lines) if values.get("phase") == phase]
@@ -34,10 +35,12 @@ def learning_curve(run: Run, points: int = 60, phase: str | None = None) -> dict
         return dict(step=[], loss=[])
     losses = np.array([values.get("task_loss", values["loss"]) for values in logged])
     stretches = np.array_split(np.arange(len(logged)), min(points, len(logged)))
-    return dict(
+    curve = dict(
         step=[logged[stretch[-1]]["step"] + 1 for stretch in stretches],
         loss=[round(float(np.mean(losses[stretch])), 5) for stretch in stretches],
     )
+    ways = [values["way"] for values in logged if "way" in values]
+    return curve | (dict(way=ways) if ways else {})
 
 
 def log_rewinder(run: Run, phase: str | None = None, first: int = 0) -> Callable[[int], None]:

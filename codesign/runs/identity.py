@@ -15,7 +15,7 @@ from .code_identity import code_hashes
 from .graph import GRAPH, RECIPES_TABLE, Node, listed_needs, needs, run_folder
 from .parameters import Parameters, data_name
 from .records import NOT_RECORDED, SCHEMA, Record, read_record, study_records
-from .settings import SECTIONS, Settings, load_settings
+from .settings import SECTIONS, Settings, load_settings, settings_as_recorded
 
 # %% ../../nbs/runs/identity.ipynb #0e6ccdcb
 class UndeclaredSection:
@@ -67,7 +67,7 @@ def identity_of(node: Node, parameters: Parameters, inputs: dict[str, Record]) -
     entry = GRAPH[node.notebook]
     asked = as_json(asdict(parameters))
     asked["data"] = data_name(asked["data"])
-    settings = asdict(settings_of(node.notebook, parameters))
+    settings = settings_as_recorded(settings_of(node.notebook, parameters))
     return {
         "schema": SCHEMA,
         "run": str(node),
