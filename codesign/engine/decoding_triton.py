@@ -16,12 +16,18 @@ from torch import Tensor
 
 from .scan_triton_parts import LOG2_E, on_device, softplus
 
-# %% ../../nbs/engine/decoding_triton.ipynb #728b25a9
+# %% ../../nbs/engine/decoding_triton.ipynb #0f9246b1
 @triton.jit
-def _wait_for_kernel_before(EARLY: tl.constexpr):
-    "Let the next kernel start, then wait for the one before; without EARLY, kernels do not overlap."
+def _let_next_start(EARLY: tl.constexpr):
+    "Let the next kernel start as soon as all programs of this one have; without EARLY, kernels do not overlap."
     if EARLY:
         tl.extra.cuda.gdc_launch_dependents()
+
+
+@triton.jit
+def _wait_for_kernel_before(EARLY: tl.constexpr):
+    "Wait until the kernel before is complete."
+    if EARLY:
         tl.extra.cuda.gdc_wait()
 
 
@@ -35,7 +41,7 @@ def _load_tile(ptr, rows, ok, t, width, TILE: tl.constexpr, EVEN: tl.constexpr):
     else:
         return tl.load(place, mask=ok[:, None] & (columns < width)[None, :], other=0.0)
 
-
+# %% ../../nbs/engine/decoding_triton.ipynb #3440ade1
 @triton.jit
 def _load_ahead(ptr, rows, ok, width, TILE: tl.constexpr, AHEAD: tl.constexpr, EVEN: tl.constexpr):
     "The first tiles of a weight."
@@ -111,19 +117,19 @@ def _normed_products(
     WIDTH: tl.constexpr,
     TILE: tl.constexpr,
     AHEAD: tl.constexpr,
-    EVEN_ROWS: tl.constexpr,
+    EVEN: tl.constexpr,
     EPSILON: tl.constexpr,
     EMBED: tl.constexpr,
 ):
     "Rows of a weight times the RMS norm of x (BATCH, WIDTH): (ROWS,) a sequence. EMBED: x are rows of embeddings."
-    totals, squares, EVEN = _zeros(BATCH, ROWS, TILE), _zeros(BATCH, ROWS, TILE), WIDTH % TILE == 0
+    totals, squares, FULL = _zeros(BATCH, ROWS, TILE), _zeros(BATCH, ROWS, TILE), WIDTH % TILE == 0
     for t in tl.static_range((WIDTH + TILE - 1) // TILE):
-        weight = tiles[t] if t < AHEAD else _load_tile(ptr, rows, ok, t, WIDTH, TILE, EVEN and EVEN_ROWS)
-        weight = weight.to(tl.float32) * _load_row(norm_ptr, t, WIDTH, ROWS, TILE, EVEN)
+        weight = tiles[t] if t < AHEAD else _load_tile(ptr, rows, ok, t, WIDTH, TILE, FULL and EVEN)
+        weight = weight.to(tl.float32) * _load_row(norm_ptr, t, WIDTH, ROWS, TILE, FULL)
         more, sums = (), ()
         for b in tl.static_range(BATCH):
             row = tl.load(ids_ptr + b).to(tl.int64) if EMBED else b
-            x = _load_row(x_ptr + row * WIDTH, t, WIDTH, ROWS, TILE, EVEN)
+            x = _load_row(x_ptr + row * WIDTH, t, WIDTH, ROWS, TILE, FULL)
             if EMBED:
                 columns = t * TILE + tl.arange(0, TILE)[None, :]
                 kept = (columns < WIDTH) & (rows == 0)[:, None] & (tl.program_id(0) == 0)
@@ -161,12 +167,13 @@ def in_kernel(
     TILE: tl.constexpr,
     AHEAD: tl.constexpr,
     EPSILON: tl.constexpr,
-    EVEN_ROWS: tl.constexpr,
+    EVEN: tl.constexpr,
     EMBED: tl.constexpr,
     SPLIT: tl.constexpr,
     EARLY: tl.constexpr,
 ):
     "Norm, input projection, convolution with SiLU or gate, and with SPLIT a part of the products before the scan."
+    _let_next_start(EARLY)
     pid, blocks = tl.program_id(0), tl.num_programs(0) // 2
     of_gate, block = pid >= blocks, pid % blocks
     rows, k, low_rows = tl.arange(0, ROWS), tl.arange(0, TAPS_BLOCK), tl.arange(0, LOW_BLOCK)
@@ -174,7 +181,7 @@ def in_kernel(
     ok = ch < channels
     of_x, place = ok & (pid < blocks), ch[:, None] * TAPS + k[None, :]
     weight_ptr += (tl.where(of_gate, channels, 0) + block * ROWS).to(tl.int64) * WIDTH
-    tiles = _load_ahead(weight_ptr, rows, ok, WIDTH, TILE, AHEAD, EVEN_ROWS and WIDTH % TILE == 0)
+    tiles = _load_ahead(weight_ptr, rows, ok, WIDTH, TILE, AHEAD, EVEN and WIDTH % TILE == 0)
     inside = (low_rows < low)[:, None] & of_x[None, :]
     low_weight = tl.load(low_weight_ptr + low_rows[:, None] * channels + ch[None, :], mask=inside, other=0.0)
     given = of_x[:, None] & (k < TAPS)[None, :]
@@ -186,9 +193,7 @@ def in_kernel(
         pasts = pasts + (tl.load(state_ptr + b * channels * TAPS + place + 1, mask=older, other=0.0),)
     _wait_for_kernel_before(EARLY)
     vectors = (x_ptr, ids_ptr, hidden_ptr, norm_ptr)
-    ys = _normed_products(
-        tiles, weight_ptr, rows, ok, *vectors, BATCH, ROWS, WIDTH, TILE, AHEAD, EVEN_ROWS, EPSILON, EMBED
-    )
+    ys = _normed_products(tiles, weight_ptr, rows, ok, *vectors, BATCH, ROWS, WIDTH, TILE, AHEAD, EVEN, EPSILON, EMBED)
     if of_gate:
         for b in tl.static_range(BATCH):
             tl.store(xz_ptr + (2 * b + 1) * channels + ch, ys[b] * tl.sigmoid(ys[b]), mask=ok)
@@ -240,6 +245,7 @@ def step_kernel(
     EARLY: tl.constexpr,
 ):
     "Step size, recurrence, direct path and gate of some channels of one sequence."
+    _let_next_start(EARLY)
     b, low = tl.program_id(1), RANK + 2 * states
     ch, r, n = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK), tl.arange(0, RANK_BLOCK), tl.arange(0, N_BLOCK)
     ok = ch < channels
@@ -264,7 +270,7 @@ def step_kernel(
     y = (tl.sum(h * C[None, :], axis=1) + direct * x) * gate
     tl.store(y_ptr + b * channels + ch, y, mask=ok)
 
-# %% ../../nbs/engine/decoding_triton.ipynb #4029ab60
+# %% ../../nbs/engine/decoding_triton.ipynb #c64e9cff
 @triton.jit
 def project_kernel(
     x_ptr,
@@ -283,6 +289,7 @@ def project_kernel(
     EARLY: tl.constexpr,
 ):
     "A weight (count, width) times x (BATCH, width), whose rows are x_row apart, written or added to y (BATCH, count)."
+    _let_next_start(EARLY)
     rows = tl.arange(0, ROWS)
     place = tl.program_id(0) * ROWS + rows
     ok = place < count
@@ -296,7 +303,7 @@ def project_kernel(
             y += tl.load(y_ptr + b * count + place, mask=ok, other=0.0)
         tl.store(y_ptr + b * count + place, y, mask=ok)
 
-# %% ../../nbs/engine/decoding_triton.ipynb #ab6d36a1
+# %% ../../nbs/engine/decoding_triton.ipynb #5d1c64ed
 @triton.jit
 def head_kernel(
     x_ptr,
@@ -310,46 +317,51 @@ def head_kernel(
     TILE: tl.constexpr,
     AHEAD: tl.constexpr,
     EPSILON: tl.constexpr,
-    EVEN_ROWS: tl.constexpr,
+    EVEN: tl.constexpr,
     EARLY: tl.constexpr,
 ):
     "Logits (BATCH, count) of the norm of x (BATCH, WIDTH)."
+    _let_next_start(EARLY)
     rows = tl.arange(0, ROWS)
     place = tl.program_id(0) * ROWS + rows
     ok = place < count
     weight_ptr += (tl.program_id(0) * ROWS).to(tl.int64) * WIDTH
-    tiles = _load_ahead(weight_ptr, rows, ok, WIDTH, TILE, AHEAD, EVEN_ROWS and WIDTH % TILE == 0)
+    tiles = _load_ahead(weight_ptr, rows, ok, WIDTH, TILE, AHEAD, EVEN and WIDTH % TILE == 0)
     _wait_for_kernel_before(EARLY)
     vectors = (x_ptr, x_ptr, x_ptr, norm_ptr)  # no ids, and nothing to keep
-    ys = _normed_products(
-        tiles, weight_ptr, rows, ok, *vectors, BATCH, ROWS, WIDTH, TILE, AHEAD, EVEN_ROWS, EPSILON, False
-    )
+    ys = _normed_products(tiles, weight_ptr, rows, ok, *vectors, BATCH, ROWS, WIDTH, TILE, AHEAD, EVEN, EPSILON, False)
     for b in tl.static_range(BATCH):
         tl.store(logits_ptr + b * count + place, ys[b], mask=ok)
 
-# %% ../../nbs/engine/decoding_triton.ipynb #9fa939e8
+# %% ../../nbs/engine/decoding_triton.ipynb #90e78ed8
 WARPS, PROJECT_WARPS, STEP_WARPS = 8, 4, 4  # of a program of in_kernel and head_kernel, project_kernel, step_kernel
 STEP_CHANNELS = 16  # of one program of step_kernel
 MOST_PARTS, MOST_LOW = 256, 256  # parts, and numbers of one part, that step_kernel adds up
 
 
-def _tile_of(weight: Tensor) -> tuple[int, int]:
-    "Columns of a tile, and tiles of a weight."
-    columns = 32 * 16 // weight.element_size()
+def _tile_of(weight: Tensor, batch: int) -> tuple[int, int]:
+    "Columns of a tile, and tiles of a weight; the sums of many sequences need registers."
+    columns = 32 * (16 // weight.element_size() if batch <= 4 else 4)
     return columns, triton.cdiv(weight.shape[1], columns)
+
+
+def _ahead(batch: int) -> int:
+    "Most tiles of a row that are loaded ahead."
+    return 16 if batch <= 4 else 6
 
 
 def _normed_cut(weight: Tensor, batch: int) -> dict:
     "How in_kernel and head_kernel cut a weight: one row a warp, or two where sums and weights leave registers free."
-    columns, tiles = _tile_of(weight)
+    columns, tiles = _tile_of(weight, batch)
     rows = 2 if tiles <= 8 and columns * batch <= 512 else 1
-    return dict(TILE=columns, ROWS=rows * WARPS, AHEAD=min(tiles, 16 // rows), num_warps=WARPS)
+    return dict(TILE=columns, ROWS=rows * WARPS, AHEAD=min(tiles, _ahead(batch) // rows), num_warps=WARPS)
 
-# %% ../../nbs/engine/decoding_triton.ipynb #5073c426
+# %% ../../nbs/engine/decoding_triton.ipynb #75d86124
 def _project(x: Tensor, x_row: int, weight: Tensor, y: Tensor, add: bool) -> tuple:
     "A product, written or added to y (B, rows); the rows of x are x_row apart."
-    (count, width), (columns, tiles), batch = weight.shape, _tile_of(weight), len(y)
-    cut = dict(TILES=tiles, TILE=columns, AHEAD=min(tiles, 16), ROWS=PROJECT_WARPS, num_warps=PROJECT_WARPS)
+    (count, width), batch = weight.shape, len(y)
+    columns, tiles = _tile_of(weight, batch)
+    cut = dict(TILES=tiles, TILE=columns, AHEAD=min(tiles, _ahead(batch)), ROWS=PROJECT_WARPS, num_warps=PROJECT_WARPS)
     even = count % PROJECT_WARPS == 0 and width % columns == 0
     grid = (triton.cdiv(count, PROJECT_WARPS),)
     return project_kernel, grid, (x, weight, y, width, x_row, count), dict(BATCH=batch, EVEN=even, ADD=add, **cut)
@@ -358,11 +370,11 @@ def _project(x: Tensor, x_row: int, weight: Tensor, y: Tensor, add: bool) -> tup
 def _head(buffers: dict[str, Tensor], norm: Tensor, weight: Tensor, epsilon: float) -> tuple:
     "The last norm and the head."
     cut, (count, width) = _normed_cut(weight, len(buffers["ids"])), weight.shape
-    sizes = dict(BATCH=len(buffers["ids"]), WIDTH=width, EPSILON=epsilon, EVEN_ROWS=count % cut["ROWS"] == 0)
+    sizes = dict(BATCH=len(buffers["ids"]), WIDTH=width, EPSILON=epsilon, EVEN=count % cut["ROWS"] == 0)
     grid = (triton.cdiv(count, cut["ROWS"]),)
     return head_kernel, grid, (buffers["hidden"], norm, weight, buffers["logits"], count), sizes | cut
 
-# %% ../../nbs/engine/decoding_triton.ipynb #252814db
+# %% ../../nbs/engine/decoding_triton.ipynb #0bdb60ce
 def _parts_of(layer: Mapping[str, Tensor], batch: int) -> int:
     "Parts of the products before the scan; 0 if they have a kernel of their own."
     parts = triton.cdiv(len(layer["D"]), _normed_cut(layer["in_proj"], batch)["ROWS"])
@@ -376,7 +388,7 @@ def _into(layer: Mapping[str, Tensor], state: Tensor, buffers: dict, source: Ten
     weights = [layer[name] for name in ("norm", "in_proj", "conv_weight", "conv_bias", "x_proj")]
     vectors = (source, buffers["ids"], buffers["hidden"])
     arguments = (*vectors, *weights, state, buffers["xz"], buffers["low"], channels, low)
-    sizes = dict(BATCH=batch, WIDTH=layer["in_proj"].shape[1], EPSILON=epsilon, EVEN_ROWS=channels % cut["ROWS"] == 0)
+    sizes = dict(BATCH=batch, WIDTH=layer["in_proj"].shape[1], EPSILON=epsilon, EVEN=channels % cut["ROWS"] == 0)
     sizes |= dict(TAPS=taps, TAPS_BLOCK=triton.next_power_of_2(taps), SPLIT=split, EMBED=source is not vectors[2])
     sizes |= dict(LOW_BLOCK=triton.next_power_of_2(low) if split else 1)
     return in_kernel, (2 * triton.cdiv(channels, cut["ROWS"]),), arguments, sizes | cut
@@ -417,10 +429,11 @@ def _launches(layers, states, embeddings, norm, head, epsilon, buffers) -> list[
         source = buffers["hidden"]
     return [*launches, _head(buffers, norm, head, epsilon)]
 
-# %% ../../nbs/engine/decoding_triton.ipynb #766b56cb
+# %% ../../nbs/engine/decoding_triton.ipynb #08ec7734
 def starts_early(device: torch.device) -> bool:
     "Whether a kernel can start before the one before has ended."
-    return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (9, 0)
+    nvidia = device.type == "cuda" and torch.version.hip is None
+    return nvidia and torch.cuda.get_device_capability(device) >= (9, 0)
 
 
 class TokenKernels:
