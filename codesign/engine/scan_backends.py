@@ -198,7 +198,7 @@ def register_flops(operator, formula: Callable) -> None:
 def forget_triton() -> None:
     "Make the next import of Triton, and of the modules with kernels, a new one; its compiled part can be loaded once."
     for name in list(sys.modules):
-        if (name.split(".")[0] == "triton" and not name.startswith("triton._C")) or ".scan_triton" in name:
+        if (name.split(".")[0] == "triton" and not name.startswith("triton._C")) or "_triton" in name:
             del sys.modules[name]
 
 
