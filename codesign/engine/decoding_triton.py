@@ -452,9 +452,9 @@ class TokenKernels:
         norm: Tensor,  # (d,) weight of the last norm
         head: Tensor,  # (V, d)
         epsilon: float,  # of every norm
-        early: bool | None = None,  # whether kernels overlap; None: where the device can do it
+        early: bool = False,  # whether kernels overlap, where the device can do it; it has not run on a GPU yet
     ):
-        early = starts_early(head.device) if early is None else early
+        early = early and (head.is_meta or starts_early(head.device))
         buffers = _buffers(layers, len(states[0][0]), head)
         launches = _launches(layers, states, embeddings, norm, head, epsilon, buffers)
         # the first kernel does not start early: it loads states, which the token before must have written
