@@ -16,6 +16,7 @@ from dataclasses import asdict
 from ..engine.errors import MissingRun
 from ..engine.files import as_json, hash_of, write_json
 from ..engine.system import keep_freed_memory
+from .card_share import card_peak, hold_to_share
 from .checking import validated
 from .executing import execute
 from .graph import GRAPH, Node, needs, run_folder
@@ -85,6 +86,7 @@ def _standing_record(folder, hash_now):
 def _record_content(run, job):
     "Lets the job work, and returns what its record says. Whatever the job raises is written to failed.json first."
     keep_freed_memory()
+    hold_to_share()
     started = time.perf_counter()
     try:
         metrics, files = as_json(job(run) or {}), run.output_files()
@@ -100,7 +102,7 @@ def _record_content(run, job):
         "text": made_from["text"],
         "hash": hash_of(made_from),
         "inputs": made_from["inputs"],
-        "environment": as_json({**environment(), **run.environment}, "environment"),
+        "environment": as_json({**environment(), **card_peak(), **run.environment}, "environment"),
         "metrics": metrics,
         "files": files,
         "wall_s": round(time.perf_counter() - started, 3),
