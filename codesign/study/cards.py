@@ -83,7 +83,7 @@ def _visible(count):
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     return named.split(",")[:count] if named else [str(number) for number in range(count)]
 
-# %% ../../nbs/study/cards.ipynb #f7b11e16
+# %% ../../nbs/study/cards.ipynb #765f09b0
 @dataclass
 class Claim:
     "A part of a card that a process holds, or waits to hold alone."
@@ -104,7 +104,7 @@ def _ledger(folder: Path) -> Generator[list[Claim]]:
     with FileLock(folder / ".cards.lock"):
         try:
             known = [Claim(**entry) for entry in json.loads(path.read_text(encoding="utf-8"))]
-        except (OSError, ValueError, TypeError):  # none yet, or half of one: claims are written again by their holders
+        except (OSError, ValueError, TypeError):  # none yet, or damaged by hand
             known = []
         claims = [claim for claim in known if _is_alive(claim)]
         yield claims
