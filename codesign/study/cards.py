@@ -20,7 +20,7 @@ from ..engine.errors import ParameterError
 from ..engine.files import write_json
 from ..runs.card_share import SHARE
 
-# %% ../../nbs/study/cards.ipynb #d583a969
+# %% ../../nbs/study/cards.ipynb #f4307206
 @dataclass(frozen=True)
 class Cards:
     "The cards that the runs of a study share."
@@ -29,6 +29,7 @@ class Cards:
     names: tuple[str, ...]  # of each, as in CUDA_VISIBLE_DEVICES
     own_mb: int = 0  # that CUDA takes for each process
     rehearsed: bool = False  # whether there is no such card, and runs use the CPU
+    kind: str = ""  # what PyTorch calls the first of them
 
     @property
     def largest(self) -> int:
@@ -41,7 +42,7 @@ class Cards:
             return {"CUDA_VISIBLE_DEVICES": "", SHARE: ""}
         return {"CUDA_VISIBLE_DEVICES": self.names[card], SHARE: "" if alone else str(max(1, mb - self.own_mb))}
 
-# %% ../../nbs/study/cards.ipynb #18ef5b37
+# %% ../../nbs/study/cards.ipynb #d19e9ed1
 def rehearsed_cards(count: int, mb: int) -> Cards:
     "So many cards of so many MB that are not there."
     return Cards((mb,) * count, tuple(map(str, range(count))), rehearsed=True)
@@ -51,17 +52,17 @@ def cards_here(count: int) -> Cards:
     "The first `count` cards of this machine. Raises ParameterError if PyTorch sees fewer."
     from codesign.engine.memory import in_fresh_process
 
-    free, own = in_fresh_process("codesign.study.cards.free_memory")
+    free, own, kind = in_fresh_process("codesign.study.cards.free_memory")
     if len(free) < count:
         raise ParameterError(
             f"gpus={count}, but PyTorch sees {len(free)} on this machine; give as many as there are, leave --gpus out "
             "to use the CPU, or rehearse with --rehearse-card MB"
         )
-    return Cards(tuple(free[:count]), tuple(_visible(len(free))[:count]), own)
+    return Cards(tuple(free[:count]), tuple(_visible(len(free))[:count]), own, kind=kind)
 
 
-def free_memory(measure_own: bool = True) -> tuple[list[int], int]:
-    "MB that are free on each card that PyTorch sees, and MB that CUDA takes on the first for one more process."
+def free_memory(measure_own: bool = True) -> tuple[list[int], int, str]:
+    "MB that are free on each card that PyTorch sees; of the first, MB that CUDA takes for a process, and its name."
     import torch
 
     from codesign.engine.memory import in_fresh_process
@@ -72,10 +73,11 @@ def free_memory(measure_own: bool = True) -> tuple[list[int], int]:
         one @ one  # loads the library of matrix products, as every run does
         torch.cuda.synchronize(device)
         free.append(torch.cuda.mem_get_info(device)[0] // 10**6)
+    kind = torch.cuda.get_device_name(0) if free else ""
     if not free or not measure_own:
-        return free, 0
-    second, _ = in_fresh_process("codesign.study.cards.free_memory", False)
-    return free, max(0, free[0] - second[0])
+        return free, 0, kind
+    second, _, _ = in_fresh_process("codesign.study.cards.free_memory", False)
+    return free, max(0, free[0] - second[0]), kind
 
 
 def _visible(count):
