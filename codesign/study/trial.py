@@ -23,8 +23,8 @@ from .cards import Cards
 from .grid import Grid, reads_all, runs_alone
 from .job import in_environment, thread_variables
 
-# %% ../../nbs/study/trial.ipynb #fe2a5242
-SECONDS = 10.0  # of steps that count, for each part
+# %% ../../nbs/study/trial.ipynb #24ae28a4
+SECONDS = 6.0  # of steps that count, for each part
 MOST_TOGETHER = 8  # trainings that are measured side by side; more gain no more
 
 
