@@ -60,7 +60,7 @@ def cards_here(count: int) -> Cards:
         )
     return Cards(tuple(free[:count]), tuple(_visible(len(free))[:count]), own, kind=kind)
 
-
+# %% ../../nbs/study/cards.ipynb #f4233b54
 def free_memory(measure_own: bool = True) -> tuple[list[int], int, str]:
     "MB that are free on each card that PyTorch sees; of the first, MB that CUDA takes for a process, and its name."
     import torch

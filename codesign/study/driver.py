@@ -146,9 +146,7 @@ def run_plan(
     return failed
 
 # %% ../../nbs/study/driver.ipynb #dad64f63
-def snakemake_command(
-    plan: Path, jobs: int, gpus: int, more: tuple = (), cards: Cards | None = None
-) -> list[str]:
+def snakemake_command(plan: Path, jobs: int, gpus: int, more: tuple = (), cards: Cards | None = None) -> list[str]:
     "The command by which Snakemake makes the runs of a plan; `more` are arguments for Snakemake itself."
     where = ["--snakefile", str(repository() / "papermill_runs" / "Snakefile"), "--directory", str(plan.parent)]
     machine = ["--cores", str(jobs), "--resources", f"machine={jobs}", f"gpu={max(gpus, 0)}"]

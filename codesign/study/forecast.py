@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['START_UP', 'known_seconds', 'expected_seconds', 'seconds_of', 'in_minutes', 'forecast_text', 'TrialForecast',
-           'keep_budget']
+           'trial_forecast_text', 'forecast_of', 'keep_budget']
 
 # %% ../../nbs/study/forecast.ipynb #0bce5eda
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from ..runs.graph import GRAPH, Node
 from ..runs.places import repository, study_folder
 from ..runs.records import Record, readable_record
 from ..runs.study_file import STUDY_PARAMETERS
-from .card_needs import CardShare
+from .card_needs import CardShare, card_shares
 from .cards import Cards
 from .grid import Grid, grid_file, reads_all, runs_alone
 from .plan import pending
@@ -117,21 +117,27 @@ class TrialForecast:
         "The notebooks whose runs are not in the forecast."
         return sorted({node.notebook for node, s in self.seconds_of_runs(grid, nodes).items() if s is None})
 
-    def text(self, grid: Grid, nodes, jobs: int) -> str:
-        "The forecast in words, with what was measured and what is assumed."
-        left_out = self.not_timed(grid, nodes)
-        lacking = f"; not in it, as nobody has timed them: {', '.join(left_out)}" if left_out else ""
-        return (
-            f"{forecast_text(self.seconds(grid, nodes, jobs), jobs)}{lacking}\n{trial_text(self.trial, grid)}\n"
-            f"the forecast assumes {START_UP:g} s before the job of a run begins, fine-tuning without early stopping, "
-            "and what a trial does not measure as in earlier records"
-        )
-
     def seconds(self, grid: Grid, nodes, jobs: int) -> float:
         "About how long `nodes` take with `jobs` at a time, without those that nobody has timed."
         timed = {node: s for node, s in self.seconds_of_runs(grid, nodes).items() if s is not None}
         times = self.trial["side_by_side"]["times"]
         return side_by_side_seconds(grid, timed, jobs, times, self.cards, self.shares)
+
+# %% ../../nbs/study/forecast.ipynb #ea495fa5
+def trial_forecast_text(forecast: TrialForecast, grid: Grid, nodes, jobs: int) -> str:
+    "The forecast in words, with what was measured and what is assumed."
+    left_out = forecast.not_timed(grid, nodes)
+    lacking = f"; not in it, as nobody has timed them: {', '.join(left_out)}" if left_out else ""
+    return (
+        f"{forecast_text(forecast.seconds(grid, nodes, jobs), jobs)}{lacking}\n{trial_text(forecast.trial, grid)}\n"
+        f"the forecast assumes {START_UP:g} s before the job of a run begins, fine-tuning without early stopping, "
+        "and what a trial does not measure as in earlier records"
+    )
+
+
+def forecast_of(grid: Grid, work, cards: Cards | None, trial: dict | None) -> TrialForecast | None:
+    "A forecast by a trial, if there is one."
+    return TrialForecast(trial, cards, card_shares(grid, work, cards, trial) if cards else None) if trial else None
 
 # %% ../../nbs/study/forecast.ipynb #4e47cbcc
 def keep_budget(grid: Grid, jobs: int, minutes: int, trial: TrialForecast | None = None) -> None:

@@ -18,7 +18,7 @@ from ..engine.system import processor
 from ..runs.code_identity import code_hashes
 from ..runs.graph import Node
 from ..runs.settings import load_settings
-from .card_needs import CardShare, RESERVE
+from .card_needs import RESERVE, CardShare
 from .cards import Cards
 from .grid import Grid, reads_all, runs_alone
 from .job import in_environment, thread_variables
@@ -79,9 +79,7 @@ def kept_trial(grid: Grid, jobs: int, cards: Cards | None) -> dict | None:
     return json.loads(path.read_text(encoding="utf-8")) if is_intact(path) else None
 
 
-def trial_of(
-    grid: Grid, jobs: int, cards: Cards | None, measure: Callable[..., dict] = measured_trial
-) -> dict:
+def trial_of(grid: Grid, jobs: int, cards: Cards | None, measure: Callable[..., dict] = measured_trial) -> dict:
     "The trial of this machine for a study: the kept one, else it is measured now and kept."
     if found := kept_trial(grid, jobs, cards):
         return found

@@ -117,7 +117,7 @@ def pretraining_trial(
         "mb": peak_mb(),
     }
 
-
+# %% ../../nbs/study/trial_steps.ipynb #4a9cc664
 def _reading_speed(model, stream, length, seconds) -> dict:
     "Tokens a second of an evaluation, which reads more windows until it has taken long enough."
     windows = 8
@@ -150,10 +150,12 @@ def finetuning_trial(size: str, data: str, tasks: list[str], seconds: float, thr
     settings, _, tokenizer = _text_of(size, data)
     with reproducible(0, threads):
         model = _new_model(settings)
-        found = {name: _task_trial(load_task(name, data), model, tokenizer, settings, seconds / len(tasks)) for name in tasks}
+        found = {
+            name: _task_trial(load_task(name, data), model, tokenizer, settings, seconds / len(tasks)) for name in tasks
+        }
     return {"tasks": found, "mb": peak_mb()}
 
-
+# %% ../../nbs/study/trial_steps.ipynb #339cabc4
 def _task_trial(task, model, tokenizer, settings, seconds) -> dict:
     f = settings.finetune
     train_rows, held_rows = held_out(task.splits["train"], f.holdout_fraction)
