@@ -200,22 +200,24 @@ def reproduce_study(
     notebooks in notebooks/, and report.html.
     """
     grid = load_grid(size, study, seeds, groups, data, tasks, steps, controls, examples, epochs)
-    words = tuple(snakemake.split())
-    run_jobs, run_gpus = number_of_jobs(jobs, elsewhere=bool(words)), whole_number("gpus", gpus, 0)
+    run_jobs, run_gpus = number_of_jobs(jobs, elsewhere=bool(snakemake.split())), whole_number("gpus", gpus, 0)
+    minutes = whole_number("budget", budget or "1", 1)
     refuse_another_study(grid)
-    if published:
-        _take_published(grid, dry_run)
+    _take_published(grid, published, dry_run)
     cards = cards_to_share(run_gpus, rehearse_card, snakemake, dry_run)
     measured = trial_for(grid, work := pending(grid), run_jobs, cards, trial)
     if budget is not None:
-        keep_budget(grid, run_jobs, whole_number("budget", budget, 1), forecast_of(grid, work, cards, measured))
+        keep_budget(grid, run_jobs, minutes, forecast_of(grid, work, cards, measured))
     if dry_run:
         show_pending(grid, run_jobs, cards, measured)
-    elif reproduce(grid, run_jobs, run_gpus, words, cards, measured):
+    elif reproduce(grid, run_jobs, run_gpus, tuple(snakemake.split()), cards, measured):
         raise typer.Exit(1)
 
 # %% ../nbs/08_reproduce.ipynb #a04e313f
-def _take_published(grid, dry_run):
+def _take_published(grid, published, dry_run):
+    "Copies published records into the study if that is asked."
+    if not published:
+        return
     if dry_run:
         raise ParameterError("published= copies records into the study, and dry_run= changes nothing; give one of them")
     refuse_other_published(grid)
