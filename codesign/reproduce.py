@@ -73,7 +73,7 @@ from codesign.study.options import (
     whole_number,
 )
 from .study.plan import pending
-from .study.sharing import cards_to_share, claim_text, trial_for
+from .study.sharing import cards_to_share, claim_text, prepare_once, trial_for
 from .study.terminal import show_results
 from .study.validation import validate  # noqa: F401
 
@@ -153,6 +153,8 @@ def reproduce(
         remember_study(grid.study, fixed, seeds=list(grid.seeds), groups=list(grid.groups))
         failed, work = set(), pending(grid)
         announce(grid, work, jobs, forecast_of(grid, work, cards, trial))
+        if work:
+            prepare_once(grid, cards)
         while work and not failed:
             remove_old_records(grid, work)
             shares = card_shares(grid, work, cards, trial) if cards else None
