@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 import threading
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,9 +22,10 @@ from ..runs.places import PACKAGE, repository
 from .card_needs import CardShare
 from .cards import Cards
 from .grid import Grid
-from .job import COMMAND, TIME_TO_STOP
+from .job import COMMAND, TIME_TO_STOP, thread_variables
 from .live_lines import LiveLines, job_line
 from .plan import write_plan
+from .shared_start import shared_start
 
 # %% ../../nbs/study/driver.ipynb #777717f6
 @dataclass
@@ -128,9 +130,13 @@ def run_plan(
     else:
         print("Snakemake is not installed, so the runs are made one after the other (pip install 'codesign[grid]')")
         commands = [[*COMMAND, "node", str(plan), str(node)] for node in nodes]
-    with open(log_path, "w", encoding="utf-8") as log, LiveLines(grid.study, len(nodes)) as progress.lines:
+    with (
+        open(log_path, "w", encoding="utf-8") as log,
+        shared_start(thread_variables(grid.threads)) if cards else nullcontext({}) as started,
+        LiveLines(grid.study, len(nodes)) as progress.lines,
+    ):
         for command in commands:
-            relay(command, {**os.environ, "PYTHONPATH": path}, log, progress)
+            relay(command, {**os.environ, "PYTHONPATH": path, **started}, log, progress)
     progress.lines = None
     for run in progress.without_an_end():
         progress.failed.add(run)

@@ -26,8 +26,10 @@ from ..runs.identity import why_not_done
 from ..runs.parameters import Parameters
 from .card_needs import CardShare
 from .cards import Cards, place_on_card
+from .grid import runs_alone
 from .live_lines import progress_file
 from .plan import planned_run, planned_share
+from .shared_start import OWN_START
 
 # %% ../../nbs/study/job.ipynb #614a0ac3
 STOPPED = 143  # exit code of a process that SIGTERM has ended, as shells have it
@@ -117,7 +119,7 @@ def in_environment(values: dict[str, str]) -> Generator[None]:
         for name, value in before.items():
             os.environ.pop(name) if value is None else os.environ.update({name: value})
 
-
+# %% ../../nbs/study/job.ipynb #92643e77
 def run_on_card(
     folder: Path,  # of the study
     cards: Cards,
@@ -134,7 +136,8 @@ def run_on_card(
 
     def made(alone, show):
         with place_on_card(folder, cards, str(node), share.mb, alone, show) as card:
-            with in_environment(cards.environment(card, share.mb, alone)):
+            start = {OWN_START: "1"} if runs_alone(node) else {}  # what is timed starts as usual
+            with in_environment({**cards.environment(card, share.mb, alone), **start}):
                 return run_node(node, parameters, show)
 
     try:
