@@ -40,6 +40,7 @@ def why_not_copied(asked: dict[str, str]) -> str | None:
         return "the run has another number of threads"
     return None
 
+
 def _open_files():
     "The files that this process has open."
     found = []
