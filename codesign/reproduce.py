@@ -19,6 +19,8 @@ from .runs.identity import why_not_done
 from .runs.locks import locked
 from .runs.places import study_folder
 from .runs.study_file import remember_study
+from .study.card_needs import card_shares
+from .study.cards import Cards
 from .study.command_line import run_command_line
 from .study.commands_machine import data_get, data_list, doctor
 from .study.commands_models import compress_command, convert_command
@@ -35,7 +37,14 @@ from codesign.study.continuing import (
     take_published,
 )
 from .study.driver import run_plan
-from .study.forecast import expected_seconds, forecast_text, keep_budget
+from codesign.study.forecast import (
+    TrialForecast,
+    expected_seconds,
+    forecast_of,
+    forecast_text,
+    keep_budget,
+    trial_forecast_text,
+)
 from .study.grid import Grid, load_grid, reads_all, runs_alone
 
 # %% ../nbs/08_reproduce.ipynb #ea04282f
@@ -51,6 +60,7 @@ from codesign.study.options import (
     Groups,
     Jobs,
     Published,
+    RehearsedCard,
     Seeds,
     Snakemake,
     Steps,
@@ -58,10 +68,12 @@ from codesign.study.options import (
     StudyName,
     StudySize,
     StudyTasks,
+    Trial,
     number_of_jobs,
     whole_number,
 )
 from .study.plan import pending
+from .study.sharing import cards_to_share, claim_text, prepare_once, trial_for
 from .study.terminal import show_results
 from .study.validation import validate  # noqa: F401
 
@@ -95,12 +107,17 @@ def _draw_run(ax, place, node, color):
     ax.text(*place, label, ha="center", va="center", fontsize=7.5, color="white", zorder=2, bbox=box)
 
 # %% ../nbs/08_reproduce.ipynb #dd6d22e1
-def announce(grid: Grid, work: dict[Node, str], jobs: int) -> None:
+def announce(grid: Grid, work: dict[Node, str], jobs: int, trial: TrialForecast | None = None) -> None:
     "Prints how many runs a study has, how many are done, and how long the others will take."
     total = len(grid.nodes())
     to_make = ""
     if work:
-        to_make = f", {len(work)} to make, {forecast_text(expected_seconds(grid, work, jobs), jobs)}"
+        forecast = (
+            trial_forecast_text(trial, grid, work, jobs)
+            if trial
+            else forecast_text(expected_seconds(grid, work, jobs), jobs)
+        )
+        to_make = f", {len(work)} to make, {forecast}"
     print(f"study {grid.study}: {total} runs, {total - len(work)} done{to_make}", flush=True)
 
 
@@ -116,7 +133,14 @@ def remove_old_records(grid: Grid, work: dict[Node, str]) -> None:
                 (folder / "record.json").unlink()
 
 # %% ../nbs/08_reproduce.ipynb #ec60740c
-def reproduce(grid: Grid, jobs: int = 2, gpus: int = 0, snakemake_arguments: tuple = ()) -> set[str]:
+def reproduce(
+    grid: Grid,
+    jobs: int = 2,
+    gpus: int = 0,
+    snakemake_arguments: tuple = (),
+    cards: Cards | None = None,  # that several runs share; None: each run takes one of `gpus`
+    trial: dict | None = None,  # of this machine, for the forecast and the memory of runs
+) -> set[str]:
     """Makes every run of a study that is not done, and shows where the results are.
 
     Returns the names of the runs that failed. Raises RunLocked if another process makes this study, and
@@ -128,24 +152,27 @@ def reproduce(grid: Grid, jobs: int = 2, gpus: int = 0, snakemake_arguments: tup
         fixed = fixed_by_grid(grid) | {"corpus": corpus_digest(grid.data, grid.size)}
         remember_study(grid.study, fixed, seeds=list(grid.seeds), groups=list(grid.groups))
         failed, work = set(), pending(grid)
-        announce(grid, work, jobs)
+        announce(grid, work, jobs, forecast_of(grid, work, cards, trial))
+        if work:
+            prepare_once(grid, cards)
         while work and not failed:
             remove_old_records(grid, work)
-            failed |= run_plan(grid, work, jobs, gpus, snakemake_arguments)
+            shares = card_shares(grid, work, cards, trial) if cards else None
+            failed |= run_plan(grid, work, jobs, gpus, snakemake_arguments, cards, shares)
             work = pending(grid)
         if failed:
-            _make_results_with_gaps(grid, jobs, gpus)
+            _make_results_with_gaps(grid, jobs, gpus, cards)
             print(f"{len(failed)} failed: {', '.join(sorted(failed))}; give the same command to try again")
         show_results(grid.study, grid.readers())
     return failed
 
-
-def _make_results_with_gaps(grid, jobs, gpus):
+# %% ../nbs/08_reproduce.ipynb #070e1f42
+def _make_results_with_gaps(grid, jobs, gpus, cards):
     "Makes the results although runs are missing; the tables show the gaps."
     readers = {node: why for node in grid.readers() if (why := why_not_done(grid.study, node, grid.parameters(node)))}
     remove_old_records(grid, readers)
     if readers:
-        run_plan(grid, readers, jobs, gpus)
+        run_plan(grid, readers, jobs, gpus, (), cards, card_shares(grid, readers, cards) if cards else None)
 
 # %% ../nbs/08_reproduce.ipynb #b15a5819
 def reproduce_study(
@@ -161,8 +188,10 @@ def reproduce_study(
     controls: Controls = False,
     jobs: Jobs = "2",
     gpus: Gpus = "0",
+    rehearse_card: RehearsedCard = None,
     snakemake: Snakemake = "",
     dry_run: DryRun = False,
+    trial: Trial = False,
     published: Published = False,
     budget: Budget = None,
 ):
@@ -174,30 +203,36 @@ def reproduce_study(
     """
     grid = load_grid(size, study, seeds, groups, data, tasks, steps, controls, examples, epochs)
     run_jobs, run_gpus = number_of_jobs(jobs, elsewhere=bool(snakemake.split())), whole_number("gpus", gpus, 0)
+    minutes = whole_number("budget", budget or "1", 1)
     refuse_another_study(grid)
-    if published:
-        _take_published(grid, dry_run)
+    _take_published(grid, published, dry_run)
+    cards = cards_to_share(run_gpus, rehearse_card, snakemake, dry_run)
+    measured = trial_for(grid, work := pending(grid), run_jobs, cards, trial)
     if budget is not None:
-        keep_budget(grid, run_jobs, whole_number("budget", budget, 1))
+        keep_budget(grid, run_jobs, minutes, forecast_of(grid, work, cards, measured))
     if dry_run:
-        show_pending(grid, run_jobs)
-    elif reproduce(grid, run_jobs, run_gpus, tuple(snakemake.split())):
+        show_pending(grid, run_jobs, cards, measured)
+    elif reproduce(grid, run_jobs, run_gpus, tuple(snakemake.split()), cards, measured):
         raise typer.Exit(1)
 
 # %% ../nbs/08_reproduce.ipynb #a04e313f
-def _take_published(grid, dry_run):
+def _take_published(grid, published, dry_run):
+    "Copies published records into the study if that is asked."
+    if not published:
+        return
     if dry_run:
         raise ParameterError("published= copies records into the study, and dry_run= changes nothing; give one of them")
     refuse_other_published(grid)
     print(f"copied {take_published(grid.study)} published records")
 
 
-def show_pending(grid: Grid, jobs: int) -> None:
+def show_pending(grid: Grid, jobs: int, cards: Cards | None = None, trial: dict | None = None) -> None:
     "Prints the runs that the next round would make, each with the reason."
     work = pending(grid)
-    announce(grid, work, jobs)
+    announce(grid, work, jobs, forecast_of(grid, work, cards, trial))
+    shares = card_shares(grid, work, cards, trial) if cards else {}
     for node, why in work.items():
-        print(f"  {node}: {why}")
+        print(f"  {node}: {why}{claim_text(shares.get(node))}")
 
 # %% ../nbs/08_reproduce.ipynb #1718fb7f
 COMMAND_TABLE = {

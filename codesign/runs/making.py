@@ -17,6 +17,7 @@ from dataclasses import asdict
 from ..engine.errors import MissingRun
 from ..engine.files import as_json, hash_of, write_json
 from ..engine.system import keep_freed_memory
+from .card_share import card_peak, hold_to_share
 from .checking import validated
 from .executing import execute
 from .graph import GRAPH, Node, needs, run_folder
@@ -88,6 +89,7 @@ def _record_content(run, job):
     keep_freed_memory()
     if scan_backends := sys.modules.get("codesign.engine.scan_backends"):
         scan_backends.forget_uses()  # of what ran in this process before
+    hold_to_share()
     started = time.perf_counter()
     try:
         metrics, files = as_json(job(run) or {}), run.output_files()
@@ -103,7 +105,7 @@ def _record_content(run, job):
         "text": made_from["text"],
         "hash": hash_of(made_from),
         "inputs": made_from["inputs"],
-        "environment": as_json({**environment(), **run.environment}, "environment"),
+        "environment": as_json({**environment(), **card_peak(), **run.environment}, "environment"),
         "metrics": metrics,
         "files": files,
         "wall_s": round(time.perf_counter() - started, 3),

@@ -11,16 +11,21 @@ import os
 import subprocess
 import sys
 import threading
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..engine.errors import CodesignError
 from ..runs.executing import StoppedRun
+from ..runs.graph import Node
 from ..runs.places import PACKAGE, repository
+from .card_needs import CardShare
+from .cards import Cards
 from .grid import Grid
-from .job import COMMAND, TIME_TO_STOP
+from .job import COMMAND, TIME_TO_STOP, thread_variables
 from .live_lines import LiveLines, job_line
 from .plan import write_plan
+from .shared_start import shared_start
 
 # %% ../../nbs/study/driver.ipynb #777717f6
 @dataclass
@@ -39,6 +44,8 @@ class Progress:
         word, run = job_line(line) or ("", "")
         if word:
             {"start": self.started, "done": self.done, "failed": self.failed, "stopped": self.stopped}[word].add(run)
+            self.show(line.rstrip())
+        elif line.startswith(("waits  ", "alone  ")):  # for a place on a card
             self.show(line.rstrip())
 
     def show(self, line: str) -> None:
@@ -105,19 +112,31 @@ def ask_to_stop(process: subprocess.Popen) -> None:
     timer.start()
 
 # %% ../../nbs/study/driver.ipynb #586e0ae9
-def run_plan(grid: Grid, nodes, jobs: int, gpus: int = 0, snakemake_arguments: tuple = ()) -> set[str]:
+def run_plan(
+    grid: Grid,
+    nodes,
+    jobs: int,
+    gpus: int = 0,
+    snakemake_arguments: tuple = (),
+    cards: Cards | None = None,  # that several runs share
+    shares: dict[Node, CardShare] | None = None,  # what each run claims of a card
+) -> set[str]:
     "Makes the given runs; returns the names of those that failed or stopped. Raises CodesignError if none was tried."
-    plan, progress = write_plan(grid, nodes, jobs, gpus), Progress(len(nodes))
+    plan, progress = write_plan(grid, nodes, jobs, gpus, cards, shares), Progress(len(nodes))
     log_path = plan.with_name("snakemake.log")
     path = os.pathsep.join(filter(None, [str(PACKAGE.parent), os.environ.get("PYTHONPATH")]))
     if importlib.util.find_spec("snakemake"):
-        commands = [snakemake_command(plan, jobs, gpus, snakemake_arguments)]
+        commands = [snakemake_command(plan, jobs, gpus, snakemake_arguments, cards)]
     else:
         print("Snakemake is not installed, so the runs are made one after the other (pip install 'codesign[grid]')")
         commands = [[*COMMAND, "node", str(plan), str(node)] for node in nodes]
-    with open(log_path, "w", encoding="utf-8") as log, LiveLines(grid.study, len(nodes)) as progress.lines:
+    with (
+        open(log_path, "w", encoding="utf-8") as log,
+        shared_start(thread_variables(grid.threads)) if cards else nullcontext({}) as started,
+        LiveLines(grid.study, len(nodes)) as progress.lines,
+    ):
         for command in commands:
-            relay(command, {**os.environ, "PYTHONPATH": path}, log, progress)
+            relay(command, {**os.environ, "PYTHONPATH": path, **started}, log, progress)
     progress.lines = None
     for run in progress.without_an_end():
         progress.failed.add(run)
@@ -133,10 +152,11 @@ def run_plan(grid: Grid, nodes, jobs: int, gpus: int = 0, snakemake_arguments: t
     return failed
 
 # %% ../../nbs/study/driver.ipynb #dad64f63
-def snakemake_command(plan: Path, jobs: int, gpus: int, more: tuple = ()) -> list[str]:
+def snakemake_command(plan: Path, jobs: int, gpus: int, more: tuple = (), cards: Cards | None = None) -> list[str]:
     "The command by which Snakemake makes the runs of a plan; `more` are arguments for Snakemake itself."
     where = ["--snakefile", str(repository() / "papermill_runs" / "Snakefile"), "--directory", str(plan.parent)]
     machine = ["--cores", str(jobs), "--resources", f"machine={jobs}", f"gpu={max(gpus, 0)}"]
+    machine += [f"gpu_mb={sum(cards.mb)}"] if cards else []
     unlocked = ["--nolock", "--ignore-incomplete", "--keep-incomplete", "--rerun-triggers", "mtime"]
     manner = ["--scheduler", "greedy", "--keep-going", *unlocked, "--nocolor", "--quiet", "all"]
     return [sys.executable, "-m", "snakemake", *where, *machine, *manner, *more, "--config", "plan=plan.json"]

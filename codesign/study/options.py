@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['Complete', 'SIZE_HELP', 'DATA_HELP', 'TASKS_HELP', 'A_SIZE', 'A_TEXT', 'SOME_TASKS', 'A_STUDY', 'Size', 'SeedOption',
            'Data', 'Tasks', 'Study', 'LearningRate', 'Steps', 'Examples', 'Epochs', 'ThreadsOption', 'StudySize',
-           'StudyName', 'Seeds', 'Groups', 'StudyData', 'StudyTasks', 'Controls', 'Jobs', 'Gpus', 'Snakemake', 'DryRun',
-           'Published', 'Budget', 'SPLITS', 'Predict', 'ProfiledGroup', 'Against', 'Device', 'RecordFile',
-           'TracedValue', 'OutputFolder', 'TokenizerFolder', 'option', 'group_option', 'whole_number', 'number_of_jobs',
-           'number_of_threads']
+           'StudyName', 'Seeds', 'Groups', 'StudyData', 'StudyTasks', 'Controls', 'Jobs', 'Gpus', 'Snakemake',
+           'RehearsedCard', 'Trial', 'DryRun', 'Published', 'Budget', 'SPLITS', 'Predict', 'ProfiledGroup', 'Against',
+           'Device', 'RecordFile', 'TracedValue', 'OutputFolder', 'TokenizerFolder', 'option', 'group_option',
+           'whole_number', 'number_of_jobs', 'number_of_threads']
 
 # %% ../../nbs/study/options.ipynb #8667437b
 import re
@@ -98,6 +98,11 @@ Controls = Annotated[bool, typer.Option(help="make the control groups too")]
 Jobs = Annotated[str, option("N", "runs at the same time, 1 to eight for each core")]
 Gpus = Annotated[str, option("N", "GPUs that the runs may share", NonNegativeInt)]
 Snakemake = Annotated[str, option("WORDS", "further options for Snakemake, such as '--executor slurm' on a cluster")]
+RehearsedCard = Annotated[
+    str | None,
+    option("MB", "on the CPU, share the runs out as on a GPU with so many MB of memory", PositiveInt, "none"),
+]
+Trial = Annotated[bool, typer.Option(help="measure this machine for a minute first, and forecast from that")]
 DryRun = Annotated[bool, typer.Option(help="show which runs would be made, and make none")]
 Published = Annotated[bool, typer.Option(help="take the records in figures/STUDY as done, and make what is missing")]
 Budget = Annotated[
