@@ -84,6 +84,19 @@ def _standing_record(folder, hash_now):
     return record if record and record["hash"] == hash_now and not record.damaged() else None
 
 # %% ../../nbs/runs/making.ipynb #4f8d7eb4
+def _write_failure(run, error):
+    content = {
+        "run": str(run.node),
+        "status": "failed",
+        "parameters": as_json(asdict(run.parameters)),
+        "error": type(error).__name__,
+        "message": str(error),
+        "details": {name: str(value) for name, value in getattr(error, "details", {}).items()},
+        "traceback": traceback.format_exception(error)[-3:],
+    }
+    write_json(run.folder / "failed.json", content)
+
+# %% ../../nbs/runs/making.ipynb #f42fda54
 def _record_content(run, job):
     "Lets the job work, and returns what its record says. Whatever the job raises is written to failed.json first."
     keep_freed_memory()
@@ -111,19 +124,6 @@ def _record_content(run, job):
         "wall_s": round(time.perf_counter() - started, 3),
         **{key: made_from[key] for key in ("recipe", "settings", "code")},
     }
-
-
-def _write_failure(run, error):
-    content = {
-        "run": str(run.node),
-        "status": "failed",
-        "parameters": as_json(asdict(run.parameters)),
-        "error": type(error).__name__,
-        "message": str(error),
-        "details": {name: str(value) for name, value in getattr(error, "details", {}).items()},
-        "traceback": traceback.format_exception(error)[-3:],
-    }
-    write_json(run.folder / "failed.json", content)
 
 # %% ../../nbs/runs/making.ipynb #b3eb9de2
 def _begin(folder, hash_now):

@@ -7,7 +7,6 @@ __all__ = ['cards_to_share', 'trial_for', 'prepare_once', 'claim_text']
 
 # %% ../../nbs/study/sharing.ipynb #47f63c0a
 from ..engine.errors import ParameterError
-from ..runs.graph import Node
 from .card_needs import CardShare, lacks_a_measurement
 from .cards import Cards, cards_here, rehearsed_cards
 from .continuing import require_text

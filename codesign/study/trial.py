@@ -20,7 +20,7 @@ from ..runs.graph import Node
 from ..runs.settings import load_settings
 from .card_needs import RESERVE, CardShare
 from .cards import Cards
-from .grid import Grid, reads_all, runs_alone
+from .grid import Grid, runs_alone
 from .job import in_environment, thread_variables
 
 # %% ../../nbs/study/trial.ipynb #24ae28a4
