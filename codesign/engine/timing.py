@@ -25,7 +25,8 @@ def paired_latencies(
     warmup: int = 10,  # rounds before
     device: str | torch.device = "cpu",  # where they run; on a GPU they are timed by CUDA events
     title: str | None = None,  # of a progress line every 15 seconds; None: none
-) -> dict[str, np.ndarray]:  # name -> (iterations,) milliseconds
+    enough: Callable[[dict[str, np.ndarray]], bool] | None = None,  # asked every 20 rounds from 100 on; True ends
+) -> dict[str, np.ndarray]:  # name -> (rounds,) milliseconds
     "Interleaved timings; entry i of every array belongs to the same round. Raises CodesignError under 100 rounds."
     if iterations < 100:
         raise CodesignError(f"{iterations} timed rounds are too few; at least 100")
@@ -45,6 +46,8 @@ def paired_latencies(
             if title and now - reported > 15:
                 reported, left = now, (iterations - i - 1) * (now - began) / done
                 print(f"{title}: round {i + 1} of {iterations}, {left:,.0f} s left", flush=True)
+            if enough and i + 1 in range(100, iterations, 20) and enough({k: v[: i + 1] for k, v in times.items()}):
+                return {name: values[: i + 1] for name, values in times.items()}
     finally:
         if enabled:
             gc.enable()

@@ -132,7 +132,7 @@ def run_plan(
         commands = [[*COMMAND, "node", str(plan), str(node)] for node in nodes]
     with (
         open(log_path, "w", encoding="utf-8") as log,
-        shared_start(thread_variables(grid.threads)) if cards else nullcontext({}) as started,
+        nullcontext({}) if snakemake_arguments else shared_start(thread_variables(grid.threads), plan) as started,
         LiveLines(grid.study, len(nodes)) as progress.lines,
     ):
         for command in commands:

@@ -29,7 +29,7 @@ from .cards import Cards, place_on_card
 from .grid import runs_alone
 from .live_lines import progress_file
 from .plan import planned_run, planned_share
-from .shared_start import OWN_START
+from .shared_start import JOB, JOBS, OWN_START, copied
 
 # %% ../../nbs/study/job.ipynb #614a0ac3
 STOPPED = 143  # exit code of a process that SIGTERM has ended, as shells have it
@@ -136,8 +136,7 @@ def run_on_card(
 
     def made(alone, show):
         with place_on_card(folder, cards, str(node), share.mb, alone, show) as card:
-            start = {OWN_START: "1"} if runs_alone(node) else {}  # what is timed starts as usual
-            with in_environment({**cards.environment(card, share.mb, alone), **start}):
+            with in_environment({**cards.environment(card, share.mb, alone), **_start_of(node)}):
                 return run_node(node, parameters, show)
 
     try:
@@ -153,11 +152,14 @@ def run_on_card(
 def run_job(plan: Path, run: str) -> None:
     "Makes the run of a plan that is called `run`. Raises typer.Exit with the exit code unless the run is done."
     die_with_parent(TIME_TO_STOP)
+    if (place := os.environ.get(JOBS)) and (code := copied(JOB, [str(plan), run], place)) is not None:
+        raise typer.Exit(code)
     node, parameters = planned_run(plan, run)
     set_threads(parameters.threads or 1)
     try:
         if (planned := planned_share(plan, run)) is None:
-            run_node(node, parameters)
+            with in_environment(_start_of(node)):
+                run_node(node, parameters)
         else:
             run_on_card(Path(plan).parent, *planned, node, parameters)
     except StoppedRun as error:
@@ -170,3 +172,8 @@ def run_job(plan: Path, run: str) -> None:
     except Exception as error:
         say(f"failed {node}: {' '.join(f'{type(error).__name__}: {error}'.split())}")
         raise  # with its traceback, into snakemake.log
+
+
+def _start_of(node):
+    "The variable by which a run that is timed starts its notebook as usual, not as a copy."
+    return {OWN_START: "1"} if runs_alone(node) else {}
