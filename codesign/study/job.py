@@ -119,6 +119,11 @@ def in_environment(values: dict[str, str]) -> Generator[None]:
         for name, value in before.items():
             os.environ.pop(name) if value is None else os.environ.update({name: value})
 
+# %% ../../nbs/study/job.ipynb #c4e20001
+def _start_of(node):
+    "The variable by which a run that is timed starts its notebook as usual, not as a copy."
+    return {OWN_START: "1"} if runs_alone(node) else {}
+
 # %% ../../nbs/study/job.ipynb #92643e77
 def run_on_card(
     folder: Path,  # of the study
@@ -172,8 +177,3 @@ def run_job(plan: Path, run: str) -> None:
     except Exception as error:
         say(f"failed {node}: {' '.join(f'{type(error).__name__}: {error}'.split())}")
         raise  # with its traceback, into snakemake.log
-
-
-def _start_of(node):
-    "The variable by which a run that is timed starts its notebook as usual, not as a copy."
-    return {OWN_START: "1"} if runs_alone(node) else {}

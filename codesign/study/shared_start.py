@@ -20,6 +20,7 @@ import time
 import traceback
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
+from importlib import import_module
 from pathlib import Path
 
 from ..runs.places import PACKAGE
@@ -82,14 +83,11 @@ def _take_a_step(size):
 
     if torch.cuda.is_available():
         return
-    with torch.random.fork_rng(devices=[]):
-        model, ids = (
-            LayerwiseMambaForCausalLM(config_of(load_settings(size).model)),
-            torch.zeros(1, 32, dtype=torch.long),
-        )
-        model(input_ids=ids, labels=ids, use_cache=False).loss.backward()
-        with torch.no_grad():
-            model.eval()(input_ids=ids, use_cache=False)
+    model = LayerwiseMambaForCausalLM(config_of(load_settings(size).model))
+    ids = torch.zeros(1, 32, dtype=torch.long)
+    model(input_ids=ids, labels=ids, use_cache=False).loss.backward()
+    with torch.no_grad():
+        model.eval()(input_ids=ids, use_cache=False)
 
 # %% ../../nbs/study/shared_start.ipynb #23079b3a
 def _receive(connection) -> tuple[dict, list[int]]:
@@ -120,16 +118,16 @@ def _become_another(request, files) -> None:
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, signal.default_int_handler if name == signal.SIGINT else signal.SIG_DFL)
     import numpy
+    import torch
 
     numpy.random.seed(None)  # the copies would all draw the same
+    torch.default_generator.seed()
 
-
+# %% ../../nbs/study/shared_start.ipynb #c4e20002
 def _work(request) -> None:
     "In the copy: runs the notebook's process, or the job."
     if request["kind"] == JOB:
-        from codesign.reproduce import main
-
-        main(["node", *request["words"]])
+        import_module("codesign.reproduce").main(["node", *request["words"]])  # which exits
     ends_with = f"--IPKernelApp.parent_handle={os.getppid()}"  # it ends itself if the starter does
     sys.argv = ["ipykernel_launcher", *request["words"], ends_with]
     sys.path[:] = ["", *(path for path in sys.path if path)]
@@ -198,7 +196,7 @@ def starter(place: str, plan: str) -> None:
         _say_ends(asked)
     _stop(asked)
 
-
+# %% ../../nbs/study/shared_start.ipynb #c4e20003
 def _say_ends(asked):
     "Says of every copy that has ended how it did."
     for connection, (pid, _) in list(asked.items()):
@@ -238,7 +236,7 @@ def _ask(kind, words, place):
         answer = {"refused": f"the starter cannot be reached ({error})"}
     return connection, answer, lines
 
-
+# %% ../../nbs/study/shared_start.ipynb #c4e20004
 def copied(kind: str, words: list[str], place: str) -> int | None:
     "Has a copy of the starter do the work, and waits for its end; returns its exit code, or None if there is no copy."
     connection, answer, lines = _ask(kind, words, place)
