@@ -112,6 +112,9 @@ def _become_another(request, files) -> None:
     os.setsid()
     for number, file in enumerate(files):
         os.dup2(file, number)
+    sys.stdin = open(0, encoding="utf-8", closefd=False)  # those of the starter know what its own files were
+    sys.stdout = sys.__stdout__ = open(1, "w", encoding="utf-8", buffering=1, closefd=False)
+    sys.stderr = sys.__stderr__ = open(2, "w", encoding="utf-8", buffering=1, errors="backslashreplace", closefd=False)
     os.chdir(request["folder"])
     os.environ.clear()
     os.environ.update(request["environment"])
