@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
@@ -118,7 +118,8 @@ def _become_another(request, files) -> None:
     os.chdir(request["folder"])
     os.environ.clear()
     os.environ.update(request["environment"])
-    for name in (signal.SIGTERM, signal.SIGINT):
+    signal.set_wakeup_fd(-1)
+    for name in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
         signal.signal(name, signal.default_int_handler if name == signal.SIGINT else signal.SIG_DFL)
     import numpy
     import torch
@@ -156,7 +157,7 @@ def _run_copy(request, files) -> None:
     os._exit(code)
 
 # %% ../../nbs/study/shared_start.ipynb #c97bb232
-def _answer(listener, asked: dict) -> None:
+def _answer(listener, asked: dict, ends: Sequence[socket.socket] = ()) -> None:
     "Takes a request: makes the copy, or says why not. `asked` has the copies, and what they are, by connection."
     connection, _ = listener.accept()
     try:
@@ -168,7 +169,7 @@ def _answer(listener, asked: dict) -> None:
         _say(connection, refused=why)
         connection.close()
     elif (pid := os.fork()) == 0:
-        for other in (listener, connection, *asked):
+        for other in (listener, connection, *asked, *ends):
             other.close()
         _run_copy(request, files)
     else:
@@ -180,7 +181,7 @@ def _answer(listener, asked: dict) -> None:
 # %% ../../nbs/study/shared_start.ipynb #ef0a92ba
 def starter(place: str, plan: str) -> None:
     "Takes requests, loads the libraries, and answers the requests until its parent ends."
-    parent, asked = os.getppid(), {}
+    parent, asked, ends = os.getppid(), {}, _told_of_ends()
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(place)
     listener.listen(128)
@@ -190,9 +191,11 @@ def starter(place: str, plan: str) -> None:
     with suppress(Exception):  # the run that meets it says it
         prepare(plan)
     while os.getppid() == parent:
-        for ready in select.select([listener, *asked], [], [], 0.2)[0]:
+        for ready in select.select([listener, ends[0], *asked], [], [], 0.5)[0]:
             if ready is listener:
-                _answer(listener, asked)
+                _answer(listener, asked, ends)
+            elif ready is ends[0]:
+                ends[0].recv(4096)
             elif ready in asked:  # nothing more is said there, so this is its end
                 with suppress(ProcessLookupError):
                     os.kill(asked[ready][0], signal.SIGKILL)
@@ -200,6 +203,16 @@ def starter(place: str, plan: str) -> None:
     _stop(asked)
 
 # %% ../../nbs/study/shared_start.ipynb #c4e20003
+def _told_of_ends():
+    "Two sockets: the first can be read when a copy has ended."
+    ends = socket.socketpair()
+    for end in ends:
+        end.setblocking(False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.set_wakeup_fd(ends[1].fileno(), warn_on_full_buffer=False)
+    return ends
+
+
 def _say_ends(asked):
     "Says of every copy that has ended how it did."
     for connection, (pid, _) in list(asked.items()):
