@@ -188,6 +188,7 @@ def main():
     parser.add_argument("--compare", nargs=2, type=Path, metavar="STUDY", help="only compare two study folders")
     parser.add_argument("--size", default="tiny")
     parser.add_argument("--seeds", default="42,43,44")
+    parser.add_argument("--groups", help="such as M_base,M_sgh; default: all seven, and the profiling of all")
     parser.add_argument("--jobs", default="2")
     parser.add_argument("--pairs", type=int, default=3)
     parser.add_argument("--equal", action="store_true", help="exit with 1 if a value of pre-training differs")
@@ -201,6 +202,7 @@ def main():
     if len(given.versions) != 2:
         parser.error("give two versions, such as: ed6e425 .")
     options, lines = ["--size", given.size, "--seeds", given.seeds, "--jobs", given.jobs], []
+    options += ["--groups", given.groups] if given.groups else []
     with tempfile.TemporaryDirectory() as temporary:
         for line in in_turns(given.versions, options, given.pairs, given.keep or Path(temporary)):
             lines.append(line)

@@ -7,6 +7,7 @@ __all__ = ['read_names', 'changed_names', 'cells_to_execute']
 
 # %% ../../nbs/runs/run_cells.ipynb #a7c30002
 import ast
+import re
 from collections.abc import Sequence
 
 from .code_identity import Cell, defined_names, is_exported, job_section, used_names
@@ -78,7 +79,10 @@ def cells_to_execute(notebook: str, cells: Sequence[Cell]) -> set[int]:
         [cells[place].source for place in of_job], {p: cells[p].source for p in code if p > of_job[-1]}
     )
     sources = {place: cells[place].source for place in code}
-    return _with_needed({*given, *of_job, *shown}, given, sources)
+    kept = _with_needed({*given, *of_job, *shown}, given, sources)
+    while seeding := _seeding({place for place in kept if place < of_job[0]} - {*given}, sources) - kept:
+        kept = _with_needed(kept | seeding, given, sources)
+    return kept
 
 
 def _gives_parameters(cell):
@@ -101,6 +105,18 @@ def _imported(source):
     "The names that code imports."
     imports = [node for node in ast.walk(ast.parse(source)) if isinstance(node, (ast.Import, ast.ImportFrom))]
     return {(alias.asname or alias.name).split(".")[0] for node in imports for alias in node.names}
+
+# %% ../../nbs/runs/run_cells.ipynb #a7c300f1
+def _seeding(places, sources):
+    "The places of the cells that seed random numbers, the nearest above each of these places that may draw some."
+    seeds = [place for place in sources if re.search(r"\bseed\(|\bmanual_seed\(", sources[place])]
+    only = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef)
+    drawing = [
+        place
+        for place in places
+        if not all(isinstance(statement, only) for statement in ast.parse(sources[place]).body)
+    ]
+    return {max(above) for place in drawing if (above := [seed for seed in seeds if seed <= place])}
 
 # %% ../../nbs/runs/run_cells.ipynb #a7c3000a
 def _with_needed(kept, complete, sources):
