@@ -29,7 +29,7 @@ from .cards import Cards, place_on_card
 from .grid import runs_alone
 from .live_lines import progress_file
 from .plan import planned_run, planned_share
-from .shared_start import JOB, JOBS, OWN_START, copied
+from .shared_start import JOB, JOBS, OWN_START, PLACE, copied
 
 # %% ../../nbs/study/job.ipynb #614a0ac3
 STOPPED = 143  # exit code of a process that SIGTERM has ended, as shells have it
@@ -156,7 +156,8 @@ def run_on_card(
 # %% ../../nbs/study/job.ipynb #9e11e6e5
 def run_job(plan: Path, run: str) -> None:
     "Makes the run of a plan that is called `run`. Raises typer.Exit with the exit code unless the run is done."
-    die_with_parent(TIME_TO_STOP)
+    is_copy = PLACE in os.environ and JOBS not in os.environ  # of a starter, which asks it to stop before it ends
+    die_with_parent(0.0 if is_copy else TIME_TO_STOP)
     if (place := os.environ.get(JOBS)) and (code := copied(JOB, [str(plan), run], place)) is not None:
         raise typer.Exit(code)
     node, parameters = planned_run(plan, run)

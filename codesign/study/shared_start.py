@@ -180,8 +180,9 @@ def _answer(listener, asked: dict, ends: Sequence[socket.socket] = ()) -> None:
 
 # %% ../../nbs/study/shared_start.ipynb #ef0a92ba
 def starter(place: str, plan: str) -> None:
-    "Takes requests, loads the libraries, and answers the requests until its parent ends."
-    parent, asked, ends = os.getppid(), {}, _told_of_ends()
+    "Takes requests, loads the libraries, and answers the requests until it gets SIGTERM or its parent ends."
+    parent, asked, ends, over = os.getppid(), {}, _told_of_ends(), []
+    signal.signal(signal.SIGTERM, lambda *_: over.append(True))
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(place)
     listener.listen(128)
@@ -190,7 +191,7 @@ def starter(place: str, plan: str) -> None:
         __import__(module)
     with suppress(Exception):  # the run that meets it says it
         prepare(plan)
-    while os.getppid() == parent:
+    while os.getppid() == parent and not over:
         for ready in select.select([listener, ends[0], *asked], [], [], 0.5)[0]:
             if ready is listener:
                 _answer(listener, asked, ends)
@@ -268,7 +269,7 @@ def copied(kind: str, words: list[str], place: str) -> int | None:
         if kind == NOTEBOOK and os.getppid() != parent:  # so the starter ends the copy
             return 1
     note.unlink(missing_ok=True)
-    code = json.loads(lines.readline() or '{"ended": 1}')["ended"]
+    code = json.loads(lines.readline() or f'{{"ended": {-signal.SIGKILL}}}')["ended"]  # the starter was killed
     if code < 0:  # by a signal: end by the same
         signal.signal(-code, signal.SIG_DFL) if -code != signal.SIGKILL else None
         os.kill(os.getpid(), -code)
