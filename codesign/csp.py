@@ -176,12 +176,12 @@ def _signal_by_layer(model, stream, length, csp, seed, windows=4, channels=24):
     samples = [np.random.default_rng(seed).permutation(D)[:channels] for D in model.config.d_inner]
     series = [
         [
-            h[0, burn_in:, sample].cpu().numpy()
+            h[0, burn_in:, sample]
             for sample, (h, _) in zip(samples, true_states(model, window[None]), strict=True)
         ]
         for window in chosen
     ]
-    by_layer = [np.array_split(np.stack(of_layer), 2) for of_layer in zip(*series, strict=True)]
+    by_layer = [np.array_split(torch.stack(of_layer).cpu().numpy(), 2) for of_layer in zip(*series, strict=True)]
     return [
         held_out_signal(*(half.reshape(-1, *half.shape[2:]) for half in halves), csp.null_draws, seed)
         for halves in by_layer

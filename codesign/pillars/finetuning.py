@@ -13,6 +13,7 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import cast
 
@@ -136,11 +137,14 @@ def predict(model: nn.Module, sequences: Sequence[np.ndarray], batch_size: int =
     model.eval()
     order = np.argsort([len(s) for s in sequences], kind="stable")  # sequences of similar length share a batch
     result = np.zeros(len(sequences), dtype=float if model.head.out_features == 1 else int)
+    found = []  # of each batch, on the device: reading one would make a GPU wait
     for i in range(0, len(order), batch_size):
         chosen = order[i : i + batch_size]
         ids, lengths = padded_batch([sequences[j] for j in chosen])
         logits = model(ids.to(device), lengths.to(device)).float()
-        result[chosen] = (logits[:, 0] if result.dtype == float else logits.argmax(-1)).cpu().numpy()
+        found.append(logits[:, 0] if result.dtype == float else logits.argmax(-1))
+    if found:
+        result[order] = torch.cat(found).cpu().numpy()
     model.train(was_training)
     return result
 
@@ -194,10 +198,14 @@ def _batches(sequences, labels, rows, batch_size, seed):
     "step -> ids, lengths and labels of its batch; every epoch draws a fresh order from the seed."
     per_epoch = len(rows) // batch_size
 
+    @lru_cache(maxsize=1)
+    def rows_of(epoch):
+        order = [rows[i] for i in epoch_order(len(rows), seed, epoch)]
+        return batches_of_similar_length(order, [len(sequences[r]) for r in order], batch_size)
+
     def batch_of(step):
         epoch, position = divmod(step, per_epoch)
-        order = [rows[i] for i in epoch_order(len(rows), seed, epoch)]
-        chosen = batches_of_similar_length(order, [len(sequences[r]) for r in order], batch_size)[position]
+        chosen = rows_of(epoch)[position]
         return *padded_batch([sequences[r] for r in chosen]), torch.as_tensor(labels[chosen])
 
     return batch_of
