@@ -23,19 +23,21 @@ EXACT_STATES = 16  # the table of all paths has 2^N N entries
 @njit(cache=True)
 def _path_costs(distance):
     "Held and Karp's table: shortest path over set S ending in j, and the state before j (-1 at the start)."
-    n = len(distance)
+    n, towards = len(distance), distance.T.copy()
     cost = np.full((1 << n, n), np.inf)
     came_from = np.full((1 << n, n), -1, dtype=np.int8)
     for j in range(n):
         cost[1 << j, j] = 0.0
     for visited in range(1, 1 << n):
+        so_far = cost[visited]  # infinite for a state that is not in the set
         for j in range(n):
             if visited >> j & 1:
                 continue
-            extended = visited | 1 << j
+            least, before = np.inf, -1
             for i in range(n):
-                if visited >> i & 1 and cost[visited, i] + distance[i, j] < cost[extended, j]:
-                    cost[extended, j], came_from[extended, j] = cost[visited, i] + distance[i, j], i
+                if so_far[i] + towards[j, i] < least:
+                    least, before = so_far[i] + towards[j, i], i
+            cost[visited | 1 << j, j], came_from[visited | 1 << j, j] = least, before
     return cost, came_from
 
 

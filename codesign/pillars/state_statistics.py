@@ -10,7 +10,7 @@ __all__ = ['JOINT_STATES', 'NUMBERS_AT_ONCE', 'scan_states', 'true_states', 'Mom
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -118,6 +118,7 @@ class StateStatistics:
     contributions: Moments  # of C_n h_n
     weights: np.ndarray  # (N, N) sums of C_a C_b
     joint: np.ndarray | None  # (N, N, N, N) sums of C_a C_b (r_i . r_j) at [a, i, b, j]; None above JOINT_STATES
+    rankings: dict = field(default_factory=dict, repr=False, compare=False)  # that were asked for, so made once
 
     @property
     def states(self) -> Moments:
