@@ -175,10 +175,7 @@ def _signal_by_layer(model, stream, length, csp, seed, windows=4, channels=24):
     burn_in = min(csp.burn_in, length // 2)
     samples = [np.random.default_rng(seed).permutation(D)[:channels] for D in model.config.d_inner]
     series = [
-        [
-            h[0, burn_in:, sample]
-            for sample, (h, _) in zip(samples, true_states(model, window[None]), strict=True)
-        ]
+        [h[0, burn_in:, sample] for sample, (h, _) in zip(samples, true_states(model, window[None]), strict=True)]
         for window in chosen
     ]
     by_layer = [np.array_split(torch.stack(of_layer).cpu().numpy(), 2) for of_layer in zip(*series, strict=True)]

@@ -22,6 +22,13 @@ def _windows(tokens, length, stride):
             yield first, last, last - done
         done = max(done, last)
 
+
+def _nats(model, batch, scored):
+    "Nats of the last `scored` tokens of windows (B, L + 1)."
+    logits = model(input_ids=batch[:, :-1], use_cache=False).logits[:, -scored:]
+    labels = batch[:, -scored:].flatten()
+    return nn.functional.cross_entropy(logits.flatten(0, 1).float(), labels, reduction="sum")
+
 # %% ../../nbs/engine/evaluation.ipynb #1aa2d40f
 @torch.no_grad()
 def evaluate_nll(
@@ -56,10 +63,3 @@ def evaluate_nll(
     for of_batch in torch.stack(nats).tolist():  # sum() would round otherwise from Python 3.12 on
         total += of_batch
     return total, len(ids) - 1
-
-
-def _nats(model, batch, scored):
-    "Nats of the last `scored` tokens of windows (B, L + 1)."
-    logits = model(input_ids=batch[:, :-1], use_cache=False).logits[:, -scored:]
-    labels = batch[:, -scored:].flatten()
-    return nn.functional.cross_entropy(logits.flatten(0, 1).float(), labels, reduction="sum")

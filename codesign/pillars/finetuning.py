@@ -11,7 +11,9 @@ __all__ = ['SequenceClassifier', 'classifier_on', 'adapted_classifier', 'held_ou
 import copy
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -238,11 +240,18 @@ def _held_out_score(task, sequences, labels, rows):
     return score_of
 
 
-def _score(classifier, task, split, tokenizer, length):
+def _score(classifier, task, sequences, labels):
     "Predictions of a split, and its metrics."
-    sequences, labels = encode_task(task, split, tokenizer, length)
     predictions = predict(classifier, sequences)
     return predictions, task_metrics(task.name, labels, predictions)
+
+
+@contextmanager
+def _encoded_meanwhile(task, tokenizer, length) -> Generator[dict]:
+    "Yields {split: future of its ids and labels} of the splits that are scored; a thread encodes them."
+    scored = ["validation", *(split for split in task.splits if split == "validation_mismatched")]
+    with ThreadPoolExecutor(1) as background:
+        yield {split: background.submit(encode_task, task, split, tokenizer, length) for split in scored}
 
 # %% ../../nbs/pillars/finetuning.ipynb #8bee36f5
 def finetune(
@@ -256,27 +265,29 @@ def finetune(
     place: Path | None = None,  # where trackers put their files
 ) -> Outcome:
     "Fine-tune with early stopping on held-out examples, go back to the best epoch, score the validation split once."
-    sequences, labels = encode_task(task, "train", tokenizer, settings.length)
+    sequences, labels = encode_task(task, "train", tokenizer, settings.length, first=settings.max_examples)
     train_rows, held_rows = _training_rows(task, settings)
     batch_size = min(settings.batch_size, len(train_rows))
     per_epoch, epochs = len(train_rows) // batch_size, settings.epochs[task.name]
     stopping = EarlyStopping(_held_out_score(task, sequences, labels, held_rows), settings.patience)
-    train(
-        classifier,
-        _batches(sequences, labels, train_rows, batch_size, seed),
-        _plan(settings, epochs * per_epoch, batch_size),
-        _Classification(),
-        log=log,
-        name=name,
-        place=place,
-        at_step={epoch * per_epoch: stopping for epoch in range(1, epochs)},
-    )
-    if not stopping.stopped:
-        stopping(classifier)
-    stopping.restore(classifier)
-    predictions, metrics = _score(classifier, task, "validation", tokenizer, settings.length)
-    if "validation_mismatched" in task.splits:
-        _, mismatched = _score(classifier, task, "validation_mismatched", tokenizer, settings.length)
+    with _encoded_meanwhile(task, tokenizer, settings.length) as encoded:
+        train(
+            classifier,
+            _batches(sequences, labels, train_rows, batch_size, seed),
+            _plan(settings, epochs * per_epoch, batch_size),
+            _Classification(),
+            log=log,
+            name=name,
+            place=place,
+            at_step={epoch * per_epoch: stopping for epoch in range(1, epochs)},
+        )
+        if not stopping.stopped:
+            stopping(classifier)
+        stopping.restore(classifier)
+        found = {split: _score(classifier, task, *future.result()) for split, future in encoded.items()}
+    predictions, metrics = found["validation"]
+    if "validation_mismatched" in found:
+        _, mismatched = found["validation_mismatched"]
         metrics |= {f"{metric}_mismatched": mismatched[metric] for metric in task.metrics}
     return Outcome(metrics, len(stopping.scores), stopping.scores, predictions)
 

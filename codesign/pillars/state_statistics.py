@@ -134,31 +134,37 @@ class StateStatistics:
     def correlation(self) -> np.ndarray:
         return self.states.correlation
 
+# %% ../../nbs/pillars/state_statistics.ipynb #b7a10c16
+def _shapes_of_sums(N, stretches):
+    "The shape of each sum of a layer; no joint moment above JOINT_STATES."
+    return dict(
+        first=(stretches, N),
+        second=(stretches, N, N),
+        contributed=(N,),
+        contributions=(N, N),
+        weights=(N, N),
+        joint=(N,) * 4 if N <= JOINT_STATES else (0,),
+    )
+
+
+def _parts(numbers, shapes):
+    "Views of one tensor, by name."
+    parts = numbers.split([math.prod(shape) for shape in shapes.values()])
+    return {name: part.view(shape) for (name, shape), part in zip(shapes.items(), parts, strict=True)}
+
 # %% ../../nbs/pillars/state_statistics.ipynb #b7a10c02
 class StateSums:
     "The sums of one layer while the model reads, in float64 on its device. `statistics` copies them to the CPU."
 
     def __init__(self, states: int, stretches: int, device: torch.device | str = "cpu"):
-        N, self.counts = states, [0] * stretches
-        self._shapes = dict(
-            first=(stretches, N),
-            second=(stretches, N, N),
-            contributed=(N,),
-            contributions=(N, N),
-            weights=(N, N),
-            joint=(N,) * 4 if N <= JOINT_STATES else (0,),
-        )
-        self.numbers = torch.zeros(sum(map(math.prod, self._shapes.values())), dtype=torch.float64, device=device)
-        self._sums = self._parts_of(self.numbers)
-
-    def _parts_of(self, numbers):
-        "The sums by name, as views of the one tensor."
-        parts = numbers.split([math.prod(shape) for shape in self._shapes.values()])
-        return {name: part.view(shape) for (name, shape), part in zip(self._shapes.items(), parts, strict=True)}
+        self.shapes, self.counts = _shapes_of_sums(states, stretches), [0] * stretches
+        size = sum(map(math.prod, self.shapes.values()))
+        self.numbers = torch.zeros(size, dtype=torch.float64, device=device)
+        self.sums = _parts(self.numbers, self.shapes)
 
     def add(self, h: Tensor, C: Tensor, r: Tensor, stretches: Sequence[int]) -> None:
         "Adds h (B, L, D, N), C (B, L, N) and r (B, L, d, N); `stretches` has the stretch of each of the B windows."
-        sums = self._sums
+        sums = self.sums
         for window, stretch in zip(h, stretches, strict=True):
             count, first, second = _sums(window)
             self.counts[stretch] += count
@@ -176,7 +182,7 @@ class StateSums:
 
     def statistics(self) -> StateStatistics:
         "The sums in numpy, by one copy from the device."
-        found = {name: part.numpy().copy() for name, part in self._parts_of(self.numbers.cpu()).items()}
+        found = {name: part.numpy().copy() for name, part in _parts(self.numbers.cpu(), self.shapes).items()}
         stretches = [Moments(*of_one) for of_one in zip(self.counts, found["first"], found["second"], strict=True)]
         contributions = Moments(sum(self.counts), found["contributed"], found["contributions"])
         joint = found["joint"] if found["joint"].size else None
