@@ -130,6 +130,7 @@ def main():
     parser.add_argument("--examples", type=int, default=None, help="of a task (the size's own)")
     parser.add_argument("--out", type=Path, help="a JSON record to write")
     options = parser.parse_args()
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""  # the timeline knows when an operation ran, not when a GPU did its work
     from codesign.baseline import pretrain_base
     from codesign.csp import order_and_reduce
     from codesign.runs.making import make
