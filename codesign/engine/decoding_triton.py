@@ -112,7 +112,6 @@ def _normed_products(
     ids_ptr,
     hidden_ptr,
     norm_ptr,
-    words,
     BATCH: tl.constexpr,
     ROWS: tl.constexpr,
     WIDTH: tl.constexpr,
@@ -120,29 +119,27 @@ def _normed_products(
     AHEAD: tl.constexpr,
     EVEN: tl.constexpr,
     EPSILON: tl.constexpr,
-    EMBED: tl.constexpr,
+    WORDS: tl.constexpr,
 ):
-    "Rows of a weight times the RMS norm of x (BATCH, WIDTH): (ROWS,) a sequence. EMBED: x are rows of embeddings."
+    "Rows of a weight times the RMS norm of x (BATCH, WIDTH): (ROWS,) a sequence. With WORDS, x are rows of embeddings."
     totals, squares, FULL = _zeros(BATCH, ROWS, TILE), _zeros(BATCH, ROWS, TILE), WIDTH % TILE == 0
     for t in tl.static_range((WIDTH + TILE - 1) // TILE):
         weight = tiles[t] if t < AHEAD else _load_tile(ptr, rows, ok, t, WIDTH, TILE, FULL and EVEN)
         weight = weight.to(tl.float32) * _load_row(norm_ptr, t, WIDTH, ROWS, TILE, FULL)
         more, sums = (), ()
         for b in tl.static_range(BATCH):
-            row = tl.load(ids_ptr + b).to(tl.int64) if EMBED else b
-            known = (row >= 0) & (row < words) if EMBED else True
-            x = _load_row(x_ptr + (tl.where(known, row, 0) if EMBED else row) * WIDTH, t, WIDTH, ROWS, TILE, FULL)
-            if EMBED:
-                x = tl.where(known, x, float("nan"))
-                columns = t * TILE + tl.arange(0, TILE)[None, :]
-                kept = (columns < WIDTH) & (rows == 0)[:, None] & (tl.program_id(0) == 0)
-                tl.store(tl.broadcast_to(hidden_ptr + b * WIDTH + columns, [ROWS, TILE]), x, mask=kept)
+            word = tl.load(ids_ptr + b).to(tl.int64) if WORDS else b
+            row = tl.minimum(tl.maximum(word, 0), WORDS - 1) if WORDS else b
+            x = _load_row(x_ptr + row * WIDTH, t, WIDTH, ROWS, TILE, FULL)
+            if WORDS:
+                x = tl.where(row == word, x, float("nan"))
+                columns, first = t * TILE + tl.arange(0, TILE)[None, :], (tl.program_id(0) + rows == 0)[:, None]
+                tl.store(hidden_ptr + b * WIDTH + columns + 0 * rows[:, None], x, mask=first & (columns < WIDTH))
             more, sums = more + (totals[b] + weight * x,), sums + (squares[b] + x * x,)
         totals, squares = more, sums
     results = ()
     for b in tl.static_range(BATCH):
-        scale = tl.rsqrt(tl.sum(squares[b], axis=1) / WIDTH + EPSILON)
-        results = results + (tl.sum(totals[b], axis=1) * scale,)
+        results = results + (tl.sum(totals[b], axis=1) * tl.rsqrt(tl.sum(squares[b], axis=1) / WIDTH + EPSILON),)
     return results
 
 # %% ../../nbs/engine/decoding_triton.ipynb #de10c0de
@@ -161,7 +158,6 @@ def in_kernel(
     low_ptr,
     channels,
     low,
-    words,
     BATCH: tl.constexpr,
     WIDTH: tl.constexpr,
     TAPS: tl.constexpr,
@@ -172,7 +168,7 @@ def in_kernel(
     AHEAD: tl.constexpr,
     EPSILON: tl.constexpr,
     EVEN: tl.constexpr,
-    EMBED: tl.constexpr,
+    WORDS: tl.constexpr,
     SPLIT: tl.constexpr,
     EARLY: tl.constexpr,
 ):
@@ -196,8 +192,8 @@ def in_kernel(
         older = given & (k + 1 < TAPS)[None, :]
         pasts = pasts + (tl.load(state_ptr + b * channels * TAPS + place + 1, mask=older, other=0.0),)
     _wait_for_kernel_before(EARLY)
-    vectors = (x_ptr, ids_ptr, hidden_ptr, norm_ptr, words)
-    ys = _normed_products(tiles, weight_ptr, rows, ok, *vectors, BATCH, ROWS, WIDTH, TILE, AHEAD, EVEN, EPSILON, EMBED)
+    vectors = (x_ptr, ids_ptr, hidden_ptr, norm_ptr)
+    ys = _normed_products(tiles, weight_ptr, rows, ok, *vectors, BATCH, ROWS, WIDTH, TILE, AHEAD, EVEN, EPSILON, WORDS)
     if of_gate:
         for b in tl.static_range(BATCH):
             tl.store(xz_ptr + (2 * b + 1) * channels + ch, ys[b] * tl.sigmoid(ys[b]), mask=ok)
@@ -332,8 +328,8 @@ def head_kernel(
     weight_ptr += (tl.program_id(0) * ROWS).to(tl.int64) * WIDTH
     tiles = _load_ahead(weight_ptr, rows, ok, WIDTH, TILE, AHEAD, EVEN and WIDTH % TILE == 0)
     _wait_for_kernel_before(EARLY)
-    vectors = (x_ptr, x_ptr, x_ptr, norm_ptr, count)  # no ids, and nothing to keep
-    ys = _normed_products(tiles, weight_ptr, rows, ok, *vectors, BATCH, ROWS, WIDTH, TILE, AHEAD, EVEN, EPSILON, False)
+    vectors = (x_ptr, x_ptr, x_ptr, norm_ptr)  # no ids, and nothing to keep
+    ys = _normed_products(tiles, weight_ptr, rows, ok, *vectors, BATCH, ROWS, WIDTH, TILE, AHEAD, EVEN, EPSILON, 0)
     for b in tl.static_range(BATCH):
         tl.store(logits_ptr + b * count + place, ys[b], mask=ok)
 
@@ -391,10 +387,11 @@ def _into(layer: Mapping[str, Tensor], state: Tensor, buffers: dict, source: Ten
     low, cut, split = len(layer["x_proj"]), _normed_cut(layer["in_proj"], batch), _parts_of(layer, batch) > 0
     weights = [layer[name] for name in ("norm", "in_proj", "conv_weight", "conv_bias", "x_proj")]
     vectors = (source, buffers["ids"], buffers["hidden"])
-    arguments = (*vectors, *weights, state, buffers["xz"], buffers["low"], channels, low, len(source))
+    arguments = (*vectors, *weights, state, buffers["xz"], buffers["low"], channels, low)
     sizes = dict(BATCH=batch, WIDTH=layer["in_proj"].shape[1], EPSILON=epsilon, EVEN=channels % cut["ROWS"] == 0)
-    sizes |= dict(TAPS=taps, TAPS_BLOCK=triton.next_power_of_2(taps), SPLIT=split, EMBED=source is not vectors[2])
+    sizes |= dict(TAPS=taps, TAPS_BLOCK=triton.next_power_of_2(taps), SPLIT=split)
     sizes |= dict(LOW_BLOCK=triton.next_power_of_2(low) if split else 1)
+    sizes |= dict(WORDS=0 if source is buffers["hidden"] else len(source))
     return in_kernel, (2 * triton.cdiv(channels, cut["ROWS"]),), arguments, sizes | cut
 
 
