@@ -51,15 +51,20 @@ def _open_files():
 
 # %% ../../nbs/study/shared_start.ipynb #23079b3a
 def _receive(connection) -> tuple[dict, list[int]]:
-    "A request and the files that came with it."
+    "A request and the files that came with it. Raises OSError or ValueError for half a request; its files are closed."
     size, files, _, _ = socket.recv_fds(connection, 8, 3)
     left, parts = int.from_bytes(size, "little"), []
-    while left:
-        parts.append(connection.recv(min(left, 1 << 16)))
-        left -= len(parts[-1])
-        if not parts[-1]:
-            raise OSError("the request ended early")
-    return json.loads(b"".join(parts)), files
+    try:
+        while left:
+            parts.append(connection.recv(min(left, 1 << 16)))
+            left -= len(parts[-1])
+            if not parts[-1]:
+                raise OSError("the request ended early")
+        return json.loads(b"".join(parts)), files
+    except (OSError, ValueError):
+        for file in files:  # an output that stays open here would never end for who reads it
+            os.close(file)
+        raise
 
 
 def _say(connection, **values) -> None:
@@ -111,10 +116,16 @@ def _answer(listener, asked: dict) -> None:
     except (OSError, ValueError):
         connection.close()
         return
-    if why := why_not_copied(request["environment"]):
+    pid, why = None, why_not_copied(request["environment"])
+    if not why:
+        try:
+            pid = os.fork()
+        except OSError as error:
+            why = f"the starter cannot be copied ({error.strerror})"
+    if pid is None:
         _say(connection, refused=why)
         connection.close()
-    elif (pid := os.fork()) == 0:
+    elif pid == 0:
         for other in (listener, connection, *asked):
             other.close()
         _run_copy(request, files)
