@@ -92,7 +92,7 @@ class Claim:
 
     run: str
     pid: int
-    began: float  # when its process was started, as a number may be used again
+    began: float  # seconds from the machine's start to that of the process, as a number may be used again
     card: int
     mb: int
     alone: bool
@@ -112,13 +112,20 @@ def _ledger(folder: Path) -> Generator[list[Claim]]:
         yield claims
         write_json(path, [asdict(claim) for claim in claims])
 
+# %% ../../nbs/study/cards.ipynb #9430aab2
+def _began(process):
+    "When a process was started, in seconds since the machine was: setting the clock changes no such number."
+    import psutil
+
+    return process.create_time() - psutil.boot_time()
+
 
 def _is_alive(claim):
     import psutil
 
     try:
         process = psutil.Process(claim.pid)
-        return process.status() != psutil.STATUS_ZOMBIE and abs(process.create_time() - claim.began) < 1
+        return process.status() != psutil.STATUS_ZOMBIE and abs(_began(process) - claim.began) < 1
     except psutil.Error:
         return False
 
@@ -168,7 +175,7 @@ def place_on_card(
     "Waits until a card has room for the run; gives the card's number, and holds the place during the block."
     import psutil
 
-    mine = Claim(run, os.getpid(), psutil.Process().create_time(), 0, min(mb, cards.largest), alone)
+    mine = Claim(run, os.getpid(), _began(psutil.Process()), 0, min(mb, cards.largest), alone)
     said = False
     try:
         while not _try_to_claim(folder, cards, mine):
