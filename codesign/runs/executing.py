@@ -64,8 +64,9 @@ class Kernel:
 
         try:
             for process in psutil.Process().children():
-                if "ipykernel" in " ".join(process.cmdline()):
-                    self.peak_bytes = max(self.peak_bytes, process.memory_info().rss)
+                if "ipykernel" in (words := " ".join(process.cmdline())):
+                    if "ipykernel_launcher" in words:  # not one that waits for a copy of the shared starter
+                        self.peak_bytes = max(self.peak_bytes, process.memory_info().rss)
                     if self.asked_to_stop and process.pid not in self._told:
                         self._told.add(process.pid)
                         process.terminate()
@@ -127,9 +128,10 @@ def why_it_ended(node: Node, error: Exception, kernel: Kernel, failed: Path | No
     notebook = f" (notebook: {failed})" if failed else ""
     if isinstance(error, DeadKernelError) or "died" in str(error):
         machine = psutil.virtual_memory().total
+        had = f"it had {kernel.peak_bytes / 1e6:,.0f} MB of this machine's {machine / 1e6:,.0f} MB; "
         return RanOutOfMemory(
             f"{node} failed: its process was killed, as the system does when memory runs out; "
-            f"it had {kernel.peak_bytes / 1e6:,.0f} MB of this machine's {machine / 1e6:,.0f} MB; "
+            f"{had if kernel.peak_bytes else ''}"
             f"free memory, or ask for fewer jobs or a smaller size, and give the command again{notebook}"
         )
     return CodesignError(f"{node} failed: {type(error).__name__}: {textwrap.shorten(str(error), 300)}{notebook}")

@@ -135,9 +135,10 @@ def run_on_card(
     """
 
     def made(alone, show):
-        with place_on_card(folder, cards, str(node), share.mb, alone, show) as card:
+        mb = cards.largest if alone else share.mb
+        with place_on_card(folder, cards, str(node), mb, alone, show) as card:
             start = {OWN_START: "1"} if runs_alone(node) else {}  # what is timed starts as usual
-            with in_environment({**cards.environment(card, share.mb, alone), **start}):
+            with in_environment({**cards.environment(card, mb, alone), **start}):
                 return run_node(node, parameters, show)
 
     try:
