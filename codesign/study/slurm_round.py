@@ -235,9 +235,7 @@ def _ended_without_record(made, task, ended):
 def waiting_text(made: SlurmRound) -> str:
     "What a round waits for, in one line."
     states = Counter(task.state.lower() for task in made.queued.values())
-    why = Counter(
-        task.reason.strip("()") for task in made.queued.values() if task.state == "PENDING" and task.reason != "None"
-    )
+    why = {task.reason.strip("()") for task in made.queued.values() if task.state == "PENDING"} - {"", "None"}
     counted = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
     reasons = f" ({', '.join(sorted(why))})" if why else ""
     return f"waits  {counted}{reasons}; {len(made.waiting)} to be submitted later"
