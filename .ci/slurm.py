@@ -4,8 +4,8 @@ It installs slurm-wlm and munge by apt if they are missing, and starts munged, s
 folder: no systemd, no cgroups, no accounting. On the way the driver is killed, one job is cancelled and one is put
 back into the queue, as preemption does.
 
-python .ci/slurm.py [LOCAL]     LOCAL: the study to compare with, made if it is not there (default: slurm-local)
-python .ci/slurm.py -- COMMAND  runs a command with the cluster instead; a shell is one
+python .ci/slurm.py             makes both studies, compares them, and exits 1 if they differ
+python .ci/slurm.py -- COMMAND  runs a command with the cluster instead, such as bash
 """
 
 import json
@@ -22,7 +22,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 CODESIGN = [sys.executable, "-c", "from codesign.reproduce import main; main()"]
-STUDY, GROUPS = "slurm-ci", "M_base,M_csp"
+STUDY, LOCAL = "slurm-ci", "slurm-local"
+WORK = "--size nano --seeds 42 --groups M_base,M_csp --steps 300".split()  # long enough to be cut off in training
 CONF = """
 ClusterName=one
 SlurmctldHost={host}(127.0.0.1)
@@ -120,8 +121,7 @@ def wait_for(true, seconds: float, why: str, must: bool = True) -> None:
 
 
 def study_words(name: str, *more: str) -> list[str]:
-    words = ["reproduce", "--size", "nano", "--seeds", "42", "--groups", GROUPS, "--study", name]
-    return [*CODESIGN, *words, *more]
+    return [*CODESIGN, "reproduce", *WORK, "--study", name, *more]
 
 
 def on_slurm(log, **how):
@@ -152,7 +152,7 @@ def trained(run: str) -> bool:
 
 def disturbed(log_path: Path) -> None:
     "The study on the cluster, with a killed driver, a cancelled job and a job put back into the queue."
-    first, second = "00_baseline/nano-s42-M_base", "01_csp/nano-s42-M_csp"
+    first, second = "00_baseline/nano-s42-M_base", "03_sgh_peft/nano-s42-M_base"
     with open(log_path, "w") as log:
         driver = on_slurm(log)
         wait_for(lambda: running(first) and trained(first), 180, f"{first} does not train")
@@ -185,23 +185,20 @@ def main(arguments: list[str]) -> None:
     if arguments[:1] == ["--"]:
         with cluster():
             sys.exit(subprocess.run(arguments[1:], check=False).returncode)
-    local = arguments[0] if arguments else "slurm-local"
-    if arguments and not (studies() / local).is_dir():
-        sys.exit(f"{studies() / local} is not there; give a study of size nano with seed 42, or none")
-    if not arguments:
-        subprocess.run(study_words(local), cwd=ROOT, check=True)
-    shutil.rmtree(studies() / STUDY, ignore_errors=True)
+    for name in (LOCAL, STUDY):
+        shutil.rmtree(studies() / name, ignore_errors=True)
+    subprocess.run(study_words(LOCAL), cwd=ROOT, check=True)
     log_path = studies() / f"{STUDY}.log"
     with cluster():
         start = time.monotonic()
         disturbed(log_path)
         seconds = time.monotonic() - start
     print(log_path.read_text())
-    here, there = metrics(local), metrics(STUDY)
+    here, there = metrics(LOCAL), metrics(STUDY)
     wrong = sorted(run for run in there if json.dumps(there[run]) != json.dumps(here.get(run)))
     if wrong or not there:
-        sys.exit(f"{len(wrong)} of {len(there)} runs differ from the local study {local}: {', '.join(wrong)}")
-    print(f"SLURM: {len(there)} runs have the metrics of the local study {local}, value by value; {seconds:.0f} s")
+        sys.exit(f"{len(wrong)} of {len(there)} runs differ from the local study {LOCAL}: {', '.join(wrong)}")
+    print(f"SLURM: {len(there)} runs have the metrics of the local study {LOCAL}, value by value; {seconds:.0f} s")
 
 
 if __name__ == "__main__":

@@ -217,22 +217,26 @@ def reproduce_study(
     notebooks in notebooks/, and report.html.
     """
     grid = load_grid(size, study, seeds, groups, data, tasks, steps, controls, examples, epochs)
-    cluster = cluster_of(executor, partition, account, sbatch, snakemake)
-    elsewhere = f"{snakemake} {executor or ''}"
-    run_jobs, run_gpus = number_of_jobs(jobs, elsewhere=bool(elsewhere.split())), whole_number("gpus", gpus, 0)
-    minutes = whole_number("budget", budget or "1", 1)
+    cluster, words = cluster_of(executor, partition, account, sbatch, snakemake), snakemake.split()
+    run_jobs, run_gpus = number_of_jobs(jobs, elsewhere=bool(cluster or words)), whole_number("gpus", gpus, 0)
+    minutes = None if budget is None else whole_number("budget", budget, 1)
     refuse_another_study(grid)
     _take_published(grid, published, dry_run)
-    cards = cards_to_share(run_gpus, rehearse_card, elsewhere, dry_run)
-    measured = trial_for(grid, work := pending(grid), run_jobs, cards, trial)
-    if budget is not None:
-        keep_budget(grid, run_jobs, minutes, forecast_of(grid, work, cards, measured))
-    if dry_run:
-        show_pending(grid, run_jobs, cards, measured)
-    elif reproduce(grid, run_jobs, run_gpus, tuple(snakemake.split()), cards, measured, cluster):
-        raise typer.Exit(1)
+    cards = cards_to_share(run_gpus, rehearse_card, f"{snakemake} {executor or ''}", dry_run)
+    measured = trial_for(grid, pending(grid), run_jobs, cards, trial)
+    _make_or_show(grid, run_jobs, run_gpus, tuple(words), cards, measured, cluster, minutes, dry_run)
 
 # %% ../nbs/08_reproduce.ipynb #a04e313f
+def _make_or_show(grid, jobs, gpus, words, cards, trial, cluster, minutes, dry_run):
+    "Makes the runs unless they take longer than `minutes`, or shows them. Raises typer.Exit if one failed."
+    if minutes is not None:
+        keep_budget(grid, jobs, minutes, forecast_of(grid, pending(grid), cards, trial))
+    if dry_run:
+        show_pending(grid, jobs, cards, trial)
+    elif reproduce(grid, jobs, gpus, words, cards, trial, cluster):
+        raise typer.Exit(1)
+
+
 def _take_published(grid, published, dry_run):
     "Copies published records into the study if that is asked."
     if not published:

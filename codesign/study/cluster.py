@@ -97,7 +97,7 @@ def job_needs(
         found |= dict.fromkeys(alike, asked)
     return found
 
-
+# %% ../../nbs/study/cluster.ipynb #9d267cfe
 def _memory(notebook, grid, sizes, trial):
     "The most MB of a run of a notebook, and where that is from."
     recorded = [mb for (other, _), mb in sizes.items() if other == notebook]
@@ -113,7 +113,7 @@ def _seconds(node, grid, timed, trial):
     by_trial = seconds_by_trial(node, grid, trial) if trial else None
     return seconds_of(node, timed, grid) if by_trial is None else by_trial
 
-# %% ../../nbs/study/cluster.ipynb #0207df18
+# %% ../../nbs/study/cluster.ipynb #2be58557
 EXECUTORS = ("slurm",)
 
 Executor = Annotated[
@@ -140,7 +140,7 @@ class Cluster:
         named = {"partition": self.partition, "account": self.account}
         return [*(f"--{name}={value}" for name, value in named.items() if value), *self.words]
 
-
+# %% ../../nbs/study/cluster.ipynb #2c2b7347
 def cluster_of(
     executor: str | None, partition: str | None, account: str | None, sbatch: str, snakemake: str = ""
 ) -> Cluster | None:

@@ -15,7 +15,6 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..engine.errors import CodesignError
 from ..runs.executing import StoppedRun
 from ..runs.graph import Node
 from ..runs.places import PACKAGE, repository
@@ -26,7 +25,7 @@ from .job import COMMAND, TIME_TO_STOP, thread_variables
 from .live_lines import LiveLines, job_line
 from .plan import write_plan
 from .shared_start import shared_start
-from .snakemake_elsewhere import count_records, submits, watched_records, what_snakemake_says
+from .snakemake_elsewhere import count_records, not_made, submits, watched_records
 
 # %% ../../nbs/study/driver.ipynb #777717f6
 @dataclass
@@ -124,8 +123,7 @@ def run_plan(
     resources: dict[Node, dict] | None = None,  # what each run asks a scheduler for
 ) -> set[str]:
     "Makes the given runs; returns the names of those that failed or stopped. Raises CodesignError if none was tried."
-    progress = Progress(len(nodes))
-    plan = write_plan(grid, nodes, jobs, gpus, cards, shares, resources)
+    plan, progress = write_plan(grid, nodes, jobs, gpus, cards, shares, resources), Progress(len(nodes))
     log_path = plan.with_name("snakemake.log")
     path = os.pathsep.join(filter(None, [str(PACKAGE.parent), os.environ.get("PYTHONPATH")]))
     if importlib.util.find_spec("snakemake"):
@@ -150,12 +148,8 @@ def run_plan(
             f"free memory or give fewer --jobs; its output is in {log_path}"
         )
     failed = progress.failed | progress.stopped - progress.done
-    missing = {str(node) for node in nodes} - progress.done - failed
-    if missing and not failed:
-        raise CodesignError(
-            f"{len(missing)} runs were not made: {what_snakemake_says(log_path.read_text())} "
-            f"(all messages are in {log_path})"
-        )
+    if (missing := {str(node) for node in nodes} - progress.done - failed) and not failed:
+        raise not_made(missing, log_path)
     return failed
 
 # %% ../../nbs/study/driver.ipynb #dad64f63

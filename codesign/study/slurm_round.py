@@ -61,7 +61,7 @@ class Submitted:
             self.said = (job_line(line) or (self.said,))[0]
         return lines
 
-
+# %% ../../nbs/study/slurm_round.ipynb #b5860059
 def submitted_before(study: str) -> dict[str, Submitted]:
     "The runs of a study whose jobs are in the queue now, by name. Raises CodesignError if squeue fails."
     folder, found = study_folder(study) / "slurm", {}
@@ -80,7 +80,7 @@ def not_submitted(study: str, nodes, cluster: Cluster | None) -> dict:
     queued = submitted_before(study) if cluster else {}
     return {node: why for node, why in nodes.items() if str(node) not in queued}
 
-# %% ../../nbs/study/slurm_round.ipynb #b905ed54
+# %% ../../nbs/study/slurm_round.ipynb #a906df1c
 POLL, LATE, VERY_LATE, QUIET = 5.0, 15.0, 120.0, 60.0  # seconds
 TRIES = 3  # jobs of one run that may end without a word
 ARRAY = 500  # elements of one batch; a cluster allows 1,000 unless it says otherwise
@@ -90,15 +90,13 @@ class SlurmRound:
     "The runs of one round: those that wait, those in the queue, and how the others ended."
 
     def __init__(self, grid: Grid, nodes, plan: Path, needs: dict[Node, JobNeeds], jobs: int, cluster: Cluster):
-        content = json.loads(plan.read_text(encoding="utf-8"))
-        self.grid, self.jobs, self.cluster, self.content = grid, jobs, cluster, content
-        self.folder = plan.parent / "slurm"
+        self.grid, self.jobs, self.cluster, self.folder = grid, jobs, cluster, plan.parent / "slurm"
+        self.content = content = json.loads(plan.read_text(encoding="utf-8"))
         self.nodes = {str(node): node for node in nodes}
         self.needs = {str(node): need for node, need in needs.items()}
         self.waiting = {job["run"]: job for job in content["jobs"]}
         self.queued: dict[str, Submitted] = {}
-        self.jobs_of, self.spoke = Counter(), time.monotonic()
-        self.progress = Progress(len(self.nodes))
+        self.jobs_of, self.spoke, self.progress = Counter(), time.monotonic(), Progress(len(self.nodes))
 
     def say(self, line: str) -> None:
         "Shows a line after the number of runs that have ended."
@@ -122,7 +120,7 @@ class SlurmRound:
         unmade = {f"runs/{run}/record.json" for run in self.nodes if run not in self.progress.done}
         return [run for run, job in self.waiting.items() if not unmade & set(job["needs"])]
 
-# %% ../../nbs/study/slurm_round.ipynb #9af42b55
+# %% ../../nbs/study/slurm_round.ipynb #3252a9c5
 def submit_batch(made: SlurmRound, runs: list[str]) -> None:
     "Submits runs that ask for the same as one job array. Raises CodesignError if SLURM refuses them."
     needs = made.needs[runs[0]]
@@ -138,7 +136,7 @@ def submit_batch(made: SlurmRound, runs: list[str]) -> None:
     others = f" and {len(runs) - 1} more" if len(runs) > 1 else ""
     made.say(f"queued {runs[0]}{others}: job {job}, {needs.text()}")
 
-
+# %% ../../nbs/study/slurm_round.ipynb #6575ba4f
 def submit_ready(made: SlurmRound) -> None:
     """Submits what is ready, as far as `jobs` allows, runs that ask for the same together.
 
@@ -159,7 +157,7 @@ def submit_ready(made: SlurmRound) -> None:
                     made.say(f"waits  {error}; tried again when a job has ended")
                 return
 
-# %% ../../nbs/study/slurm_round.ipynb #900838ba
+# %% ../../nbs/study/slurm_round.ipynb #d968dc60
 def read_logs(made: SlurmRound) -> None:
     "Shows what jobs have said, and takes the runs that are done out of the queue."
     for run, task in list(made.queued.items()):
@@ -179,7 +177,7 @@ def _is_made(made, run):
         os.listdir(folder)  # lets a network file system look again
     return is_done(made.grid.study, node, made.grid.parameters(node))
 
-
+# %% ../../nbs/study/slurm_round.ipynb #1b935d14
 def read_queue_state(made: SlurmRound, now: float) -> None:
     "Notes which jobs are in the queue, and settles those that have left it."
     try:
@@ -208,7 +206,7 @@ def _settle(made, task, gone):
             return
         _ended_without_record(made, task, ended)
 
-# %% ../../nbs/study/slurm_round.ipynb #7565585e
+# %% ../../nbs/study/slurm_round.ipynb #3fd17d71
 def _ended_without_record(made, task, ended):
     "Submits a run again whose job was cut off, or counts it as failed."
     del made.queued[task.run]
@@ -231,7 +229,7 @@ def _ended_without_record(made, task, ended):
     made.waiting = {task.run: job} | made.waiting  # before those that have not begun
     made.say(f"again  {task.run}: job {task.job} ended as {ended}; submitted again{more} (log: {log})")
 
-
+# %% ../../nbs/study/slurm_round.ipynb #bd5c64a4
 def waiting_text(made: SlurmRound) -> str:
     "What a round waits for, in one line."
     states = Counter(task.state.lower() for task in made.queued.values())
@@ -240,7 +238,7 @@ def waiting_text(made: SlurmRound) -> str:
     reasons = f" ({', '.join(sorted(why))})" if why else ""
     return f"waits  {counted}{reasons}; {len(made.waiting)} to be submitted later"
 
-# %% ../../nbs/study/slurm_round.ipynb #7faaaf1c
+# %% ../../nbs/study/slurm_round.ipynb #1d46fea6
 def watch(made: SlurmRound) -> None:
     "Submits and watches until the round is over. Raises CodesignError if SLURM refuses what is submitted first."
     while True:
@@ -253,7 +251,7 @@ def watch(made: SlurmRound) -> None:
             made.say(waiting_text(made))
         time.sleep(POLL)
 
-
+# %% ../../nbs/study/slurm_round.ipynb #5b814ccd
 def run_on_slurm(grid: Grid, nodes, jobs: int, gpus: int, cluster: Cluster, trial: dict | None = None) -> set[str]:
     "Makes the given runs on a cluster; returns the names of those that failed. Raises CodesignError if it is refused."
     needs = job_needs(grid, nodes, gpus, trial)
@@ -275,7 +273,7 @@ def planned_resources(needs: dict[Node, JobNeeds]) -> dict[Node, dict]:
     "What each run asks for, as entries of its job in plan.json."
     return {node: need.resources() for node, need in needs.items()}
 
-# %% ../../nbs/study/slurm_round.ipynb #4b623111
+# %% ../../nbs/study/slurm_round.ipynb #ae2d9d10
 def planned_text(grid: Grid, nodes, jobs: int, gpus: int, cluster: Cluster | None, trial: dict | None = None) -> str:
     "Writes the plan of a round with resources and commands; returns it in words."
     needs = job_needs(grid, nodes, gpus, trial)
