@@ -171,13 +171,13 @@ def disturbed(log_path: Path) -> None:
             sys.exit(f"the study on the cluster failed: {log_path.read_text()[-3000:]}")
 
 
-def metrics(study: str) -> dict:
-    "The metrics of every run that measures no time."
+def results(study: str) -> dict:
+    "The metrics and the checksums of the files of every run that measures no time."
     found = {}
     for path in sorted((studies() / study / "runs").glob("*/*/record.json")):
         record = json.loads(path.read_text())
         if record["run"].split("/")[0] not in ("05_profiling", "06_results"):
-            found[record["run"]] = record["metrics"]
+            found[record["run"]] = json.dumps([record["metrics"], record["files"]], sort_keys=True)
     return found
 
 
@@ -194,11 +194,11 @@ def main(arguments: list[str]) -> None:
         disturbed(log_path)
         seconds = time.monotonic() - start
     print(log_path.read_text())
-    here, there = metrics(LOCAL), metrics(STUDY)
-    wrong = sorted(run for run in there if json.dumps(there[run]) != json.dumps(here.get(run)))
-    if wrong or not there:
-        sys.exit(f"{len(wrong)} of {len(there)} runs differ from the local study {LOCAL}: {', '.join(wrong)}")
-    print(f"SLURM: {len(there)} runs have the metrics of the local study {LOCAL}, value by value; {seconds:.0f} s")
+    here, there = results(LOCAL), results(STUDY)
+    wrong = sorted(run for run in there if there[run] != here.get(run))
+    if wrong or len(there) != 4:
+        sys.exit(f"{len(there)} of 4 runs are there; these differ from {LOCAL}: {', '.join(wrong) or 'none'}")
+    print(f"SLURM: {len(there)} runs are those of {LOCAL}, metrics value by value, files byte by byte; {seconds:.0f} s")
 
 
 if __name__ == "__main__":

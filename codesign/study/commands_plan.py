@@ -50,10 +50,10 @@ def plan_study(
     account: Account = None,
     sbatch: SbatchWords = "",
 ):
-    """Show what the missing runs of a study would ask for, and start none.
+    """Show what each missing run would ask a cluster for.
 
-    Writes plan.json to papermill_runs/STUDY: the runs of the next round with what they need, resources and commands.
-    With --executor, the first command for the scheduler is shown too.
+    Starts nothing. Writes plan.json to papermill_runs/STUDY: the runs of the next round, what each needs, resources and
+    commands. With --executor, the first command for the scheduler is shown too.
     """
     grid = load_grid(size, study, seeds, groups, data, tasks, steps, controls, examples, epochs)
     cluster = cluster_of(executor, partition, account, sbatch)

@@ -264,7 +264,7 @@ def run_on_slurm(grid: Grid, nodes, jobs: int, gpus: int, cluster: Cluster, tria
     except (KeyboardInterrupt, StoppedRun):
         jobs_there = sorted({task.job.split("_")[0] for task in made.queued.values()})
         if jobs_there:
-            print(f"{len(made.queued)} jobs go on in the queue; to end them too: scancel {' '.join(jobs_there)}")
+            print(f"in the queue, jobs go on: {len(made.queued)}; to end them too: scancel {' '.join(jobs_there)}")
         raise
     return made.progress.failed
 
