@@ -97,7 +97,7 @@ StudyTasks = Annotated[
 Controls = Annotated[bool, typer.Option(help="make the control groups too")]
 Jobs = Annotated[str, option("N", "runs at the same time, 1 to eight for each core")]
 Gpus = Annotated[str, option("N", "GPUs that the runs may share", NonNegativeInt)]
-Snakemake = Annotated[str, option("WORDS", "further options for Snakemake, such as '--executor slurm' on a cluster")]
+Snakemake = Annotated[str, option("WORDS", "further options for Snakemake, such as '--verbose'")]
 RehearsedCard = Annotated[
     str | None,
     option("MB", "on the CPU, share the runs out as on a GPU with so many MB of memory", PositiveInt, "none"),

@@ -69,6 +69,7 @@ def write_plan(
     gpus: int,  # of which each run takes one, where `cards` does not say otherwise
     cards: Cards | None = None,  # that several runs share
     shares: dict[Node, CardShare] | None = None,  # what each run claims of a card
+    resources: dict[Node, dict] | None = None,  # what each run asks a scheduler for
 ) -> Path:
     "Writes the plan of one round to plan.json in the study's folder and returns its path."
 
@@ -85,6 +86,7 @@ def write_plan(
             "machine": jobs if runs_alone(node) else 1,
             "gpu": 0 if cards else min(1, gpus),
             **({"card": asdict(shares[node]), "gpu_mb": shares[node].mb} if cards and shares else {}),
+            **(resources[node] if resources else {}),
         }
         for node in nodes
     ]

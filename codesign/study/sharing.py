@@ -23,7 +23,9 @@ def cards_to_share(gpus: int, rehearsed: str | None, snakemake: str = "", dry_ru
     if rehearsed is not None:
         mb = whole_number("rehearse_card", rehearsed, 1)
         if snakemake.split():
-            raise ParameterError("rehearse_card= is for this machine, snakemake= may submit runs elsewhere; give one")
+            raise ParameterError(
+                "rehearse_card= is for this machine, executor= and snakemake= submit runs elsewhere; give one of them"
+            )
         return rehearsed_cards(max(1, gpus), mb)
     if not gpus or snakemake.split():
         return None
