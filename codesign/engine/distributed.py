@@ -101,10 +101,7 @@ def _join_as_environment_says():
 
 # %% ../../nbs/engine/distributed.ipynb #98bcef65
 class Processes:
-    """The processes that train one model together; usually one.
-
-    Raises CodesignError if those that WORLD_SIZE asks for cannot be joined.
-    """
+    "The processes that train one model; usually one. Raises CodesignError if those of WORLD_SIZE cannot be joined."
 
     def __init__(self):
         self.launcher = _LAUNCHER.get()
@@ -156,7 +153,7 @@ def _with_the_others(processes):
         why = launcher.why_ended() if launcher else f"another process has ended ({' '.join(str(error).split())[:120]})"
         raise CodesignError(f"{why}; give the command again: it goes on from the last checkpoint") from None
 
-
+# %% ../../nbs/engine/distributed.ipynb #6690c052
 def add_up(processes: Processes, tensors: list[Tensor]) -> None:
     "Each tensor becomes its sum over the processes, in place."
     if processes.count == 1:

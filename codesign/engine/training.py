@@ -336,8 +336,8 @@ def train(
     """Train with AdamW, warm-up and cosine, gradient accumulation and clipping; go on from a checkpoint in `folder`.
 
     On a CPU a run that was killed and resumed ends with the same bytes as one that was not, tracked or not.
-    Several processes (a run's `--processes`, or torchrun) share each batch. All return the losses of whole batches and call
-    `at_step`; only the main one calls `log` and `on_resume`, and writes.
+    Several processes (a run's `--processes`, or torchrun) share each batch. All return the losses of whole batches and
+    call `at_step`; only the main one calls `log` and `on_resume`, and writes.
     Raises CodesignError if a loss or gradient is not finite, before anything is saved after it, or if a checkpoint
     belongs to another run or model, or if the plan asks for recorded steps where there can be none.
     """
