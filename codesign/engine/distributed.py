@@ -112,13 +112,17 @@ class Processes:
         asked = self.launcher or (os.environ.get("WORLD_SIZE") or "1").strip() != "1"
         shared = asked and dist.is_available() and dist.is_initialized()
         self.rank, self.count = (dist.get_rank(), dist.get_world_size()) if shared else (0, 1)
-        self.is_main = self.rank == 0
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         if self.count > 1 and self.device.type == "cuda":
             self.device = torch.device("cuda", int(os.environ.get("LOCAL_RANK") or self.rank))
             torch.cuda.set_device(self.device)
         self.least, self.most = 1, float("inf")  # sequences that a batch may have
         self.rows, self.total = slice(0, 0), 0  # of the batch at hand: those of this process; all of them
+
+    @property
+    def is_main(self) -> bool:
+        "Whether this process is the one that logs and writes."
+        return self.rank == 0
 
     def part_of(self, batch):
         "The sequences of this process. Raises CodesignError if the batch has too few or too many, see `same_dropout`."
