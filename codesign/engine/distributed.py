@@ -99,18 +99,23 @@ def _join_as_environment_says():
             "(`accelerate launch --cpu` starts one process only), or unset WORLD_SIZE"
         ) from None
 
+
+def _joined(launcher):
+    "Joins the other processes, if there are to be some; whether there are."
+    if launcher:
+        launcher.start()
+    elif dist.is_available():
+        _join_as_environment_says()
+    asked = launcher or (os.environ.get("WORLD_SIZE") or "1").strip() != "1"
+    return bool(asked) and dist.is_available() and dist.is_initialized()
+
 # %% ../../nbs/engine/distributed.ipynb #98bcef65
 class Processes:
     "The processes that train one model; usually one. Raises CodesignError if those of WORLD_SIZE cannot be joined."
 
     def __init__(self):
         self.launcher = _LAUNCHER.get()
-        if self.launcher:
-            self.launcher.start()
-        elif dist.is_available():
-            _join_as_environment_says()
-        asked = self.launcher or (os.environ.get("WORLD_SIZE") or "1").strip() != "1"
-        shared = asked and dist.is_available() and dist.is_initialized()
+        shared = _joined(self.launcher)
         self.rank, self.count = (dist.get_rank(), dist.get_world_size()) if shared else (0, 1)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         if self.count > 1 and self.device.type == "cuda":

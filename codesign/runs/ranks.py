@@ -334,5 +334,7 @@ def main() -> None:
             traceback.print_exc()
         print(" ".join(f"{'' if isinstance(error, CodesignError) else type(error).__name__ + ': '}{error}".split()))
         code = _LOST if rank.lost else 1
+        if rank.lost:
+            time.sleep(1.5)  # if it was the parent that ended, `_end_with` clears up meanwhile
     sys.stdout.flush()
     os._exit(code)  # without leaving the group, for which the others may not be there
