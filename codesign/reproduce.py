@@ -75,6 +75,7 @@ from codesign.study.options import (
     whole_number,
 )
 from .study.plan import pending
+from .study.several_processes import sharing_batches
 from .study.sharing import cards_to_share, claim_text, prepare_once, trial_for
 from .study.slurm_round import not_submitted, planned_resources, run_on_slurm
 from .study.snakemake_elsewhere import submits
@@ -257,14 +258,14 @@ def show_pending(grid: Grid, jobs: int, cards: Cards | None = None, trial: dict 
 
 # %% ../nbs/08_reproduce.ipynb #1718fb7f
 COMMAND_TABLE = {
-    "reproduce": reproduce_study,
+    "reproduce": sharing_batches(reproduce_study),
     "plan": plan_study,
-    "pretrain": run_command("00_baseline"),
-    "csp": run_command("01_csp"),
-    "sdm": run_command("02_sdm"),
-    "finetune": finetune_command,
-    "challenge": run_command("04_challenge"),
-    "peers": run_command("11_peers"),
+    "pretrain": sharing_batches(run_command("00_baseline")),
+    "csp": sharing_batches(run_command("01_csp")),
+    "sdm": sharing_batches(run_command("02_sdm")),
+    "finetune": sharing_batches(finetune_command),
+    "challenge": sharing_batches(run_command("04_challenge")),
+    "peers": sharing_batches(run_command("11_peers")),
     "profile": profile_command,
     "compare": compare_command,
     "results": results_command,
