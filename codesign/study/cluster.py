@@ -14,6 +14,7 @@ from typing import Annotated
 
 from ..engine.errors import ParameterError
 from ..runs.graph import Node
+from ..runs.ranks import processes_of
 from ..runs.settings import ModelSettings, load_settings
 from .card_needs import RESERVE, recorded_mb
 from .completing import one_of
@@ -87,12 +88,12 @@ def job_needs(
         seconds = [_seconds(node, grid, timed, trial) for node in alike]
         known = [value for value in seconds if value is not None]
         minutes = math.ceil(TIMES * max(known) / 60) + EXTRA_MINUTES if len(known) == len(alike) else None
-        alone = runs_alone(alike[0])
+        alone, count = runs_alone(alike[0]), processes_of(alike[0])
         asked = JobNeeds(
-            cpus=1 if alone else grid.threads,  # a node of its own comes with all its cores
-            mem_mb=ROUNDED * math.ceil(mb * (1 + RESERVE) / ROUNDED),
+            cpus=1 if alone else count * grid.threads,  # a node of its own comes with all its cores
+            mem_mb=ROUNDED * math.ceil(count * mb * (1 + RESERVE) / ROUNDED),
             minutes=minutes,
-            gpus=min(1, gpus),
+            gpus=min(count, gpus),
             exclusive=alone,
             source=f"memory from {mb_from}, time from {'such runs' if minutes else 'nothing'}",
         )
