@@ -31,6 +31,7 @@ from codesign.pillars.state_order import (
     csp_orders,
     greedy_path,
     order_of,
+    orders_of,
     path_length,
     random_orders,
     shortest_path,
@@ -55,10 +56,9 @@ def _shifted(h, rng):
     return np.stack([np.roll(h[..., n], rng.integers(1, len(h)), axis=0) for n in range(h.shape[-1])], axis=-1)
 
 
-def _held_out_correlation(first, second):
-    "Mean adjacent |rho| on `second` along the order chosen on `first`."
-    chosen_on, judged_on = (Moments.zero(h.shape[-1]).add(torch.as_tensor(h)).correlation for h in (first, second))
-    return adjacent_correlation(judged_on, order_of(chosen_on))
+def _correlation(h):
+    "The correlation of states (T, D, N)."
+    return Moments.zero(h.shape[-1]).add(torch.as_tensor(h)).correlation
 
 
 def held_out_signal(
@@ -73,8 +73,10 @@ def held_out_signal(
     signal, its value in each draw, and the p-value (1 + number of draws that reach the signal) / (1 + draws).
     """
     rng = np.random.default_rng(seed)
-    observed = _held_out_correlation(first, second)
-    drawn = [_held_out_correlation(_shifted(first, rng), _shifted(second, rng)) for _ in range(draws)]
+    pairs = [(_correlation(first), _correlation(second))]
+    pairs += [(_correlation(_shifted(first, rng)), _correlation(_shifted(second, rng))) for _ in range(draws)]
+    orders = orders_of([chosen_on for chosen_on, _ in pairs])
+    observed, *drawn = [adjacent_correlation(rho, order) for (_, rho), order in zip(pairs, orders, strict=True)]
     return observed, drawn, (1 + sum(value >= observed for value in drawn)) / (1 + draws)
 
 # %% ../nbs/01_csp.ipynb #c590000a
@@ -86,9 +88,8 @@ def neighbour_frequency(
     "How often two states are neighbours in the CSP order, over bootstrap samples of the stretches of text."
     rng, stretches = np.random.default_rng(seed), statistics.stretches
     frequency = np.zeros_like(statistics.weights)
-    for _ in range(samples):
-        drawn = [stretches[i] for i in rng.integers(len(stretches), size=len(stretches))]
-        order = order_of(Moments.total(drawn).correlation)
+    drawn = [[stretches[i] for i in rng.integers(len(stretches), size=len(stretches))] for _ in range(samples)]
+    for order in orders_of([Moments.total(of_sample).correlation for of_sample in drawn]):
         frequency[order[:-1], order[1:]] += 1 / samples
     return frequency + frequency.T
 
@@ -175,13 +176,10 @@ def _signal_by_layer(model, stream, length, csp, seed, windows=4, channels=24):
     burn_in = min(csp.burn_in, length // 2)
     samples = [np.random.default_rng(seed).permutation(D)[:channels] for D in model.config.d_inner]
     series = [
-        [
-            h[0, burn_in:, sample].cpu().numpy()
-            for sample, (h, _) in zip(samples, true_states(model, window[None]), strict=True)
-        ]
+        [h[0, burn_in:, sample] for sample, (h, _) in zip(samples, true_states(model, window[None]), strict=True)]
         for window in chosen
     ]
-    by_layer = [np.array_split(np.stack(of_layer), 2) for of_layer in zip(*series, strict=True)]
+    by_layer = [np.array_split(torch.stack(of_layer).cpu().numpy(), 2) for of_layer in zip(*series, strict=True)]
     return [
         held_out_signal(*(half.reshape(-1, *half.shape[2:]) for half in halves), csp.null_draws, seed)
         for halves in by_layer

@@ -21,9 +21,11 @@ from .runs.places import study_folder
 from .runs.study_file import remember_study
 from .study.card_needs import card_shares
 from .study.cards import Cards
+from .study.cluster import Account, Cluster, Executor, Partition, SbatchWords, cluster_of, job_needs
 from .study.command_line import run_command_line
 from .study.commands_machine import data_get, data_list, doctor
 from .study.commands_models import compress_command, convert_command
+from .study.commands_plan import plan_study
 from .study.commands_profile import compare_command, profile_command
 from .study.commands_runs import finetune_command, results_command, run_command
 from .study.commands_study import check_setup, planned_job, publish_study, validate_study
@@ -73,7 +75,10 @@ from codesign.study.options import (
     whole_number,
 )
 from .study.plan import pending
+from .study.several_processes import sharing_batches
 from .study.sharing import cards_to_share, claim_text, prepare_once, trial_for
+from .study.slurm_round import not_submitted, planned_resources, run_on_slurm
+from .study.snakemake_elsewhere import submits
 from .study.terminal import show_results
 from .study.validation import validate  # noqa: F401
 
@@ -140,6 +145,7 @@ def reproduce(
     snakemake_arguments: tuple = (),
     cards: Cards | None = None,  # that several runs share; None: each run takes one of `gpus`
     trial: dict | None = None,  # of this machine, for the forecast and the memory of runs
+    cluster: Cluster | None = None,  # that makes the runs
 ) -> set[str]:
     """Makes every run of a study that is not done, and shows where the results are.
 
@@ -156,22 +162,28 @@ def reproduce(
         if work:
             prepare_once(grid, cards)
         while work and not failed:
-            remove_old_records(grid, work)
-            shares = card_shares(grid, work, cards, trial) if cards else None
-            failed |= run_plan(grid, work, jobs, gpus, snakemake_arguments, cards, shares)
+            remove_old_records(grid, not_submitted(grid.study, work, cluster))
+            if cluster:
+                failed |= run_on_slurm(grid, work, jobs, gpus, cluster, trial)
+            else:
+                shares = card_shares(grid, work, cards, trial) if cards else None
+                asked = planned_resources(job_needs(grid, work, gpus, trial)) if submits(snakemake_arguments) else None
+                failed |= run_plan(grid, work, jobs, gpus, snakemake_arguments, cards, shares, asked)
             work = pending(grid)
         if failed:
-            _make_results_with_gaps(grid, jobs, gpus, cards)
+            _make_results_with_gaps(grid, jobs, gpus, cards, cluster)
             print(f"{len(failed)} failed: {', '.join(sorted(failed))}; give the same command to try again")
         show_results(grid.study, grid.readers())
     return failed
 
 # %% ../nbs/08_reproduce.ipynb #070e1f42
-def _make_results_with_gaps(grid, jobs, gpus, cards):
+def _make_results_with_gaps(grid, jobs, gpus, cards, cluster):
     "Makes the results although runs are missing; the tables show the gaps."
     readers = {node: why for node in grid.readers() if (why := why_not_done(grid.study, node, grid.parameters(node)))}
     remove_old_records(grid, readers)
-    if readers:
+    if readers and cluster:
+        run_on_slurm(grid, readers, jobs, gpus, cluster)
+    elif readers:
         run_plan(grid, readers, jobs, gpus, (), cards, card_shares(grid, readers, cards) if cards else None)
 
 # %% ../nbs/08_reproduce.ipynb #b15a5819
@@ -189,6 +201,10 @@ def reproduce_study(
     jobs: Jobs = "2",
     gpus: Gpus = "0",
     rehearse_card: RehearsedCard = None,
+    executor: Executor = None,
+    partition: Partition = None,
+    account: Account = None,
+    sbatch: SbatchWords = "",
     snakemake: Snakemake = "",
     dry_run: DryRun = False,
     trial: Trial = False,
@@ -202,20 +218,26 @@ def reproduce_study(
     notebooks in notebooks/, and report.html.
     """
     grid = load_grid(size, study, seeds, groups, data, tasks, steps, controls, examples, epochs)
-    run_jobs, run_gpus = number_of_jobs(jobs, elsewhere=bool(snakemake.split())), whole_number("gpus", gpus, 0)
-    minutes = whole_number("budget", budget or "1", 1)
+    cluster, words = cluster_of(executor, partition, account, sbatch, snakemake), snakemake.split()
+    run_jobs, run_gpus = number_of_jobs(jobs, elsewhere=bool(cluster or words)), whole_number("gpus", gpus, 0)
+    minutes = None if budget is None else whole_number("budget", budget, 1)
     refuse_another_study(grid)
     _take_published(grid, published, dry_run)
-    cards = cards_to_share(run_gpus, rehearse_card, snakemake, dry_run)
-    measured = trial_for(grid, work := pending(grid), run_jobs, cards, trial)
-    if budget is not None:
-        keep_budget(grid, run_jobs, minutes, forecast_of(grid, work, cards, measured))
-    if dry_run:
-        show_pending(grid, run_jobs, cards, measured)
-    elif reproduce(grid, run_jobs, run_gpus, tuple(snakemake.split()), cards, measured):
-        raise typer.Exit(1)
+    cards = cards_to_share(run_gpus, rehearse_card, f"{snakemake} {executor or ''}", dry_run)
+    measured = trial_for(grid, pending(grid), run_jobs, cards, trial)
+    _make_or_show(grid, run_jobs, run_gpus, tuple(words), cards, measured, cluster, minutes, dry_run)
 
 # %% ../nbs/08_reproduce.ipynb #a04e313f
+def _make_or_show(grid, jobs, gpus, words, cards, trial, cluster, minutes, dry_run):
+    "Makes the runs unless they take longer than `minutes`, or shows them. Raises typer.Exit if one failed."
+    if minutes is not None:
+        keep_budget(grid, jobs, minutes, forecast_of(grid, pending(grid), cards, trial))
+    if dry_run:
+        show_pending(grid, jobs, cards, trial)
+    elif reproduce(grid, jobs, gpus, words, cards, trial, cluster):
+        raise typer.Exit(1)
+
+
 def _take_published(grid, published, dry_run):
     "Copies published records into the study if that is asked."
     if not published:
@@ -236,13 +258,14 @@ def show_pending(grid: Grid, jobs: int, cards: Cards | None = None, trial: dict 
 
 # %% ../nbs/08_reproduce.ipynb #1718fb7f
 COMMAND_TABLE = {
-    "reproduce": reproduce_study,
-    "pretrain": run_command("00_baseline"),
-    "csp": run_command("01_csp"),
-    "sdm": run_command("02_sdm"),
-    "finetune": finetune_command,
-    "challenge": run_command("04_challenge"),
-    "peers": run_command("11_peers"),
+    "reproduce": sharing_batches(reproduce_study),
+    "plan": plan_study,
+    "pretrain": sharing_batches(run_command("00_baseline")),
+    "csp": sharing_batches(run_command("01_csp")),
+    "sdm": sharing_batches(run_command("02_sdm")),
+    "finetune": sharing_batches(finetune_command),
+    "challenge": sharing_batches(run_command("04_challenge")),
+    "peers": sharing_batches(run_command("11_peers")),
     "profile": profile_command,
     "compare": compare_command,
     "results": results_command,

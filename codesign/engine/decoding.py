@@ -239,10 +239,16 @@ def _addresses_of(cache) -> list[int]:
 FUSED_BATCH = 8  # sequences that the fused kernels of a GPU take
 
 
+def _way_on(device: torch.device) -> tuple[str, torch.dtype | None]:
+    "What decides how a recording computes: the backend of the scan, and the type of autocast if that is on."
+    kind = device.type
+    return kernel_path(device), torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
+
+
 def _token_kernels(model: nn.Module, ids: Tensor, cache):
     "The fused kernels for one more token of a cache, ids (B, 1); None if the model's modules must do it."
     states, parameters = _states_of(cache), [*model.backbone.parameters(), *model.lm_head.parameters()]
-    if len(ids) > FUSED_BATCH or kernel_path(ids.device) != "triton" or not _is_computable(model):
+    if len(ids) > FUSED_BATCH or _way_on(ids.device) != ("triton", None) or not _is_computable(model):
         return None
     if any(p.device != ids.device or p.dtype not in (torch.float32, torch.bfloat16, torch.float16) for p in parameters):
         return None
@@ -287,7 +293,7 @@ def _agree(kernels, model: nn.Module, ids: Tensor, cache) -> bool:
     before, results = [state.clone() for state in states], []
     kernels.ids.copy_(ids[:, 0])
     for token in (lambda: _by_modules(model, ids, cache)[:, 0], kernels.run):
-        results.append([token().clone(), *(state.float() for state in states)])
+        results.append([tensor.float().clone() for tensor in (token(), *states)])  # a copy: states are put back below
         for state, value in zip(states, before, strict=True):
             state.copy_(value)
     pairs = list(zip(*results, strict=True))
@@ -310,12 +316,13 @@ class GraphedDecoder:
     """
 
     def __init__(self, model: nn.Module, ids: Tensor, cache, known: "GraphedDecoder | None" = None):
-        self._snapshot, self._cached, self._path = ModelSnapshot(model), _addresses_of(cache), kernel_path(ids.device)
+        self._snapshot, self._cached, self._way = ModelSnapshot(model), _addresses_of(cache), _way_on(ids.device)
         kernels = _token_kernels(model, ids, cache)
         compared = known is not None and known.is_of(model, ids)
         if kernels is not None and not (known.fused if compared else _agree(kernels, model, ids, cache)):
             kernels = None
         self.fused, self._model = kernels is not None, weakref.ref(model)
+        self._kernels = kernels  # the recording writes to its buffers: they must stay
         self._ids = ids.clone() if kernels is None else kernels.ids[:, None]
 
         def token():
@@ -325,12 +332,12 @@ class GraphedDecoder:
         self._graph, self._logits = _record(token, [state for pair in _states_of(cache) for state in pair])
 
     def is_of(self, model: nn.Module, ids: Tensor) -> bool:
-        "Whether the recording is of this model, unchanged since, of this batch and of this backend."
-        same = self._model() is model and ids.shape == self._ids.shape and kernel_path(ids.device) == self._path
+        "Whether the recording is of this model, unchanged since, of this batch, backend and autocast."
+        same = self._model() is model and ids.shape == self._ids.shape and _way_on(ids.device) == self._way
         return same and self._snapshot.unchanged()
 
     def still_fits(self, model: nn.Module, ids: Tensor, cache) -> bool:
-        "Whether the recording is of this model, this cache, this batch and this backend."
+        "Whether the recording is of this model, this cache, this batch, backend and autocast."
         return _addresses_of(cache) == self._cached and self.is_of(model, ids)
 
     def step(self, ids: Tensor) -> Tensor:

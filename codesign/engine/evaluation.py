@@ -22,6 +22,13 @@ def _windows(tokens, length, stride):
             yield first, last, last - done
         done = max(done, last)
 
+
+def _nats(model, batch, scored):
+    "Nats of the last `scored` tokens of windows (B, L + 1)."
+    logits = model(input_ids=batch[:, :-1], use_cache=False).logits[:, -scored:]
+    labels = batch[:, -scored:].flatten()
+    return nn.functional.cross_entropy(logits.flatten(0, 1).float(), labels, reduction="sum")
+
 # %% ../../nbs/engine/evaluation.ipynb #1aa2d40f
 @torch.no_grad()
 def evaluate_nll(
@@ -47,17 +54,12 @@ def evaluate_nll(
     by_shape = {}  # (length, tokens scored) -> windows that can be computed together
     for first, last, scored in _windows(len(ids), length, stride):
         by_shape.setdefault((last - first, scored), []).append(ids[first : last + 1])
-    total = 0.0
+    total, nats = 0.0, []  # of each batch, on the device: reading one would make a GPU wait
     for (_, scored), windows in by_shape.items():
         for start in range(0, len(windows), batch_size):
             batch = torch.from_numpy(np.stack(windows[start : start + batch_size]).astype(np.int64)).to(device)
-            total += _nats(model, batch, scored)
+            nats.append(_nats(model, batch, scored))
     model.train(was_training)
+    for of_batch in torch.stack(nats).tolist():  # sum() would round otherwise from Python 3.12 on
+        total += of_batch
     return total, len(ids) - 1
-
-
-def _nats(model, batch, scored):
-    "Nats of the last `scored` tokens of windows (B, L + 1)."
-    logits = model(input_ids=batch[:, :-1], use_cache=False).logits[:, -scored:]
-    labels = batch[:, -scored:].flatten()
-    return nn.functional.cross_entropy(logits.flatten(0, 1).float(), labels, reduction="sum").item()

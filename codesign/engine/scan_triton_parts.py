@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['LANES_STATES', 'FORWARD_CHANNELS', 'BACKWARD_CHANNELS', 'ALIGNED', 'RESIDENT', 'RESIDENT_OF_TWICE', 'SHORTEST_GROUP',
-           'MULTIPROCESSORS', 'KEEP_EVERY', 'KEPT_SHARE', 'LOG2_E', 'LN_2', 'COUNTS', 'Plan', 'device_limits',
-           'cut_length', 'choose_groups', 'even_states', 'choose_every', 'choose_channels', 'plan_scan', 'softplus',
-           'sigmoid', 'load_row', 'store_row', 'load_tokens', 'step_size', 'load_vector', 'load_rows', 'load_shared',
-           'pair', 'load_states', 'store_states', 'zero_states', 'exponents', 'prepare_kernel', 'combine_kernel',
-           'with_dense_rows', 'on_device', 'capture_slots', 'prepare', 'combine']
+           'MOST_NUMBERS', 'MULTIPROCESSORS', 'KEEP_EVERY', 'KEPT_SHARE', 'LOG2_E', 'LN_2', 'COUNTS', 'Plan',
+           'device_limits', 'cut_length', 'choose_groups', 'even_states', 'choose_every', 'choose_channels',
+           'plan_scan', 'softplus', 'sigmoid', 'load_row', 'store_row', 'load_tokens', 'step_size', 'load_vector',
+           'load_rows', 'load_shared', 'pair', 'load_states', 'store_states', 'zero_states', 'exponents',
+           'prepare_kernel', 'combine_kernel', 'with_dense_rows', 'on_device', 'capture_slots', 'prepare', 'combine']
 
 # %% ../../nbs/engine/scan_triton_parts.ipynb #d6c45777
 import math
@@ -28,6 +28,7 @@ FORWARD_CHANNELS, BACKWARD_CHANNELS = 64, 32  # channels of a program of one war
 ALIGNED = 16  # a group has a multiple of this many tokens
 RESIDENT, RESIDENT_OF_TWICE = 12, 8  # forward programs, of 64 or 128 channels, that a multiprocessor holds
 SHORTEST_GROUP = 32  # tokens
+MOST_NUMBERS = 2**30  # of a group, in a tensor of 8 numbers for each token and channel: 32-bit offsets reach twice that
 MULTIPROCESSORS = 132  # assumed where there is no GPU: an H100 or H200
 
 
@@ -57,15 +58,18 @@ def cut_length(length: int, groups: int) -> tuple[int, int]:
 
 # %% ../../nbs/engine/scan_triton_parts.ipynb #1bd872ec
 def choose_groups(batch: int, channels: int, length: int, multiprocessors: int) -> int:
-    "Groups that fill the device about once; 1 if that gives fewer than 3."
-    programs = max(1, batch * -(-channels // FORWARD_CHANNELS))
+    "Groups that fill the device about once, if those are 3 or more; else as few as 32-bit offsets allow, mostly 1."
+    programs, least = (
+        max(1, batch * -(-channels // FORWARD_CHANNELS)),
+        max(1, -(-8 * channels * length // MOST_NUMBERS)),
+    )
     wanted = min(RESIDENT * multiprocessors // programs, length // SHORTEST_GROUP)
-    if wanted < 3:
-        return 1
+    if wanted < max(3, least):
+        return least
     tiles = length // ALIGNED if length % ALIGNED == 0 else 0
     even = [groups for groups in range(1, 2 * wanted) if tiles and tiles % groups == 0]
     nearest = min(even, key=lambda groups: abs(math.log(groups / wanted)), default=wanted)
-    return nearest if 2 * wanted <= 3 * nearest <= 4.5 * wanted else wanted
+    return nearest if max(2 * wanted, 3 * least) <= 3 * nearest <= 4.5 * wanted else wanted
 
 # %% ../../nbs/engine/scan_triton_parts.ipynb #4d49d014
 KEEP_EVERY = (2, 4, 8, 16)  # possible tokens between two kept states

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.utils import deterministic as memory
 
 from .compiling import compile_blocks
-from .distributed import Processes, add_up, add_up_gradients, batch_length, begin_equal
+from .distributed import Processes, add_up, add_up_gradients, batch_length, begin_equal, same_dropout
 from .errors import CodesignError
 from .memory import out_of_memory
 from codesign.engine.optimization import (
@@ -247,7 +247,7 @@ def _first_step(training, on_resume):
         step = _restore(training, *found)
         if on_resume and processes.is_main:
             on_resume(step)
-    begin_equal(processes, step, _unique_tensors(training.model).values())
+    begin_equal(processes, step, list(_unique_tensors(training.model).values()))
     return step
 
 # %% ../../nbs/engine/training.ipynb #f62e5328
@@ -336,8 +336,8 @@ def train(
     """Train with AdamW, warm-up and cosine, gradient accumulation and clipping; go on from a checkpoint in `folder`.
 
     On a CPU a run that was killed and resumed ends with the same bytes as one that was not, tracked or not.
-    Several processes (`accelerate launch`, torchrun) share each batch. All return the losses of whole batches and call
-    `at_step`; only the main one calls `log` and `on_resume`, and writes.
+    Several processes (a run's `--processes`, or torchrun) share each batch. All return the losses of whole batches and
+    call `at_step`; only the main one calls `log` and `on_resume`, and writes.
     Raises CodesignError if a loss or gradient is not finite, before anything is saved after it, or if a checkpoint
     belongs to another run or model, or if the plan asks for recorded steps where there can be none.
     """
@@ -349,7 +349,10 @@ def train(
     tracked = _tracked_run(training, name, place, first)
     model.train()
     try:
-        with compile_blocks(model, plan.compiled) if plan.compiled else nullcontext():
+        with (
+            compile_blocks(model, plan.compiled) if plan.compiled else nullcontext(),
+            same_dropout(training.processes, model, plan.micro_batch_size),
+        ):
             return _steps(training, batch_of, range(first, plan.steps), tracked, at_step or {}, log, tokens_per_step)
     finally:
         model.eval()

@@ -64,9 +64,10 @@ def choose_channels(
     "Keep the best groups of channels across layers under a global count; every layer keeps at least one group."
     ranked = [score.argsort(descending=True, stable=True) for score in scores]
     groups = sorted(
-        (-score[order[i : i + multiple]].mean().item(), layer, i // multiple)
+        (-mean, layer, group)
         for layer, (score, order) in enumerate(zip(scores, ranked, strict=True))
-        for i in range(multiple, len(score) - multiple + 1, multiple)
+        for group, mean in enumerate(_group_means(score, order, multiple))
+        if group  # the first of each layer stays anyway
     )
     widths = [multiple] * len(scores)
     for _, layer, _ in groups[: kept // multiple - len(scores)]:
@@ -76,6 +77,12 @@ def choose_channels(
             f"{kept} channels cannot be kept in groups of {multiple} from layers of {[len(s) for s in scores]}"
         )
     return best_of_each_layer(scores, widths)
+
+
+def _group_means(score, order, multiple):
+    "The mean score of each whole group of `multiple` channels along the order, copied from the device at once."
+    means = [score[group].mean() for group in order.split(multiple) if len(group) == multiple]
+    return torch.stack(means).tolist() if means else []
 
 
 def best_of_each_layer(scores: Sequence[Tensor], widths: Sequence[int]) -> list[Tensor]:
@@ -155,7 +162,7 @@ def _check_channels(config, kept):
                 f"layer {layer}: give the indices of the channels that stay, not a mask; "
                 f"a mask of {D} channels has them in mask.nonzero().flatten()"
             )
-        listed = [int(i) for i in index]
+        listed = index.tolist() if isinstance(index, Tensor) else [int(i) for i in index]
         if not listed or len(set(listed)) < len(listed) or not 0 <= min(listed) <= max(listed) < D:
             raise CodesignError(
                 f"layer {layer} has channels 0 to {D - 1}; keep at least one, each at most once; "

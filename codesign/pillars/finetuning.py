@@ -11,8 +11,11 @@ __all__ = ['SequenceClassifier', 'classifier_on', 'adapted_classifier', 'held_ou
 import copy
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import cast
 
@@ -136,11 +139,14 @@ def predict(model: nn.Module, sequences: Sequence[np.ndarray], batch_size: int =
     model.eval()
     order = np.argsort([len(s) for s in sequences], kind="stable")  # sequences of similar length share a batch
     result = np.zeros(len(sequences), dtype=float if model.head.out_features == 1 else int)
+    found = []  # of each batch, on the device: reading one would make a GPU wait
     for i in range(0, len(order), batch_size):
         chosen = order[i : i + batch_size]
         ids, lengths = padded_batch([sequences[j] for j in chosen])
         logits = model(ids.to(device), lengths.to(device)).float()
-        result[chosen] = (logits[:, 0] if result.dtype == float else logits.argmax(-1)).cpu().numpy()
+        found.append(logits[:, 0] if result.dtype == float else logits.argmax(-1))
+    if found:
+        result[order] = torch.cat(found).cpu().numpy()
     model.train(was_training)
     return result
 
@@ -194,10 +200,14 @@ def _batches(sequences, labels, rows, batch_size, seed):
     "step -> ids, lengths and labels of its batch; every epoch draws a fresh order from the seed."
     per_epoch = len(rows) // batch_size
 
+    @lru_cache(maxsize=1)
+    def rows_of(epoch):
+        order = [rows[i] for i in epoch_order(len(rows), seed, epoch)]
+        return batches_of_similar_length(order, [len(sequences[r]) for r in order], batch_size)
+
     def batch_of(step):
         epoch, position = divmod(step, per_epoch)
-        order = [rows[i] for i in epoch_order(len(rows), seed, epoch)]
-        chosen = batches_of_similar_length(order, [len(sequences[r]) for r in order], batch_size)[position]
+        chosen = rows_of(epoch)[position]
         return *padded_batch([sequences[r] for r in chosen]), torch.as_tensor(labels[chosen])
 
     return batch_of
@@ -230,11 +240,18 @@ def _held_out_score(task, sequences, labels, rows):
     return score_of
 
 
-def _score(classifier, task, split, tokenizer, length):
+def _score(classifier, task, sequences, labels):
     "Predictions of a split, and its metrics."
-    sequences, labels = encode_task(task, split, tokenizer, length)
     predictions = predict(classifier, sequences)
     return predictions, task_metrics(task.name, labels, predictions)
+
+
+@contextmanager
+def _encoded_meanwhile(task, tokenizer, length) -> Generator[dict]:
+    "Yields {split: future of its ids and labels} of the splits that are scored; a thread encodes them."
+    scored = ["validation", *(split for split in task.splits if split == "validation_mismatched")]
+    with ThreadPoolExecutor(1) as background:
+        yield {split: background.submit(encode_task, task, split, tokenizer, length) for split in scored}
 
 # %% ../../nbs/pillars/finetuning.ipynb #8bee36f5
 def finetune(
@@ -248,27 +265,29 @@ def finetune(
     place: Path | None = None,  # where trackers put their files
 ) -> Outcome:
     "Fine-tune with early stopping on held-out examples, go back to the best epoch, score the validation split once."
-    sequences, labels = encode_task(task, "train", tokenizer, settings.length)
+    sequences, labels = encode_task(task, "train", tokenizer, settings.length, first=settings.max_examples)
     train_rows, held_rows = _training_rows(task, settings)
     batch_size = min(settings.batch_size, len(train_rows))
     per_epoch, epochs = len(train_rows) // batch_size, settings.epochs[task.name]
     stopping = EarlyStopping(_held_out_score(task, sequences, labels, held_rows), settings.patience)
-    train(
-        classifier,
-        _batches(sequences, labels, train_rows, batch_size, seed),
-        _plan(settings, epochs * per_epoch, batch_size),
-        _Classification(),
-        log=log,
-        name=name,
-        place=place,
-        at_step={epoch * per_epoch: stopping for epoch in range(1, epochs)},
-    )
-    if not stopping.stopped:
-        stopping(classifier)
-    stopping.restore(classifier)
-    predictions, metrics = _score(classifier, task, "validation", tokenizer, settings.length)
-    if "validation_mismatched" in task.splits:
-        _, mismatched = _score(classifier, task, "validation_mismatched", tokenizer, settings.length)
+    with _encoded_meanwhile(task, tokenizer, settings.length) as encoded:
+        train(
+            classifier,
+            _batches(sequences, labels, train_rows, batch_size, seed),
+            _plan(settings, epochs * per_epoch, batch_size),
+            _Classification(),
+            log=log,
+            name=name,
+            place=place,
+            at_step={epoch * per_epoch: stopping for epoch in range(1, epochs)},
+        )
+        if not stopping.stopped:
+            stopping(classifier)
+        stopping.restore(classifier)
+        found = {split: _score(classifier, task, *future.result()) for split, future in encoded.items()}
+    predictions, metrics = found["validation"]
+    if "validation_mismatched" in found:
+        _, mismatched = found["validation_mismatched"]
         metrics |= {f"{metric}_mismatched": mismatched[metric] for metric in task.metrics}
     return Outcome(metrics, len(stopping.scores), stopping.scores, predictions)
 

@@ -171,8 +171,15 @@ def rank_states(
     ridge: float = 1e-6,
     seed: int = 0,  # of the random ranking
 ) -> np.ndarray:  # (N,) states, the one to keep longest first
-    "The states of a layer from the one to keep longest to the one to drop first."
+    "The states of a layer from the one to keep longest to the one to drop first. Made once, whatever number is kept."
     _check_one_of("choice", choice, [name for name in CHOICES if name != "merge"])
+    asked = (choice, fold, ridge, seed)
+    if asked not in statistics.rankings:
+        statistics.rankings[asked] = _ranking(statistics, *asked)
+    return statistics.rankings[asked].copy()
+
+
+def _ranking(statistics, choice, fold, ridge, seed):
     if choice == "random":
         return np.random.default_rng(seed).permutation(len(statistics.weights))
     if choice != "backward":

@@ -10,11 +10,13 @@ __all__ = ['hash_of_code', 'Cell', 'cells_of', 'is_exported', 'job_section', 'de
 import ast
 import builtins
 import json
+import os
 import re
 import symtable
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
 from ..engine.errors import CodesignError
 from ..engine.files import hash_of
@@ -185,20 +187,42 @@ def imported_modules(tree: ast.Module, module: str) -> Iterator[str]:
                 yield from (target, *(f"{target}.{alias.name}" for alias in node.names))
 
 # %% ../../nbs/runs/code_identity.ipynb #cdfe9f35
+_KNOWN: dict[str, tuple[dict[Path, int], dict[str, str]]] = {}  # by notebook: when its files were modified; hashes
+
+
 def code_hashes(notebook: str) -> dict[str, str]:
     "sha256 of a notebook's counted code, and of each module of this package that it imports, directly or not."
-    path = notebook_path(notebook)
-    hashes, imported = _hash_and_imports(path, notebook, path.stat().st_mtime_ns)
-    hashes, waiting = {notebook: hashes}, list(imported)
+    place = str(notebook_path(notebook))
+    modified, hashes = _KNOWN.get(place, ({}, {}))
+    if not modified or any(_modified(path) != then for path, then in modified.items()):
+        modified, hashes = _KNOWN[place] = _read_code(notebook)
+    return dict(hashes)
+
+
+def _modified(path):
+    "When a file was last modified, in nanoseconds; 0 if it is not there."
+    try:
+        return os.stat(path).st_mtime_ns
+    except FileNotFoundError:
+        return 0
+
+
+def _read_code(notebook):
+    "When each file with code of a notebook was modified, and the hash of each."
+    modified, hashes, seen, waiting = {}, {}, set(), [notebook]
     while waiting:
-        module = waiting.pop()
-        path = PACKAGE.joinpath(*module.split(".")[1:]).with_suffix(".py")
-        if module not in hashes and "." in module and path.is_file():
-            hashes[module], imported = _hash_and_imports(path, module, path.stat().st_mtime_ns)
+        name = waiting.pop()
+        if name in seen or name != notebook and "." not in name:
+            continue
+        seen.add(name)
+        path = notebook_path(name) if name == notebook else PACKAGE.joinpath(*name.split(".")[1:]).with_suffix(".py")
+        if name == notebook or path.is_file():
+            modified[path] = _modified(path)
+            hashes[name], imported = _hash_and_imports(path, name, modified[path])
             waiting += imported
-    return dict(sorted(hashes.items()))
+    return modified, dict(sorted(hashes.items()))
 
-
+# %% ../../nbs/runs/code_identity.ipynb #35d93837
 @cache
 def _hash_and_imports(path, name, modified):
     source = counted_code(name) if path.suffix == ".ipynb" else path.read_text(encoding="utf-8")

@@ -94,8 +94,9 @@ class Kernel:
 
         try:
             for process in psutil.Process().children():
-                if "ipykernel" in " ".join(process.cmdline()):
-                    self.peak_bytes = max(self.peak_bytes, _of_notebook(process).memory_info().rss)
+                if "ipykernel" in (words := " ".join(process.cmdline())):
+                    if notebook := _of_notebook(process, words):
+                        self.peak_bytes = max(self.peak_bytes, notebook.memory_info().rss)
                     if self.asked_to_stop and process.pid not in self._told:
                         self._told.add(process.pid)
                         process.terminate()
@@ -103,13 +104,15 @@ class Kernel:
             pass
 
 
-def _of_notebook(process):
-    "The process, or the copy of a starter that works for it and is named beside the starter's socket."
+def _of_notebook(process, words):
+    "The notebook's process: that one, or the copy that it waits for and that a note beside the starter's socket names."
     import psutil
 
+    if "ipykernel_launcher" in words:
+        return process
     place = os.environ.get("CODESIGN_STARTER")
     note = Path(place).with_name(f"{process.pid}.copy") if place else None
-    return psutil.Process(int(note.read_text())) if note and note.is_file() else process
+    return psutil.Process(int(note.read_text())) if note and note.is_file() else None
 
 # %% ../../nbs/runs/executing.ipynb #49aeba59
 @contextmanager
@@ -166,9 +169,10 @@ def why_it_ended(node: Node, error: Exception, kernel: Kernel, failed: Path | No
     notebook = f" (notebook: {failed})" if failed else ""
     if isinstance(error, DeadKernelError) or "died" in str(error):
         machine = psutil.virtual_memory().total
+        had = f"it had {kernel.peak_bytes / 1e6:,.0f} MB of this machine's {machine / 1e6:,.0f} MB; "
         return RanOutOfMemory(
             f"{node} failed: its process was killed, as the system does when memory runs out; "
-            f"it had {kernel.peak_bytes / 1e6:,.0f} MB of this machine's {machine / 1e6:,.0f} MB; "
+            f"{had if kernel.peak_bytes else ''}"
             f"free memory, or ask for fewer jobs or a smaller size, and give the command again{notebook}"
         )
     return CodesignError(f"{node} failed: {type(error).__name__}: {textwrap.shorten(str(error), 300)}{notebook}")

@@ -33,6 +33,7 @@ from codesign.runs.identity import (
 )
 from .locks import locked
 from .parameters import Parameters, data_name
+from .ranks import refuse_other_launcher, trained_by_ranks
 from .records import NOT_RECORDED, Record, read_record, readable_record, write_with_checksum
 from .run import Run, environment
 from .study_file import as_text, read_study, refuse_change, remember_study, study_parameters
@@ -46,8 +47,10 @@ def make(notebook: str, parameters: Parameters, job: Callable[[Run], dict | None
 
     `job(run)` does the work with a `Run` and returns the metrics. Raises RunLocked if another process makes
     this run (in study 'scratch' it waits), MissingRun if a run it needs is missing (in 'scratch' that is made
-    first), and whatever the job raises, after writing failed.json.
+    first), and whatever the job raises, after writing failed.json. If several processes are asked for, they share the
+    trainings of the job; see `ranks`.
     """
+    refuse_other_launcher()
     node = Node(notebook, parameters.size, parameters.seed, parameters.group)
     folder, study = run_folder(parameters.study, node), parameters.study
     _refuse_other_study(node, parameters)
@@ -105,7 +108,9 @@ def _record_content(run, job):
     hold_to_share()
     started = time.perf_counter()
     try:
-        metrics, files = as_json(job(run) or {}), run.output_files()
+        with trained_by_ranks(run, job) as processes:
+            metrics, files = as_json(job(run) or {}), run.output_files()
+            run.environment |= processes()
     except Exception as error:
         _write_failure(run, error)
         raise

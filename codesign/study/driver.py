@@ -15,7 +15,6 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..engine.errors import CodesignError
 from ..runs.executing import StoppedRun
 from ..runs.graph import Node
 from ..runs.places import PACKAGE, repository
@@ -26,6 +25,7 @@ from .job import COMMAND, TIME_TO_STOP, thread_variables
 from .live_lines import LiveLines, job_line
 from .plan import write_plan
 from .shared_start import shared_start
+from .snakemake_elsewhere import count_records, not_made, submits, watched_records
 
 # %% ../../nbs/study/driver.ipynb #777717f6
 @dataclass
@@ -120,9 +120,10 @@ def run_plan(
     snakemake_arguments: tuple = (),
     cards: Cards | None = None,  # that several runs share
     shares: dict[Node, CardShare] | None = None,  # what each run claims of a card
+    resources: dict[Node, dict] | None = None,  # what each run asks a scheduler for
 ) -> set[str]:
     "Makes the given runs; returns the names of those that failed or stopped. Raises CodesignError if none was tried."
-    plan, progress = write_plan(grid, nodes, jobs, gpus, cards, shares), Progress(len(nodes))
+    plan, progress = write_plan(grid, nodes, jobs, gpus, cards, shares, resources), Progress(len(nodes))
     log_path = plan.with_name("snakemake.log")
     path = os.pathsep.join(filter(None, [str(PACKAGE.parent), os.environ.get("PYTHONPATH")]))
     if importlib.util.find_spec("snakemake"):
@@ -134,10 +135,12 @@ def run_plan(
         open(log_path, "w", encoding="utf-8") as log,
         nullcontext({}) if snakemake_arguments else shared_start(thread_variables(grid.threads), plan) as started,
         LiveLines(grid.study, len(nodes)) as progress.lines,
+        watched_records(grid, nodes, progress, snakemake_arguments),
     ):
         for command in commands:
             relay(command, {**os.environ, "PYTHONPATH": path, **started}, log, progress)
     progress.lines = None
+    count_records(grid, nodes, progress)
     for run in progress.without_an_end():
         progress.failed.add(run)
         progress.show(
@@ -145,18 +148,17 @@ def run_plan(
             f"free memory or give fewer --jobs; its output is in {log_path}"
         )
     failed = progress.failed | progress.stopped - progress.done
-    missing = {str(node) for node in nodes} - progress.done - failed
-    if missing and not failed:
-        last = [line for line in log_path.read_text().splitlines() if line.strip()][-1:]
-        raise CodesignError(f"{len(missing)} runs were not made: {''.join(last)} (all messages are in {log_path})")
+    if (missing := {str(node) for node in nodes} - progress.done - failed) and not failed:
+        raise not_made(missing, log_path)
     return failed
 
 # %% ../../nbs/study/driver.ipynb #dad64f63
 def snakemake_command(plan: Path, jobs: int, gpus: int, more: tuple = (), cards: Cards | None = None) -> list[str]:
     "The command by which Snakemake makes the runs of a plan; `more` are arguments for Snakemake itself."
     where = ["--snakefile", str(repository() / "papermill_runs" / "Snakefile"), "--directory", str(plan.parent)]
-    machine = ["--cores", str(jobs), "--resources", f"machine={jobs}", f"gpu={max(gpus, 0)}"]
+    machine = ["--cores", str(jobs), "--jobs", str(jobs)] if submits(more) else ["--cores", str(jobs)]
+    machine += ["--resources", f"machine={jobs}", f"gpu={max(gpus, 0)}"]
     machine += [f"gpu_mb={sum(cards.mb)}"] if cards else []
     unlocked = ["--nolock", "--ignore-incomplete", "--keep-incomplete", "--rerun-triggers", "mtime"]
-    manner = ["--scheduler", "greedy", "--keep-going", *unlocked, "--nocolor", "--quiet", "all"]
+    manner = ["--scheduler", "greedy", "--keep-going", *unlocked, "--nocolor", "--quiet", "progress", "host"]
     return [sys.executable, "-m", "snakemake", *where, *machine, *manner, *more, "--config", "plan=plan.json"]

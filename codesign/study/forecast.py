@@ -141,7 +141,10 @@ def forecast_of(grid: Grid, work, cards: Cards | None, trial: dict | None) -> Tr
 
 # %% ../../nbs/study/forecast.ipynb #4e47cbcc
 def keep_budget(grid: Grid, jobs: int, minutes: int, trial: TrialForecast | None = None) -> None:
-    "Raises ParameterError if the runs that are left are forecast to take longer than `minutes`, or have no forecast."
+    """Raises ParameterError if the runs that are left are forecast to take longer than `minutes`, or have no forecast.
+
+    The forecast from a trial leaves out what nobody has timed: `trial_forecast_text` names it.
+    """
     work = pending(grid)
     forecast = trial.seconds(grid, work, jobs) if trial else expected_seconds(grid, work, jobs)
     seconds = forecast if work else 0

@@ -140,8 +140,9 @@ def run_on_card(
     """
 
     def made(alone, show):
-        with place_on_card(folder, cards, str(node), share.mb, alone, show) as card:
-            with in_environment({**cards.environment(card, share.mb, alone), **_start_of(node)}):
+        mb = cards.largest if alone else share.mb
+        with place_on_card(folder, cards, str(node), mb, alone, show) as card:
+            with in_environment({**cards.environment(card, mb, alone), **_start_of(node)}):
                 return run_node(node, parameters, show)
 
     try:

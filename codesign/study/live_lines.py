@@ -65,14 +65,14 @@ class RunningJobs:
     "The jobs of a round that have begun and not ended, and how far they are."
 
     def __init__(self, study: str, total: int):
-        self.study, self.total, self.running, self.begun = study, total, {}, 0
+        self.study, self.total, self.running, self.numbers = study, total, {}, {}
 
     def note(self, line: str) -> None:
         "Notes that a run begins or ends, if the line says so."
         word, run = job_line(line) or ("", "")
         if word == "start":
-            self.begun += 1
-            self.running[run] = RunningJob(self.begun, time.monotonic(), time.monotonic())
+            number = self.numbers.setdefault(run, len(self.numbers) + 1)  # a run that begins again keeps its number
+            self.running[run] = RunningJob(number, time.monotonic(), time.monotonic())
         else:
             self.running.pop(run, None)
 

@@ -4,13 +4,14 @@
 
 # %% auto #0
 __all__ = ['Complete', 'SIZE_HELP', 'DATA_HELP', 'TASKS_HELP', 'A_SIZE', 'A_TEXT', 'SOME_TASKS', 'A_STUDY', 'Size', 'SeedOption',
-           'Data', 'Tasks', 'Study', 'LearningRate', 'Steps', 'Examples', 'Epochs', 'ThreadsOption', 'StudySize',
-           'StudyName', 'Seeds', 'Groups', 'StudyData', 'StudyTasks', 'Controls', 'Jobs', 'Gpus', 'Snakemake',
-           'RehearsedCard', 'Trial', 'DryRun', 'Published', 'Budget', 'SPLITS', 'Predict', 'ProfiledGroup', 'Against',
-           'Device', 'RecordFile', 'TracedValue', 'OutputFolder', 'TokenizerFolder', 'option', 'group_option',
-           'whole_number', 'number_of_jobs', 'number_of_threads']
+           'Data', 'Tasks', 'Study', 'LearningRate', 'Steps', 'Examples', 'Epochs', 'ThreadsOption', 'ProcessesOption',
+           'StudySize', 'StudyName', 'Seeds', 'Groups', 'StudyData', 'StudyTasks', 'Controls', 'Jobs', 'Gpus',
+           'Snakemake', 'RehearsedCard', 'Trial', 'DryRun', 'Published', 'Budget', 'SPLITS', 'Predict', 'ProfiledGroup',
+           'Against', 'Device', 'RecordFile', 'TracedValue', 'OutputFolder', 'TokenizerFolder', 'option',
+           'group_option', 'whole_number', 'number_of_jobs', 'number_of_threads', 'number_of_processes']
 
 # %% ../../nbs/study/options.ipynb #8667437b
+import os
 import re
 from collections.abc import Callable
 from typing import Annotated
@@ -23,6 +24,7 @@ from ..engine.text_names import DATA, TASKS
 from ..runs.checking import NonNegativeInt, PositiveFloat, PositiveInt, Seed, range_in_words, validated
 from ..runs.graph import RECIPES_TABLE
 from ..runs.parameters import Parameters
+from ..runs.ranks import MOST_PROCESSES
 from ..runs.settings import SIZES
 from .completing import groups_of, known_studies, one_of, some_of
 
@@ -71,6 +73,10 @@ ThreadsOption = Annotated[
     str | None,
     option("N", "CPU threads, 1 to the number of cores that the command may use", default="all of them"),
 ]
+ProcessesOption = Annotated[
+    str | None,
+    option("N", f"processes that share each batch of a training on this machine, 1 to {MOST_PROCESSES}", default="1"),
+]
 
 # %% ../../nbs/study/options.ipynb #80879d1b
 StudySize = Annotated[str, option("SIZE", SIZE_HELP, complete=A_SIZE)]
@@ -97,7 +103,7 @@ StudyTasks = Annotated[
 Controls = Annotated[bool, typer.Option(help="make the control groups too")]
 Jobs = Annotated[str, option("N", "runs at the same time, 1 to eight for each core")]
 Gpus = Annotated[str, option("N", "GPUs that the runs may share", NonNegativeInt)]
-Snakemake = Annotated[str, option("WORDS", "further options for Snakemake, such as '--executor slurm' on a cluster")]
+Snakemake = Annotated[str, option("WORDS", "further options for Snakemake, such as '--verbose'")]
 RehearsedCard = Annotated[
     str | None,
     option("MB", "on the CPU, share the runs out as on a GPU with so many MB of memory", PositiveInt, "none"),
@@ -181,3 +187,20 @@ def number_of_jobs(text: str, elsewhere: bool = False) -> int:
 def number_of_threads(command: str, threads: str | None) -> int | None:
     "The number of threads that was given, or None. Raises ParameterError if there are not so many cores."
     return validated(Parameters, {} if threads is None else {"threads": threads}, command).threads
+
+
+def number_of_processes(processes: str | None, gpus: int = 0, rehearsed: str | None = None) -> int:
+    "How many processes share a training. Raises ParameterError for more than there are GPUs, or where there is no way."
+    count = whole_number("processes", processes or "1", 1, MOST_PROCESSES)
+    if count > 1 and os.name == "nt":
+        raise ParameterError("processes= needs Linux or macOS, where a process ends with its parent; leave it out")
+    if count > 1 and rehearsed is not None:
+        raise ParameterError(
+            "rehearse_card= shares a card between runs, and processes= gives each run several; give one of them"
+        )
+    if 0 < gpus < count:
+        raise ParameterError(
+            f"processes={count} needs as many GPUs for a run, and gpus={gpus}; give as many of both, or leave --gpus "
+            "out to use the CPU"
+        )
+    return count

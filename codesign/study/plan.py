@@ -17,6 +17,7 @@ from ..runs.graph import GRAPH, Node, run_folder
 from ..runs.identity import why_not_done
 from ..runs.parameters import Parameters
 from ..runs.places import study_folder
+from ..runs.ranks import processes_of
 from ..runs.records import Record, readable_record
 from .card_needs import CardShare
 from .cards import Cards
@@ -69,6 +70,7 @@ def write_plan(
     gpus: int,  # of which each run takes one, where `cards` does not say otherwise
     cards: Cards | None = None,  # that several runs share
     shares: dict[Node, CardShare] | None = None,  # what each run claims of a card
+    resources: dict[Node, dict] | None = None,  # what each run asks a scheduler for
 ) -> Path:
     "Writes the plan of one round to plan.json in the study's folder and returns its path."
 
@@ -82,9 +84,10 @@ def write_plan(
             "record": record(node),
             "needs": [record(below) for below in grid.below(node) if below in nodes],
             "threads": min(jobs, usable_cores()) if runs_alone(node) else min(grid.threads, jobs),
-            "machine": jobs if runs_alone(node) else 1,
-            "gpu": 0 if cards else min(1, gpus),
+            "machine": jobs if runs_alone(node) or gpus and processes_of(node) > 1 else min(jobs, processes_of(node)),
+            "gpu": 0 if cards else min(processes_of(node), gpus),
             **({"card": asdict(shares[node]), "gpu_mb": shares[node].mb} if cards and shares else {}),
+            **(resources[node] if resources else {}),
         }
         for node in nodes
     ]

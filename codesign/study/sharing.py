@@ -7,6 +7,7 @@ __all__ = ['cards_to_share', 'trial_for', 'prepare_once', 'claim_text']
 
 # %% ../../nbs/study/sharing.ipynb #47f63c0a
 from ..engine.errors import ParameterError
+from ..runs.ranks import processes_asked
 from .card_needs import CardShare, lacks_a_measurement
 from .cards import Cards, cards_here, rehearsed_cards
 from .continuing import require_text
@@ -16,16 +17,20 @@ from .trial import kept_trial, trial_of
 
 # %% ../../nbs/study/sharing.ipynb #0e73fafe
 def cards_to_share(gpus: int, rehearsed: str | None, snakemake: str = "", dry_run: bool = False) -> Cards | None:
-    """The cards that several runs share; None without a GPU, and on a cluster, where each run takes a whole card.
+    """The cards that several runs share; None without a GPU, and where each run takes whole cards.
+
+    That is on a cluster, and if several processes share a training.
 
     Raises ParameterError if this machine has fewer cards; a dry run is told instead.
     """
     if rehearsed is not None:
         mb = whole_number("rehearse_card", rehearsed, 1)
         if snakemake.split():
-            raise ParameterError("rehearse_card= is for this machine, snakemake= may submit runs elsewhere; give one")
+            raise ParameterError(
+                "rehearse_card= is for this machine, executor= and snakemake= submit runs elsewhere; give one of them"
+            )
         return rehearsed_cards(max(1, gpus), mb)
-    if not gpus or snakemake.split():
+    if not gpus or snakemake.split() or processes_asked() > 1:
         return None
     try:
         return cards_here(gpus)

@@ -66,7 +66,7 @@ MEASURED = ("00_baseline", "03_sgh_peft")  # whose code the trial runs
 
 def trial_file(grid: Grid, jobs: int, cards: Cards | None):
     "Where the trial of this machine, size, text and code is kept."
-    on_cards = (cards.kind, str(len(cards.mb)), str(cards.rehearsed)) if cards else ("as it is",)
+    on_cards = (cards.kind, str(len(cards.mb)), str(cards.rehearsed and cards.mb)) if cards else ("as it is",)
     machine = (processor(), *on_cards, version("torch"), str(grid.threads), str(jobs))
     work = (repr(load_settings(grid.size)), grid.data, *grid.tasks)
     code = (json.dumps(code_hashes(notebook)) for notebook in MEASURED)
