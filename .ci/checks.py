@@ -102,6 +102,8 @@ import floors  # noqa: E402
 
 for claim, breaches in floors.CHECKS.items():
     report(claim, "; ".join(breaches())[:2000] or None)
+from side_by_side import side_by_side  # noqa: E402
+
 import docs  # noqa: E402
 
 for claim, faults in docs.CHECKS.items():
@@ -180,40 +182,35 @@ def report_script(*words):
 
 report_script(".ci/readme.py", "--check")
 report_script(".ci/snippets.py")
-environment = os.environ | {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
-import torch  # noqa: E402  (the checks above need no torch)
-
-if not torch.cuda.is_available():
-    environment["TRITON_INTERPRET"] = "1"  # the Triton kernels are tested in its interpreter
 no_triton = importlib.util.find_spec("triton") is None  # as on macOS
+WITH_TRITON = ("scan_triton", "decoding_triton")
 
 
-def test_folder(folder):
-    """Runs the tests of the notebooks of one folder, prints what they print, and counts passed and failed notebooks.
-
-    Each folder gets a process of its own: one process of all notebooks spends minutes on its end, when every
-    notebook's shell collects the garbage of all of them.
-    """
-    chapters = ["--skip_folder_re", "."] if folder == root / "nbs" else []
-    if no_triton:
-        chapters += ["--skip_file_re", "^(scan_triton|decoding_triton|[_.])"]
+def tests_of(folder):
+    "The command that tests the notebooks of one folder, without the folders in it."
     command = [str(bin_folder / "nbdev_test"), "--n_workers", "0", "--do_print", "--timing", "--path", str(folder)]
-    options = dict(cwd=root, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    tests = subprocess.Popen([*command, *chapters], **options)
-    completed, failed, listing = 0, 0, False
-    for line in tests.stdout:
-        print(line, end="", flush=True)
-        completed += line.startswith("- Completed")
-        listing = listing or line.startswith("nbdev Tests Failed On")
-        failed += listing and line.startswith("\t") and line.strip().endswith(".ipynb")
-    with_triton = ("scan_triton", "decoding_triton")
-    wanted = sum(not (no_triton and path.name.startswith(with_triton)) for path in folder.glob("*.ipynb"))
-    failed = max(failed, wanted - completed, 1 if tests.wait() else 0)
+    command += ["--skip_folder_re", "."] if folder == root / "nbs" else []
+    return command + (["--skip_file_re", f"^({'|'.join(WITH_TRITON)}|[_.])"] if no_triton else [])
+
+
+def count_tests(folder, code, output):
+    "Prints what the tests of a folder printed, and counts passed and failed notebooks."
+    print(output, end="", flush=True)
+    completed = sum(line.startswith("- Completed") for line in output.splitlines())
+    listed = output.partition("nbdev Tests Failed On")[2].splitlines()
+    failed = sum(line.startswith("\t") and line.strip().endswith(".ipynb") for line in listed)
+    wanted = sum(not (no_triton and path.name.startswith(WITH_TRITON)) for path in folder.glob("*.ipynb"))
+    failed = max(failed, wanted - completed, 1 if code else 0)
     results["passed"] += wanted - failed
     results["failed"] += failed
 
 
-for folder in sorted({path.parent for path in root.glob("nbs/**/*.ipynb") if ".ipynb_checkpoints" not in path.parts}):
-    test_folder(folder)
+# Each folder gets a process of its own: one process of all notebooks spends minutes on its end, when every notebook's
+# shell collects the garbage of all of them. The chapters come first and alone, since one of them measures times.
+folders = {path.parent for path in root.glob("nbs/**/*.ipynb") if ".ipynb_checkpoints" not in path.parts}
+folders = sorted(folders, key=lambda folder: (folder != root / "nbs", -len(list(folder.glob("*.ipynb")))))
+for group in (folders[:1], folders[1:]):
+    for name, code, output, _ in side_by_side({str(folder): tests_of(folder) for folder in group}, root):
+        count_tests(Path(name), code, output)
 print(f"{results['passed']} passed, {results['failed']} failed")
 sys.exit(1 if results["failed"] else 0)

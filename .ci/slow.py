@@ -1,18 +1,15 @@
 """What CI runs after `make test`: the notebooks that have cells marked `#| slow`, with those cells.
 
-Prints each notebook's output, then one line a notebook with its seconds and, last, "N passed, N failed".
-Exits 1 if anything failed.
+Two notebooks run at a time. Prints the output of each, then one line a notebook with its seconds and, last,
+"N passed, N failed". Exits 1 if anything failed.
 """
 
 import json
-import os
 import re
-import subprocess
 import sys
-import time
 from pathlib import Path
 
-import torch
+from side_by_side import side_by_side
 
 root = Path(__file__).resolve().parent.parent
 slow = re.compile(r"^#\|\s*slow\b", re.M)
@@ -24,28 +21,16 @@ def slow_cells(path):
     return sum(cell["cell_type"] == "code" and bool(slow.search("".join(cell["source"]))) for cell in cells)
 
 
-environment = os.environ | {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
-if not torch.cuda.is_available():
-    environment["TRITON_INTERPRET"] = "1"
+notebooks = {path: slow_cells(path) for path in root.glob("nbs/**/*.ipynb") if ".ipynb_checkpoints" not in path.parts}
+counts = {str(path.relative_to(root)): count for path, count in notebooks.items() if count}
+test = [str(Path(sys.executable).parent / "nbdev_test"), "--flags", "slow", "--n_workers", "0", "--path"]
 lines, failed = [], 0
-for notebook in sorted(root.glob("nbs/**/*.ipynb")):
-    count = 0 if ".ipynb_checkpoints" in notebook.parts else slow_cells(notebook)
-    if not count:
-        continue
-    name, began = notebook.relative_to(root), time.monotonic()
-    print(f"{name}: {count} slow cells", flush=True)
-    command = [
-        str(Path(sys.executable).parent / "nbdev_test"),
-        "--path",
-        str(name),
-        "--flags",
-        "slow",
-        "--n_workers",
-        "0",
-    ]
-    wrong = subprocess.run(command, cwd=root, env=environment).returncode != 0
-    failed += wrong
-    lines.append(f"{'FAILED' if wrong else 'ok'}  {name} with {count} slow cells, {time.monotonic() - began:.0f} s")
+print(f"{sum(counts.values())} slow cells of {len(counts)} notebooks", flush=True)
+in_tests_first = sorted(counts, key=lambda name: ("/tests/" not in name, name))  # the longest
+for name, code, output, seconds in side_by_side({name: [*test, name] for name in in_tests_first}, root):
+    print(output, end="", flush=True)
+    failed += code != 0
+    lines.append(f"{'FAILED' if code else 'ok'}  {name} with {counts[name]} slow cells, {seconds:.0f} s")
 print("\n".join(lines))
 print(f"{len(lines) - failed} passed, {failed} failed")
 sys.exit(1 if failed or not lines else 0)
