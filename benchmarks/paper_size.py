@@ -1,13 +1,13 @@
 """The paper's size, end to end on the machine at hand: how long each run takes, and how much memory.
 
-Makes M_full at size 130m-brief: the model, text, tokenizer and recipe of size 130m for two steps of each phase. One run
-is killed after its first checkpoint, fine-tuning is killed in the middle, and the same command goes on. Then pre-training
-and SDM are made again without a kill, and the results are compared. Every run is a notebook executed by papermill.
+Makes M_full at size 130m-brief: the model, text, tokenizer and recipe of size 130m for two steps of each phase. SDM is
+killed after its first checkpoint, fine-tuning in the middle, and the same command goes on. Then pre-training and SDM
+are made again without a kill, and the results are compared. Every run is a notebook executed by papermill.
 
     CODESIGN_DATA=FOLDER python benchmarks/paper_size.py RECORD.json
 
-FOLDER holds wikitext-2, SST-2 and the GPT-NeoX tokenizer (`codesign data list`). The studies lie in $CODESIGN_STUDIES, or
-in a temporary folder, and are deleted at the end: about 12 GB.
+FOLDER holds wikitext-2, SST-2 and the GPT-NeoX tokenizer (`codesign data list`). The studies lie in
+$CODESIGN_STUDIES, or in a temporary folder, and are deleted at the end: about 12 GB.
 """
 
 import json
