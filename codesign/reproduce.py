@@ -221,19 +221,18 @@ def reproduce_study(
     grid = load_grid(size, study, seeds, groups, data, tasks, steps, controls, examples, epochs)
     cluster, words = cluster_of(executor, partition, account, sbatch, snakemake), snakemake.split()
     run_jobs, run_gpus = number_of_jobs(jobs, elsewhere=bool(cluster or words)), whole_number("gpus", gpus, 0)
-    minutes = None if budget is None else whole_number("budget", budget, 1)
+    minutes = budget if budget is None else whole_number("budget", budget, 1)
     refuse_another_study(grid)
     _take_published(grid, published, dry_run)
     cards = cards_to_share(run_gpus, rehearse_card, f"{snakemake} {executor or ''}", dry_run)
     measured = trial_for(grid, pending(grid), run_jobs, cards, trial)
-    if dry_run and not measured:
-        measured = trial_of_dry_run(grid, pending(grid), run_jobs, run_gpus, cards)
     _make_or_show(grid, run_jobs, run_gpus, tuple(words), cards, measured, cluster, minutes, dry_run)
 
 # %% ../nbs/08_reproduce.ipynb #a04e313f
 def _make_or_show(grid, jobs, gpus, words, cards, trial, cluster, minutes, dry_run):
     "Makes the runs unless they take longer than `minutes`, or shows them. Raises typer.Exit if one failed."
     if dry_run:
+        trial = trial_of_dry_run(grid, jobs, gpus, cards, trial)
         show_pending(grid, jobs, cards, trial, gpus)
     if minutes is not None:
         keep_budget(grid, jobs, minutes, forecast_of(grid, pending(grid), cards, trial))

@@ -93,20 +93,29 @@ class LanguageData:
     @property
     def evaluated(self) -> Sequence[int]:
         "The part of the validation split that perplexity is measured on; end-of-text closes it."
-        if self.documents is None:
-            return self.validation
-        ends = np.flatnonzero(np.asarray(self.validation) == self.tokenizer.eos_token_id)  # the first opens the split
-        return self.validation[: ends[min(self.documents, len(ends) - 1)] + 1]
+        return _first_documents(self.validation, self.documents, self.tokenizer)
 
     def perplexities(self, nats: float, tokens: int) -> dict[str, float]:
         "Perplexity of the evaluated text from its loss in nats: per token and per word; bits per byte."
-        if self.documents is None:
-            return perplexities(
-                nats, tokens, self.corpus.n_words_and_lines("validation"), self.corpus.n_bytes("validation")
-            )
-        read = self.corpus.documents["validation"][: self.documents]
-        words, lines, size = map(int, sizes_of(read).sum(axis=0))
-        return perplexities(nats, tokens, words + lines, size) | dict(eval_documents=len(read), eval_tokens=tokens)
+        if self.documents is not None:
+            return _perplexities_of_some(self.corpus.documents["validation"][: self.documents], nats, tokens)
+        counts = self.corpus.n_words_and_lines("validation"), self.corpus.n_bytes("validation")
+        return perplexities(nats, tokens, *counts)
+
+# %% ../../nbs/pillars/language_data.ipynb #ee35b713
+def _first_documents(stream, documents, tokenizer):
+    "The stream up to the end-of-text of the last wanted document; None: all of it."
+    if documents is None:
+        return stream
+    ends = np.flatnonzero(np.asarray(stream) == tokenizer.eos_token_id)  # the first opens the stream
+    return stream[: ends[min(documents, len(ends) - 1)] + 1]
+
+
+def _perplexities_of_some(documents, nats, tokens):
+    "Perplexities of these documents, and how many documents and tokens they are."
+    words, lines, size = map(int, sizes_of(documents).sum(axis=0))
+    read = dict(eval_documents=len(documents), eval_tokens=tokens)
+    return perplexities(nats, tokens, words + lines, size) | read
 
 # %% ../../nbs/pillars/language_data.ipynb #b140a0a1
 def perplexity_metrics(model: nn.Module, data: LanguageData, length: int) -> dict[str, float]:

@@ -124,8 +124,7 @@ class Run(RunFolder):
         The record says where this process went on. If steps from `first` to `step` are missing, that is said, and
         stands in the record.
         """
-        before, phase_said = self.environment.get("resumed", []), f"{phase}: " if phase else ""
-        self.environment["resumed"] = [*before, f"{phase_said}step {step}"]
+        self.environment.setdefault("resumed", []).append(f"{phase}: step {step}" if phase else f"step {step}")
         if missing := self._log.rewind(step, phase, first):
             self.environment["steps_missing_in_log"] = self.environment.get("steps_missing_in_log", 0) + missing
             print(

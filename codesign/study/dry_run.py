@@ -13,17 +13,20 @@ from .cluster import JobNeeds, job_needs, parameters_of
 from .continuing import require_text
 from .forecast import TrialForecast, in_minutes
 from .grid import Grid
+from .plan import pending
 from .trial import kept_trial, trial_of
 
 # %% ../../nbs/study/dry_run.ipynb #d5710006
 LARGE = 100_000_000  # parameters
 
 
-def trial_of_dry_run(grid: Grid, work, jobs: int, gpus: int, cards: Cards | None) -> dict | None:
-    "The trial that was kept; for a large size one that is measured now. None where neither can be."
+def trial_of_dry_run(
+    grid: Grid, jobs: int, gpus: int, cards: Cards | None, measured: dict | None = None
+) -> dict | None:
+    "The trial that was `measured`, else the kept one, else for a large size one of now. None where there can be none."
     elsewhere = gpus > 0 and not cards
-    if not work or elsewhere:
-        return None
+    if measured or elsewhere or not pending(grid):
+        return measured
     if found := kept_trial(grid, jobs, cards):
         return found
     if parameters_of(load_settings(grid.size).model) < LARGE:
@@ -58,7 +61,7 @@ def asked_text(grid: Grid, work, jobs: int, gpus: int, forecast: TrialForecast) 
         lines.append(memory)
     return "\n".join([*lines, *_seed_lines(grid, work, jobs, forecast)])
 
-
+# %% ../../nbs/study/dry_run.ipynb #d5710019
 def _memory_text(mb, jobs, gpus):
     "Whether this machine has the memory for so many runs at a time; nothing for runs on GPUs."
     import psutil

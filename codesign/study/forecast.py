@@ -165,7 +165,7 @@ def fitting_text(fitting: tuple[tuple[int, ...], float | None]) -> str:
     named = ",".join(map(str, seeds))
     return f"{'seed' if len(seeds) == 1 else 'seeds'} {named} would take about {in_minutes(taken)}: --seeds {named}"
 
-
+# %% ../../nbs/study/forecast.ipynb #f0ca5701
 def keep_budget(grid: Grid, jobs: int, minutes: int, trial: TrialForecast | None = None) -> None:
     """Raises ParameterError if the runs that are left are forecast to take longer than `minutes`, or have no forecast.
 

@@ -59,7 +59,7 @@ def measured_trial(grid: Grid, jobs: int, cards: Cards | None, seconds: float = 
     side_by_side = {"runs": together, "times": round(times, 3)}
     return {"pretrain": one, "finetune": finetune, "side_by_side": side_by_side, "measured": measured}
 
-
+# %% ../../nbs/study/trial.ipynb #7a1a0701
 def trainings_together(mb: float, jobs: int, cards: Cards | None) -> int:
     "How many trainings of so many MB fit on one card, or in this machine's memory; at most `jobs` and `MOST_TOGETHER`."
     if not cards:

@@ -41,8 +41,8 @@ class StepClock:
     def __init__(self, seconds: float, wait=None):
         self.seconds, self.wait = seconds, wait  # wait: called before the first step that counts
         self.taken, self.began, self.ended = 0, 0.0, 0.0
-        self.last, self.step_seconds = time.perf_counter(), 0.0  # the end of the last warm-up step, and what it took
-        self.first: int | None = None  # step that counts first; None before the clock runs
+        self.last, self.step_seconds = time.perf_counter(), 0.0  # end of the last warm-up step, and what it took
+        self.first: int | None = None  # step that counts first
 
     def __call__(self, step: int, **values) -> None:
         if self.first is None:
@@ -55,21 +55,20 @@ class StepClock:
     def _warm_up(self, step):
         now = time.perf_counter()
         self.step_seconds, self.last = now - self.last, now
-        slow_cpu = self.step_seconds > self.seconds and not torch.cuda.is_available()
-        if step + 1 < WARM_UP and not slow_cpu:
+        is_slow = self.step_seconds > self.seconds and not torch.cuda.is_available()
+        if step + 1 < WARM_UP and not is_slow:
             return
         if self.wait:
             self.wait()
         _finish_kernels()
         self.first, self.began = step + 1, time.perf_counter()
-        self.ended = self.began
 
     @property
     def per_second(self) -> float:
         "Steps a second; 0 if none was counted."
         return self.taken / (self.ended - self.began) if self.taken else 0.0
 
-
+# %% ../../nbs/study/trial_steps.ipynb #7a1a0702
 def _finish_kernels():
     if torch.cuda.is_available():
         torch.cuda.synchronize()
