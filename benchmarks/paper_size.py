@@ -1,8 +1,9 @@
 """The paper's size, end to end on the machine at hand: how long each run takes, and how much memory.
 
 Makes M_full at size 130m-brief: the model, text, tokenizer and recipe of size 130m for two steps of each phase. SDM is
-killed after its first checkpoint, fine-tuning in the middle, and the same command goes on. Then pre-training and SDM
-are made again without a kill, and the results are compared. Every run is a notebook executed by papermill.
+killed after its first checkpoint, fine-tuning in the middle, and the same command goes on. `codesign reproduce` finds
+these runs done and makes the results. Then pre-training and SDM are made again without a kill, and the results are
+compared. Every run is a notebook executed by papermill.
 
     CODESIGN_DATA=FOLDER python benchmarks/paper_size.py RECORD.json
 
@@ -39,10 +40,13 @@ CHAIN = [Node(*run) for run in (
     ("03_sgh_peft", SIZE, SEED, "M_full"),
 )]  # fmt: skip
 BASE, SDM, CSP, TUNING = CHAIN
+RESULTS = Node("06_results", SIZE, SEED, "all")
 
 
 def command_of(node: Node, study: str) -> list[str]:
     "The command that makes one run of a study."
+    if node == RESULTS:
+        return ["reproduce", "--size", SIZE, "--groups", "M_full", "--study", study, "--jobs", "1"]
     name = {"00_baseline": "pretrain", "02_sdm": "sdm", "01_csp": "csp", "03_sgh_peft": "finetune"}[node.notebook]
     words = {"size": node.size, "seed": node.seed, "group": node.group, "data": TEXT, "tasks": TASK, "study": study}
     return [name, *(word for option, value in words.items() for word in (f"--{option}", str(value))), "--threads", "1"]
@@ -124,6 +128,7 @@ def main(target: Path) -> None:
         made(CSP, KILLED),
         made(TUNING, KILLED, kill_when=lambda node, study: logged_steps(node, study) >= 1),
         made(TUNING, KILLED),
+        made(RESULTS, KILLED),
         made(BASE, WHOLE),
         made(SDM, WHOLE),
     ]
