@@ -3,7 +3,7 @@
 Makes M_full at size 130m-brief: the model, text, tokenizer and recipe of size 130m for two steps of each phase. SDM is
 killed after its first checkpoint, fine-tuning in the middle, and the same command goes on. `codesign reproduce` finds
 these runs done and makes the results. Then pre-training and SDM are made again without a kill, and the results are
-compared. Every run is a notebook executed by papermill.
+compared. Every run is a notebook executed by papermill. Last comes a dry run of size 130m itself, which measures.
 
     CODESIGN_DATA=FOLDER python benchmarks/paper_size.py RECORD.json
 
@@ -118,6 +118,29 @@ def compared(node: Node) -> dict:
     }
 
 
+def dry_run() -> dict:
+    "What a dry run of size 130m says, without the list of its runs."
+    words = [
+        "reproduce",
+        "--size",
+        "130m",
+        "--data",
+        TEXT,
+        "--tasks",
+        TASK,
+        "--study",
+        WHOLE,
+        "--jobs",
+        "1",
+        "--dry-run",
+    ]
+    began = time.perf_counter()
+    said = subprocess.run([*COMMAND, *words], capture_output=True, text=True, check=True).stdout.splitlines()
+    lines = [line for line in said if not line.endswith(": no record")]
+    print("\n".join(lines), flush=True)
+    return {"command": " ".join(["codesign", *words]), "seconds": round(time.perf_counter() - began, 1), "said": lines}
+
+
 def main(target: Path) -> None:
     "Makes the runs, compares them, and writes the record."
     began = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
@@ -132,7 +155,8 @@ def main(target: Path) -> None:
         made(BASE, WHOLE),
         made(SDM, WHOLE),
     ]
-    last = readable_record(run_folder(KILLED, TUNING))
+    last, compares = readable_record(run_folder(KILLED, TUNING)), [compared(BASE), compared(SDM)]
+    shutil.rmtree(study_folder(WHOLE))
     content = {
         "command": "python benchmarks/paper_size.py",
         "measured": began,
@@ -145,7 +169,8 @@ def main(target: Path) -> None:
         "size": SIZE,
         "differs_from_130m": differences(),
         "runs": runs,
-        "killed_against_whole": [compared(BASE), compared(SDM)],
+        "killed_against_whole": compares,
+        "dry_run_of_130m": dry_run(),
         "metrics": {str(node): readable_record(run_folder(KILLED, node)).metrics for node in CHAIN},
     }
     write_json(target, content)

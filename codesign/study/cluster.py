@@ -19,7 +19,7 @@ from ..runs.settings import ModelSettings, load_settings
 from .card_needs import RESERVE, recorded_mb
 from .completing import one_of
 from .forecast import START_UP, known_seconds, seconds_of
-from .grid import Grid, refuse_unknown, runs_alone
+from .grid import Grid, reads_all, refuse_unknown, runs_alone
 from .options import option
 from .trial import seconds_by_trial
 
@@ -85,7 +85,7 @@ def job_needs(
     found = {}
     for notebook in dict.fromkeys(node.notebook for node in nodes):
         alike = [node for node in nodes if node.notebook == notebook]
-        mb, mb_from = _memory(notebook, grid, sizes, trial, gpus > 0)
+        mb, mb_from = _memory(alike[0], grid, sizes, trial, gpus > 0)
         times = [_seconds(node, grid, timed, trial, gpus > 0) for node in alike]
         known = [value for value, _ in times if value is not None]
         minutes = math.ceil(TIMES * max(known) / 60) + EXTRA_MINUTES if len(known) == len(alike) else None
@@ -103,13 +103,15 @@ def job_needs(
     return found
 
 # %% ../../nbs/study/cluster.ipynb #9d267cfe
-def _memory(notebook, grid, sizes, trial, on_gpu):
+def _memory(node, grid, sizes, trial, on_gpu):
     "The most MB of a run of a notebook, and where that is from."
-    recorded = [mb for (other, _), mb in sizes.items() if other == notebook]
+    recorded = [mb for (other, _), mb in sizes.items() if other == node.notebook]
     if recorded:
         return max(recorded), "records"
+    if reads_all(node):
+        return OF_A_PROCESS, "an estimate"
     if trial and trial["pretrain"]["device"] == "cpu" and not on_gpu:
-        return trial["finetune" if notebook == "03_sgh_peft" else "pretrain"]["mb"], "the trial"
+        return trial["finetune" if node.notebook == "03_sgh_peft" else "pretrain"]["mb"], "the trial"
     return estimated_mb(grid.size, on_gpu), "an estimate"
 
 

@@ -24,6 +24,7 @@ from ..pillars.counting import config_of
 from ..pillars.finetuning import classifier_on, finetune, held_out, predict
 from ..pillars.language_data import batches
 from ..pillars.modelling import LayerwiseMambaForCausalLM
+from ..pillars.state_statistics import state_statistics
 from ..pillars.training_runs import training_device
 from ..runs.settings import Settings, load_settings
 
@@ -110,7 +111,7 @@ def pretraining_trial(
 ) -> dict:
     """Takes steps of pre-training, then reads some of the validation split.
 
-    Returns tokens a second of both, tokens and steps of a whole run, and the memory that was needed.
+    Returns tokens a second of both and of the statistics of states, tokens and steps of a whole run, and the memory.
     """
     settings, corpus, tokenizer = _text_of(size, data)
     p = settings.pretrain
@@ -130,6 +131,7 @@ def pretraining_trial(
         except Enough:
             pass
         found = _reading_speed(model, streams["validation"], p.length, seconds / 4)
+        found |= _state_speed(model, streams["train"], p.length)
     return found | {
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
         "tokens_per_s": clock.per_second * sequences() * p.length,
@@ -153,6 +155,15 @@ def _reading_speed(model, stream, length, seconds) -> dict:
         windows *= 2
 
 # %% ../../nbs/study/trial_steps.ipynb #0accebae
+def _state_speed(model, stream, length) -> dict:
+    "Tokens a second of the statistics of states, which read and also compute every state; of two windows."
+    windows = 2 * min(length, len(stream) // 2)
+    began = time.perf_counter()
+    state_statistics(model, stream, windows, length)
+    _finish_kernels()
+    return {"state_tokens_per_s": windows / (time.perf_counter() - began)}
+
+
 def _meet(folder: Path, together: int, patience: float = 120.0) -> None:
     "Waits until so many processes have come here; after `patience` seconds it goes on without the others."
     import os
@@ -192,11 +203,11 @@ def _task_trial(task, model, tokenizer, settings, seconds) -> dict:
     except Enough:
         pass
     sequences, _ = encode_task(part, "train", tokenizer, f.length)
-    sequences = sequences[:64]
-    predict(classifier, sequences)
+    sequences, at_once = sequences[:64], 64 if torch.cuda.is_available() else 16
+    predict(classifier, sequences, at_once)
     began, predicted = time.perf_counter(), 0
     while time.perf_counter() - began < seconds / 4:
-        predict(classifier, sequences)
+        predict(classifier, sequences, at_once)
         predicted += len(sequences)
     return {
         "examples_per_s": clock.per_second * batch_size,
