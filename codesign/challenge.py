@@ -70,7 +70,7 @@ def channel_contributions(
     tokens = 0
     with _adding_energy(model, energy):
         for block in blocks:
-            model(input_ids=block.to(model.device), use_cache=False)
+            model(input_ids=block.to(model.device), use_cache=False, logits_to_keep=1)  # all would be thrown away
             tokens += block.numel()
     columns = [mixer.out_proj.weight.norm(dim=0) for mixer in model.mixers]
     return [((e / tokens).sqrt().float() * norm).cpu() for e, norm in zip(energy, columns, strict=True)]

@@ -39,6 +39,7 @@ from codesign.study.continuing import (
     take_published,
 )
 from .study.driver import run_plan
+from .study.dry_run import asked_text, trial_of_dry_run
 from codesign.study.forecast import (
     TrialForecast,
     expected_seconds,
@@ -220,7 +221,7 @@ def reproduce_study(
     grid = load_grid(size, study, seeds, groups, data, tasks, steps, controls, examples, epochs)
     cluster, words = cluster_of(executor, partition, account, sbatch, snakemake), snakemake.split()
     run_jobs, run_gpus = number_of_jobs(jobs, elsewhere=bool(cluster or words)), whole_number("gpus", gpus, 0)
-    minutes = None if budget is None else whole_number("budget", budget, 1)
+    minutes = budget if budget is None else whole_number("budget", budget, 1)
     refuse_another_study(grid)
     _take_published(grid, published, dry_run)
     cards = cards_to_share(run_gpus, rehearse_card, f"{snakemake} {executor or ''}", dry_run)
@@ -230,11 +231,12 @@ def reproduce_study(
 # %% ../nbs/08_reproduce.ipynb #a04e313f
 def _make_or_show(grid, jobs, gpus, words, cards, trial, cluster, minutes, dry_run):
     "Makes the runs unless they take longer than `minutes`, or shows them. Raises typer.Exit if one failed."
+    if dry_run:
+        trial = trial_of_dry_run(grid, jobs, gpus, cards, trial)
+        show_pending(grid, jobs, cards, trial, gpus)
     if minutes is not None:
         keep_budget(grid, jobs, minutes, forecast_of(grid, pending(grid), cards, trial))
-    if dry_run:
-        show_pending(grid, jobs, cards, trial)
-    elif reproduce(grid, jobs, gpus, words, cards, trial, cluster):
+    if not dry_run and reproduce(grid, jobs, gpus, words, cards, trial, cluster):
         raise typer.Exit(1)
 
 
@@ -248,13 +250,16 @@ def _take_published(grid, published, dry_run):
     print(f"copied {take_published(grid.study)} published records")
 
 
-def show_pending(grid: Grid, jobs: int, cards: Cards | None = None, trial: dict | None = None) -> None:
-    "Prints the runs that the next round would make, each with the reason."
+def show_pending(grid: Grid, jobs: int, cards: Cards | None = None, trial: dict | None = None, gpus: int = 0) -> None:
+    "Prints the runs of the next round, each with the reason; with a trial, what they ask of a machine too."
     work = pending(grid)
-    announce(grid, work, jobs, forecast_of(grid, work, cards, trial))
+    forecast = forecast_of(grid, work, cards, trial)
+    announce(grid, work, jobs, forecast)
     shares = card_shares(grid, work, cards, trial) if cards else {}
     for node, why in work.items():
         print(f"  {node}: {why}{claim_text(shares.get(node))}")
+    if work and forecast:
+        print(asked_text(grid, work, jobs, gpus, forecast))
 
 # %% ../nbs/08_reproduce.ipynb #1718fb7f
 COMMAND_TABLE = {

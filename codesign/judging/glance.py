@@ -17,7 +17,8 @@ from ..results import ALPHA, HYPOTHESES, Analysis
 from ..runs.graph import CONTROLS_TABLE, GROUPS_TABLE
 
 # %% ../../nbs/judging/glance.ipynb #80ebbaec
-SCALES = {"toy": ("nano", "tiny"), "small": ("small", "70m", "130m-12l")}  # all other sizes have the scale of papers
+# by parameters, and 130m-brief by its two steps of training; all other sizes have the scale of papers
+SCALES = {"toy": ("nano", "tiny", "130m-brief"), "small": ("small", "70m", "130m-12l")}
 
 
 def scale_of(size: str) -> str:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ..engine.corpora import load_corpus
+from ..engine.documents import sizes_of
 from ..engine.errors import CodesignError
 from ..engine.evaluation import evaluate_nll
 from ..engine.perplexity import ngram_nll, perplexities
@@ -69,6 +70,7 @@ class LanguageData:
     tokenizer: object
     train: Sequence[int]  # token ids of the training split
     validation: Sequence[int]
+    documents: int | None = None  # of the validation split that are evaluated, from its first; None: all of them
 
     @classmethod
     def load(cls, run: Run) -> "LanguageData":
@@ -86,23 +88,45 @@ class LanguageData:
             )
         run.require_text(corpus=corpus.hash, tokenizer=tokenizer_digest(tokenizer.backend_tokenizer))
         train, validation = (token_stream(corpus, split, tokenizer) for split in ("train", "validation"))
-        return cls(corpus, tokenizer, train, validation)
+        return cls(corpus, tokenizer, train, validation, run.settings.pretrain.evaluated_documents)
+
+    @property
+    def evaluated(self) -> Sequence[int]:
+        "The part of the validation split that perplexity is measured on; end-of-text closes it."
+        return _first_documents(self.validation, self.documents, self.tokenizer)
 
     def perplexities(self, nats: float, tokens: int) -> dict[str, float]:
-        "Perplexity of the validation split from its loss in nats: per token and per word; bits per byte."
+        "Perplexity of the evaluated text from its loss in nats: per token and per word; bits per byte."
+        if self.documents is not None:
+            return _perplexities_of_some(self.corpus.documents["validation"][: self.documents], nats, tokens)
         counts = self.corpus.n_words_and_lines("validation"), self.corpus.n_bytes("validation")
         return perplexities(nats, tokens, *counts)
 
+# %% ../../nbs/pillars/language_data.ipynb #ee35b713
+def _first_documents(stream, documents, tokenizer):
+    "The stream up to the end-of-text of the last wanted document; None: all of it."
+    if documents is None:
+        return stream
+    ends = np.flatnonzero(np.asarray(stream) == tokenizer.eos_token_id)  # the first opens the stream
+    return stream[: ends[min(documents, len(ends) - 1)] + 1]
+
+
+def _perplexities_of_some(documents, nats, tokens):
+    "Perplexities of these documents, and how many documents and tokens they are."
+    words, lines, size = map(int, sizes_of(documents).sum(axis=0))
+    read = dict(eval_documents=len(documents), eval_tokens=tokens)
+    return perplexities(nats, tokens, words + lines, size) | read
+
 # %% ../../nbs/pillars/language_data.ipynb #b140a0a1
 def perplexity_metrics(model: nn.Module, data: LanguageData, length: int) -> dict[str, float]:
-    "Perplexity of the validation split, read in windows of `length` tokens that do not overlap."
-    nats, tokens = evaluate_nll(model, data.validation, length)
+    "Perplexity of the evaluated text, read in windows of `length` tokens that do not overlap."
+    nats, tokens = evaluate_nll(model, data.evaluated, length)
     return data.perplexities(nats, tokens) | dict(eval_window_tokens=length, eval_stride_tokens=length)
 
 
 def counting_metrics(data: LanguageData, vocab_size: int) -> dict[str, float]:
     "Perplexity of two models that only count: single tokens (unigram) and pairs of tokens (bigram)."
-    counted = ngram_nll(data.train, data.validation, vocab_size)
+    counted = ngram_nll(data.train, data.evaluated, vocab_size)
     found = {}
     for name, (nats, tokens) in zip(("unigram", "bigram"), counted, strict=True):
         values = data.perplexities(nats, tokens)

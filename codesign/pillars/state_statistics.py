@@ -47,7 +47,7 @@ def true_states(
 ) -> Iterator[tuple[Tensor, ScanInputs]]:  # h (B, L, D, N), and the inputs of the scan
     "Yields, layer by layer, the states h on these tokens and the inputs of the scan."
     with _mixer_inputs(model) as seen:
-        model(input_ids=ids.to(model.device), use_cache=False)
+        model(input_ids=ids.to(model.device), use_cache=False, logits_to_keep=1)  # all logits would be thrown away
     for mixer, hidden_states in zip(model.mixers, seen, strict=True):
         inputs = mixer.inputs_of_scan(hidden_states)
         yield scan_states(inputs), inputs

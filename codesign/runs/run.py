@@ -121,8 +121,10 @@ class Run(RunFolder):
     def rewind(self, step: int, phase: str | None = None, first: int = 0):
         """On resuming a phase of training at `step`: drops its logged steps from there on.
 
-        If steps from `first` to `step` are missing, that is said, and stands in the record.
+        The record says where this process went on. If steps from `first` to `step` are missing, that is said, and
+        stands in the record.
         """
+        self.environment.setdefault("resumed", []).append(f"{phase}: step {step}" if phase else f"step {step}")
         if missing := self._log.rewind(step, phase, first):
             self.environment["steps_missing_in_log"] = self.environment.get("steps_missing_in_log", 0) + missing
             print(

@@ -71,6 +71,7 @@ class PretrainSettings:
     branch_fraction: Proportion = 0.8  # where M_challenge leaves dense training
     compiled: Literal["", "inductor"] = ""  # backend of torch.compile for the repeated blocks; "": not compiled
     graphed: bool = False  # whether a step is recorded as a CUDA graph and replayed
+    evaluated_documents: PositiveInt | None = None  # of the validation split, from its first; None: all of them
 
 # %% ../../nbs/runs/settings.ipynb #a8667ae1
 @dataclass(frozen=True)
@@ -238,7 +239,8 @@ def _read_section(section, own, name):
     return validated(cls, (read_yaml(CONFIGS / base) if base else {}) | own, f"{name}, {section}")
 
 # %% ../../nbs/runs/settings.ipynb #e7a166d0
-SWITCHES = {"pretrain": {"compiled": "", "graphed": False}}  # settings that a record leaves out at these values
+# settings that a record leaves out at these values
+SWITCHES = {"pretrain": {"compiled": "", "graphed": False, "evaluated_documents": None}}
 
 
 def settings_as_recorded(settings: Settings) -> dict[str, dict]:

@@ -18,8 +18,8 @@ from ..runs.ranks import processes_of
 from ..runs.settings import ModelSettings, load_settings
 from .card_needs import RESERVE, recorded_mb
 from .completing import one_of
-from .forecast import known_seconds, seconds_of
-from .grid import Grid, refuse_unknown, runs_alone
+from .forecast import START_UP, known_seconds, seconds_of
+from .grid import Grid, reads_all, refuse_unknown, runs_alone
 from .options import option
 from .trial import seconds_by_trial
 
@@ -59,6 +59,7 @@ class JobNeeds:
     gpus: int = 0
     exclusive: bool = False  # nothing else may run on its node
     source: str = ""  # where memory and time come from
+    seconds: float | None = None  # that the longest of such runs is expected to take
 
     def text(self) -> str:
         "The needs in words."
@@ -84,9 +85,9 @@ def job_needs(
     found = {}
     for notebook in dict.fromkeys(node.notebook for node in nodes):
         alike = [node for node in nodes if node.notebook == notebook]
-        mb, mb_from = _memory(notebook, grid, sizes, trial, gpus > 0)
-        seconds = [_seconds(node, grid, timed, trial) for node in alike]
-        known = [value for value in seconds if value is not None]
+        mb, mb_from = _memory(alike[0], grid, sizes, trial, gpus > 0)
+        times = [_seconds(node, grid, timed, trial, gpus > 0) for node in alike]
+        known = [value for value, _ in times if value is not None]
         minutes = math.ceil(TIMES * max(known) / 60) + EXTRA_MINUTES if len(known) == len(alike) else None
         alone, count = runs_alone(alike[0]), processes_of(alike[0])
         asked = JobNeeds(
@@ -95,26 +96,30 @@ def job_needs(
             minutes=minutes,
             gpus=min(count, gpus),
             exclusive=alone,
-            source=f"memory from {mb_from}, time from {'such runs' if minutes else 'nothing'}",
+            source=f"memory from {mb_from}, time from {times[0][1] if minutes else 'nothing'}",
+            seconds=max(known) if minutes else None,
         )
         found |= dict.fromkeys(alike, asked)
     return found
 
 # %% ../../nbs/study/cluster.ipynb #9d267cfe
-def _memory(notebook, grid, sizes, trial, on_gpu):
+def _memory(node, grid, sizes, trial, on_gpu):
     "The most MB of a run of a notebook, and where that is from."
-    recorded = [mb for (other, _), mb in sizes.items() if other == notebook]
+    recorded = [mb for (other, _), mb in sizes.items() if other == node.notebook]
     if recorded:
         return max(recorded), "records"
-    measured = (trial or {}).get("finetune" if notebook == "03_sgh_peft" else "pretrain", {})
-    if measured.get("device") == "cpu" and not on_gpu:
-        return measured["mb"], "the trial"
+    if reads_all(node):
+        return OF_A_PROCESS, "an estimate"
+    if trial and trial["pretrain"]["device"] == "cpu" and not on_gpu:
+        return trial["finetune" if node.notebook == "03_sgh_peft" else "pretrain"]["mb"], "the trial"
     return estimated_mb(grid.size, on_gpu), "an estimate"
 
 
-def _seconds(node, grid, timed, trial):
-    by_trial = seconds_by_trial(node, grid, trial) if trial else None
-    return seconds_of(node, timed, grid) if by_trial is None else by_trial
+def _seconds(node, grid, timed, trial, on_gpu):
+    "Seconds of a run, and where they are from. A trial of a CPU says nothing about a GPU."
+    measured = trial and not (on_gpu and trial["pretrain"]["device"] == "cpu")
+    by_trial = seconds_by_trial(node, grid, trial) if trial and measured else None
+    return (seconds_of(node, timed, grid), "such runs") if by_trial is None else (by_trial + START_UP, "the trial")
 
 # %% ../../nbs/study/cluster.ipynb #2be58557
 EXECUTORS = ("slurm",)

@@ -30,6 +30,7 @@ from codesign.study.options import (
 )
 from .plan import pending
 from .slurm_round import planned_text
+from .trial import kept_trial
 
 # %% ../../nbs/study/commands_plan.ipynb #ae24de85
 def plan_study(
@@ -64,4 +65,7 @@ def plan_study(
         if not work:
             raise CodesignError(f"study {grid.study} has no run to make; validate it, or give another study")
         print(f"study {grid.study}: {len(grid.nodes())} runs, {len(work)} to make, {at_a_time} at a time")
-        print(planned_text(grid, work, at_a_time, cards, cluster))
+        trial = (
+            None if cards else kept_trial(grid, at_a_time, None)
+        )  # one of this machine's CPU says nothing about GPUs
+        print(planned_text(grid, work, at_a_time, cards, cluster, trial))

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['START_UP', 'known_seconds', 'expected_seconds', 'seconds_of', 'in_minutes', 'forecast_text', 'TrialForecast',
-           'trial_forecast_text', 'forecast_of', 'keep_budget']
+           'trial_forecast_text', 'forecast_of', 'seeds_within', 'fitting_text', 'keep_budget']
 
 # %% ../../nbs/study/forecast.ipynb #0bce5eda
 from dataclasses import dataclass
@@ -80,8 +80,10 @@ def seconds_of(node: Node, known: dict, grid: Grid) -> float | None:
 
 # %% ../../nbs/study/forecast.ipynb #edc54e71
 def in_minutes(seconds: float) -> str:
-    "A duration in words, to the minute."
+    "A duration in words, to the minute; from ten hours on, to the hour."
     minutes = max(1, round(seconds / 60))
+    if minutes >= 600:
+        return f"{round(minutes / 60):,} hours"
     return "a minute" if minutes == 1 else f"{minutes} minutes"
 
 
@@ -140,6 +142,30 @@ def forecast_of(grid: Grid, work, cards: Cards | None, trial: dict | None) -> Tr
     return TrialForecast(trial, cards, card_shares(grid, work, cards, trial) if cards else None) if trial else None
 
 # %% ../../nbs/study/forecast.ipynb #4e47cbcc
+def seeds_within(
+    grid: Grid, work, jobs: int, seconds: float, trial: TrialForecast | None = None
+) -> tuple[tuple[int, ...], float | None]:
+    "The most of the first seeds whose runs in `work` are forecast to fit into so many seconds, and their forecast."
+    fitting: tuple[tuple[int, ...], float | None] = (), None
+    for count in range(1, len(grid.seeds) + 1):
+        seeds = grid.seeds[:count]
+        nodes = [node for node in work if node.seed in seeds]
+        taken = trial.seconds(grid, nodes, jobs) if trial else expected_seconds(grid, nodes, jobs)
+        if taken is None or taken > seconds:
+            break
+        fitting = seeds, taken
+    return fitting
+
+
+def fitting_text(fitting: tuple[tuple[int, ...], float | None]) -> str:
+    "Which seeds fit, in words, with the option that asks for them."
+    seeds, taken = fitting
+    if not seeds or taken is None:
+        return "not one seed fits"
+    named = ",".join(map(str, seeds))
+    return f"{'seed' if len(seeds) == 1 else 'seeds'} {named} would take about {in_minutes(taken)}: --seeds {named}"
+
+# %% ../../nbs/study/forecast.ipynb #f0ca5701
 def keep_budget(grid: Grid, jobs: int, minutes: int, trial: TrialForecast | None = None) -> None:
     """Raises ParameterError if the runs that are left are forecast to take longer than `minutes`, or have no forecast.
 
@@ -156,5 +182,6 @@ def keep_budget(grid: Grid, jobs: int, minutes: int, trial: TrialForecast | None
     if seconds > 60 * minutes:
         raise ParameterError(
             f"budget={minutes} is too small: {len(work)} runs take {forecast_text(seconds, jobs)}; "
+            f"{fitting_text(seeds_within(grid, work, jobs, 60 * minutes, trial))}; "
             "give fewer seeds or groups, or a larger budget"
         )

@@ -109,7 +109,9 @@ RehearsedCard = Annotated[
     option("MB", "on the CPU, share the runs out as on a GPU with so many MB of memory", PositiveInt, "none"),
 ]
 Trial = Annotated[bool, typer.Option(help="measure this machine for a minute first, and forecast from that")]
-DryRun = Annotated[bool, typer.Option(help="show which runs would be made, and make none")]
+DryRun = Annotated[
+    bool, typer.Option(help="show which runs would be made, and make none; from 100M parameters on, measure first")
+]
 Published = Annotated[bool, typer.Option(help="take the records in figures/STUDY as done, and make what is missing")]
 Budget = Annotated[
     str | None, option("MINUTES", "start nothing if the forecast is longer than so many minutes", PositiveInt)

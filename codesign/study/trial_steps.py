@@ -24,6 +24,7 @@ from ..pillars.counting import config_of
 from ..pillars.finetuning import classifier_on, finetune, held_out, predict
 from ..pillars.language_data import batches
 from ..pillars.modelling import LayerwiseMambaForCausalLM
+from ..pillars.state_statistics import state_statistics
 from ..pillars.training_runs import training_device
 from ..runs.settings import Settings, load_settings
 
@@ -41,27 +42,34 @@ class StepClock:
     def __init__(self, seconds: float, wait=None):
         self.seconds, self.wait = seconds, wait  # wait: called before the first step that counts
         self.taken, self.began, self.ended = 0, 0.0, 0.0
+        self.last, self.step_seconds = time.perf_counter(), 0.0  # end of the last warm-up step, and what it took
+        self.first: int | None = None  # step that counts first
 
     def __call__(self, step: int, **values) -> None:
-        if step + 1 < WARM_UP:
-            return
-        if step + 1 == WARM_UP:
-            if self.wait:
-                self.wait()
+        if self.first is None:
+            self._warm_up(step)
+        elif time.perf_counter() - self.began >= self.seconds:
             _finish_kernels()
-            self.began = self.ended = time.perf_counter()
-            return
-        if time.perf_counter() - self.began >= self.seconds:
-            _finish_kernels()
-            self.taken, self.ended = step + 1 - WARM_UP, time.perf_counter()
+            self.taken, self.ended = step + 1 - self.first, time.perf_counter()
             raise Enough
+
+    def _warm_up(self, step):
+        now = time.perf_counter()
+        self.step_seconds, self.last = now - self.last, now
+        is_slow = self.step_seconds > self.seconds and not torch.cuda.is_available()
+        if step + 1 < WARM_UP and not is_slow:
+            return
+        if self.wait:
+            self.wait()
+        _finish_kernels()
+        self.first, self.began = step + 1, time.perf_counter()
 
     @property
     def per_second(self) -> float:
         "Steps a second; 0 if none was counted."
         return self.taken / (self.ended - self.began) if self.taken else 0.0
 
-
+# %% ../../nbs/study/trial_steps.ipynb #7a1a0702
 def _finish_kernels():
     if torch.cuda.is_available():
         torch.cuda.synchronize()
@@ -103,33 +111,40 @@ def pretraining_trial(
 ) -> dict:
     """Takes steps of pre-training, then reads some of the validation split.
 
-    Returns tokens a second of both, tokens and steps of a whole run, and the memory that was needed.
+    Returns tokens a second of both and of the statistics of states, tokens and steps of a whole run, and the memory.
     """
     settings, corpus, tokenizer = _text_of(size, data)
     p = settings.pretrain
-    batch_size = min(p.batch_size, 4 * p.micro_batch_size)
     streams = {split: token_stream(corpus, split, tokenizer) for split in ("train", "validation")}
-    batch_of = batches(streams["train"], p.length, batch_size, 0)
-    clock = StepClock(seconds, lambda: _meet(Path(meeting), together)) if meeting else StepClock(seconds)
+    one, four = (min(p.batch_size, passes * p.micro_batch_size) for passes in (1, 4))
+    all_of = batches(streams["train"], p.length, four, 0)
     with reproducible(0, threads):
         model = _new_model(settings)
+        clock = StepClock(seconds, lambda: _meet(Path(meeting), together)) if meeting else StepClock(seconds)
+
+        def sequences():
+            return one if clock.first is None or 4 * clock.step_seconds > seconds else four
+
         plan = replace(plan_of(settings, 1), steps=10**6, checkpoint_every=0)
         try:
-            train(model, batch_of, plan, log=clock, name="trial")
+            train(model, lambda step: all_of(step)[: sequences()], plan, log=clock, name="trial")
         except Enough:
             pass
         found = _reading_speed(model, streams["validation"], p.length, seconds / 4)
+        found |= _state_speed(model, streams["train"], p.length)
     return found | {
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
-        "tokens_per_s": clock.per_second * batch_size * p.length,
+        "tokens_per_s": clock.per_second * sequences() * p.length,
         "steps_per_epoch": batches(streams["train"], p.length, p.batch_size, 0).steps_per_epoch,
+        "tokens_per_document": len(streams["validation"]) // max(1, len(corpus.documents["validation"])),
         "mb": peak_mb(),
     }
 
 # %% ../../nbs/study/trial_steps.ipynb #4a9cc664
 def _reading_speed(model, stream, length, seconds) -> dict:
     "Tokens a second of an evaluation, which reads more windows until it has taken long enough."
-    windows = 8
+    windows = 1
+    evaluate_nll(model, stream[: length + 1], length)  # compiles what it needs
     while True:
         piece = stream[: windows * length + 1]
         began = time.perf_counter()
@@ -140,6 +155,15 @@ def _reading_speed(model, stream, length, seconds) -> dict:
         windows *= 2
 
 # %% ../../nbs/study/trial_steps.ipynb #0accebae
+def _state_speed(model, stream, length) -> dict:
+    "Tokens a second of the statistics of states, which read and also compute every state; of two windows."
+    windows = 2 * min(length, len(stream) // 2)
+    began = time.perf_counter()
+    state_statistics(model, stream, windows, length)
+    _finish_kernels()
+    return {"state_tokens_per_s": windows / (time.perf_counter() - began)}
+
+
 def _meet(folder: Path, together: int, patience: float = 120.0) -> None:
     "Waits until so many processes have come here; after `patience` seconds it goes on without the others."
     import os
@@ -179,11 +203,11 @@ def _task_trial(task, model, tokenizer, settings, seconds) -> dict:
     except Enough:
         pass
     sequences, _ = encode_task(part, "train", tokenizer, f.length)
-    sequences = sequences[:64]
-    predict(classifier, sequences)
+    sequences, at_once = sequences[:64], 64 if torch.cuda.is_available() else 16
+    predict(classifier, sequences, at_once)
     began, predicted = time.perf_counter(), 0
     while time.perf_counter() - began < seconds / 4:
-        predict(classifier, sequences)
+        predict(classifier, sequences, at_once)
         predicted += len(sequences)
     return {
         "examples_per_s": clock.per_second * batch_size,
