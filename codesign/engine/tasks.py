@@ -8,6 +8,7 @@ __all__ = ['KEPT_FROM', 'load_task', 'encode_task', 'padded_batches']
 # %% ../../nbs/engine/tasks.ipynb #9b6c9c53
 import inspect
 from collections.abc import Iterator, Sequence
+from functools import cache
 
 import numpy as np
 from filelock import FileLock
@@ -33,7 +34,12 @@ def load_task(
     """
     if name not in TASKS:
         raise DataError(f"task {name!r} is not known; valid: {', '.join(TASKS)}{did_you_mean(name, TASKS)}")
-    return build_task(name, load_corpus(data)) if data == "embedded" else load_glue_task(name, online)
+    return _embedded_task(name) if data == "embedded" else load_glue_task(name, online)
+
+
+@cache  # all runs of a study that are copies of one process share it
+def _embedded_task(name):
+    return build_task(name, load_corpus("embedded"))
 
 # %% ../../nbs/engine/tasks.ipynb #ecb07cda
 def _joined(first: Sequence[int], second: Sequence[int] | None, separator: int, length: int) -> np.ndarray:

@@ -7,6 +7,7 @@ __all__ = ['LOADED', 'PLACE', 'JOBS', 'OWN_START', 'JOB', 'NOTEBOOK', 'STOPPING'
            'copied', 'ask_starter', 'shared_start']
 
 # %% ../../nbs/study/shared_start.ipynb #08a26c31
+import gc
 import json
 import os
 import select
@@ -59,6 +60,7 @@ def _open_files():
 # %% ../../nbs/study/shared_start.ipynb #eb11a9c6
 def prepare(plan: str) -> None:
     "Reads the code and the text of the runs of a plan, and runs a step of a model of their size."
+    from codesign.engine.tasks import load_task
     from codesign.runs.code_identity import code_hashes
     from codesign.runs.graph import GRAPH
     from codesign.runs.identity import text_of
@@ -71,6 +73,10 @@ def prepare(plan: str) -> None:
         text_of(*next(run for run in runs if run[0].notebook == notebook))
     if any(GRAPH[node.notebook].get("text") for node, _ in runs):
         _take_a_step(runs[0][0].size)
+    for node, parameters in runs:
+        if "tasks" in GRAPH[node.notebook].get("text", []) and parameters.data == "embedded":
+            for task in parameters.tasks:
+                load_task(task, "embedded")
 
 
 def _take_a_step(size):
@@ -204,6 +210,8 @@ def starter(place: str, plan: str) -> None:
         __import__(module)
     with suppress(Exception):  # the run that meets it says it
         prepare(plan)
+    gc.collect()
+    gc.freeze()  # else each copy would walk through all of it, and so get memory of its own for it
     while os.getppid() == parent and not over:
         for ready in select.select([sys.stdin, listener, ends[0], *asked], [], [], 0.5)[0]:
             if ready is sys.stdin:
