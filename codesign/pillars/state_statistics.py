@@ -123,9 +123,10 @@ def impulse_energy(s: ScanInputs) -> Tensor:  # (N,) float64, on the device of t
 
     The layer is frozen at the token: C^2 (Delta B)^2 / (1 - exp(2 Delta A)). After AIRE-Prune (2026), arXiv 2602.00534.
     """
-    step = nn.functional.softplus(s.delta.double())[..., None]  # Delta, (B, L, D, 1)
-    forgotten = -torch.expm1(2 * step * s.A.double())  # 1 - exp(2 Delta A)
-    answered = (step.square() / forgotten.clamp_min(torch.finfo(torch.float64).tiny)).sum(2)  # 0 where Delta is 0
+    exact = torch.promote_types(s.delta.dtype, torch.float32)
+    step = nn.functional.softplus(s.delta.to(exact))[..., None]  # Delta, (B, L, D, 1)
+    forgotten = torch.expm1(2 * step * s.A).neg_()  # 1 - exp(2 Delta A)
+    answered = (step.square() / forgotten.clamp_min_(torch.finfo(exact).tiny)).sum(2)  # 0 where Delta is 0
     return ((s.B.double() * s.C.double()).square() * answered).sum((0, 1))
 
 # %% ../../nbs/pillars/state_statistics.ipynb #c5bb2ac5
