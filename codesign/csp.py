@@ -378,7 +378,7 @@ def _leave(run, model, data, metrics):
     if recipe.states:
         training = f", and trained for {metrics['steps_healing']:,} more steps" if recipe.healing else ""
         how = "dropping" if metrics["reduction_fold"] == "none" else "folding"
-        change = f", reduced to {recipe.states} by {how}{training}."
+        change = f", reduced to {recipe.states} (choice: {metrics['reduction_choice']}) by {how}{training}."
     made = f"The states of {source.split('/')[1]} {order}{change}"
     leave_model(run, model, data.tokenizer, found, made, run.inputs[source].metrics)
     return found
