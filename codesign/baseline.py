@@ -110,13 +110,16 @@ def pretrain(
     data: LanguageData,
     objective_of: Callable | None = None,  # (model, plan) -> Objective; None: next-token prediction
     at_step: Callable | None = None,  # plan -> {step: f(model, optimizer)}
+    config: LayerwiseMambaConfig | None = None,  # the shape of the new model; None: that of the size
 ) -> tuple[LayerwiseMambaForCausalLM, Objective, TrainingPlan, Batches]:
     "Pre-train a model of the run's size from its seed. Returns the model, its objective, the plan and the batches."
     p, seed = run.settings.pretrain, run.parameters.seed
     batch_of = batches(data.train, p.length, p.batch_size, seed)
     plan = plan_of(run.settings, batch_of.steps_per_epoch)
     with reproducible(seed, run.parameters.threads):
-        model = LayerwiseMambaForCausalLM(config_of(run.settings.model))  # drawn on the CPU, for equal weights
+        model = LayerwiseMambaForCausalLM(
+            config or config_of(run.settings.model)
+        )  # drawn on the CPU, for equal weights
         model.to(training_device())
         objective = objective_of(model, plan) if objective_of else Objective()
         train(

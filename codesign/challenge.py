@@ -29,6 +29,7 @@ from codesign.pillars.channels import (
     slice_moments,
 )
 from .pillars.counting import count_parameters, size_metrics
+from .pillars.from_scratch import train_from_scratch
 from .pillars.language_data import LanguageData, batches, calibration_blocks, perplexity_metrics
 from .pillars.modelling import LayerwiseMambaConfig, LayerwiseMambaForCausalLM
 from .pillars.recipes import RECIPES, BuildContext, build, step
@@ -182,6 +183,8 @@ def prune_and_retrain(run: Run) -> dict:
 
     Raises CodesignError if the batches are not those of M_sdm, or if the sizes differ.
     """
+    if RECIPES[run.parameters.group].pretraining == "scratch":
+        return train_from_scratch(run)
     settings, data, recipe = run.settings, LanguageData.load(run), RECIPES[run.parameters.group]
     sdm, base = (run.inputs[name] for name in ("02_sdm/M_sdm", "00_baseline/M_base"))
     dense, moments = load_branch(base.file("branch")) if recipe.healing else (load_model(base.file("model")), {})

@@ -36,7 +36,7 @@ from codesign.pillars.state_order import (
     random_orders,
     shortest_path,
 )
-from .pillars.state_reduction import FOLDS, compare_reductions, reduce, replaced_logits
+from .pillars.state_reduction import CHOICES, FOLDS, LAYER_BY_LAYER, compare_reductions, reduce, replaced_logits
 from codesign.pillars.state_statistics import (
     Moments,
     StateStatistics,
@@ -137,9 +137,13 @@ def measured_states(model: LayerwiseMambaForCausalLM, context: BuildContext) -> 
     if context.stream is None:
         raise CodesignError("CSP measures states on text: give BuildContext(stream=token ids of the training split)")
     if "statistics" not in context.notes:
-        csp, length = _csp_settings(context)
-        context.notes["statistics"] = state_statistics(model, context.stream, csp.tokens, length, csp.burn_in)
+        context.notes["statistics"] = _measure(model, context)
     return context.notes["statistics"]
+
+
+def _measure(model, context, layers=None):
+    csp, length = _csp_settings(context)
+    return state_statistics(model, context.stream, csp.tokens, length, csp.burn_in, layers=layers)
 
 
 @step("permutation", "csp")
@@ -160,14 +164,21 @@ def random_step(model: LayerwiseMambaForCausalLM, context: BuildContext) -> Laye
 # %% ../nbs/01_csp.ipynb #51af52e5
 @step("reduction", "fold")
 def fold_step(model: LayerwiseMambaForCausalLM, context: BuildContext) -> LayerwiseMambaForCausalLM:
-    "Reduce every layer to `context.states` states, by the choice and the fold of the settings, along the order."
+    "Reduce every layer to `context.states` states, by the recipe's or the settings' choice and fold, along the order."
     model = context.notes.get("before_permutation", model)
     orders = context.notes.get("orders", [np.arange(N) for N in model.config.d_state])
     statistics, (csp, _) = measured_states(model, context), _csp_settings(context)
-    reduced, context.notes["reduction"] = reduce(
-        model, statistics, context.states, csp.choice, csp.fold, csp.ridge, orders, context.seed
+    choice, fold = context.choice or csp.choice, context.fold or csp.fold
+    reduced, notes = reduce(
+        model, statistics, context.states, choice, fold, csp.ridge, orders, context.seed, _measuring(context)
     )
+    context.notes["reduction"] = notes | dict(choice=choice, fold=fold)
     return reduced
+
+
+def _measuring(context):
+    "Measures one layer of a model on the context's text: for choices that go layer by layer."
+    return lambda model, layer: _measure(model, context, [layer])[0]
 
 # %% ../nbs/01_csp.ipynb #9ddade0f
 def _signal_by_layer(model, stream, length, csp, seed, windows=4, channels=24):
@@ -247,17 +258,20 @@ COMPARED_STATES, COMPARED_TOKENS = (1, 2, 3, 4, 6, 8, 12), 8192  # of the compar
 
 
 def _compares_reductions(recipe: Group) -> bool:
-    "Whether a run compares reductions: every reduced group does, and the dense model in CSP order."
+    "Whether a run compares reductions: each reduced group with no choice of its own, and the dense model in CSP order."
+    if recipe.choice is not None:  # the group with the settings' choice compares them all
+        return False
     return recipe.states is not None or (recipe.pretraining, recipe.permutation) == ("dense", "csp")
 
 
 def _comparison_rows(run, data, model, context):
     "Rows of `compare_reductions` for the run's recipe, on validation text."
     csp, states = run.settings.csp, RECIPES[run.parameters.group].states
-    counts, tokens, folds = [states], csp.compare_tokens, FOLDS
+    counts, tokens, folds, choices = [states], csp.compare_tokens, FOLDS, CHOICES
     if states is None:
         counts = [n for n in COMPARED_STATES if n < min(model.config.d_state)]
         tokens, folds = min(COMPARED_TOKENS, csp.compare_tokens), ("output", "none")
+        choices = [choice for choice in CHOICES if choice not in LAYER_BY_LAYER]  # those measure again for every number
     return compare_reductions(
         model,
         measured_states(model, context),
@@ -265,9 +279,11 @@ def _comparison_rows(run, data, model, context):
         data.validation[: tokens + 1],
         run.settings.pretrain.length,
         folds,
+        choices,
         ridge=csp.ridge,
         orders=context.notes["orders"],
         seed=run.parameters.seed,
+        measure=_measuring(context),
     )
 
 # %% ../nbs/01_csp.ipynb #30905521
@@ -307,8 +323,8 @@ def _reduction_metrics(run, data, rows, notes):
     return dict(
         states_kept=RECIPES[run.parameters.group].states,
         states_kept_by_layer=[list(map(int, kept)) for kept in notes["kept"]],
-        reduction_choice=csp.choice,
-        reduction_fold=csp.fold,
+        reduction_choice=notes["choice"],
+        reduction_fold=notes["fold"],
         output_error_by_layer=notes["output_error"],
         ppl_rise_one_shot={f"{row['choice']}/{row['fold']}": row["ppl_rise"] for row in rows},
         compare_tokens=min(csp.compare_tokens, len(data.validation) - 1),
@@ -361,7 +377,8 @@ def _leave(run, model, data, metrics):
     change = ": the same function."
     if recipe.states:
         training = f", and trained for {metrics['steps_healing']:,} more steps" if recipe.healing else ""
-        change = f", reduced to {recipe.states} by folding{training}."
+        how = "dropping" if metrics["reduction_fold"] == "none" else "folding"
+        change = f", reduced to {recipe.states} (choice: {metrics['reduction_choice']}) by {how}{training}."
     made = f"The states of {source.split('/')[1]} {order}{change}"
     leave_model(run, model, data.tokenizer, found, made, run.inputs[source].metrics)
     return found

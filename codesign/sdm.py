@@ -290,9 +290,10 @@ def pretrain_sdm(run: Run) -> dict:
 
 # %% ../nbs/02_sdm.ipynb #da96c06c
 def _settings_of(run):
-    "The settings of SDM, with the target of the group's recipe where it has one."
-    target = RECIPES[run.parameters.group].flops_reduction
-    return run.settings.sdm if target is None else replace(run.settings.sdm, flops_reduction=target)
+    "The settings of SDM, with what the group's recipe says where it says something."
+    recipe = RECIPES[run.parameters.group]
+    own = {name: getattr(recipe, name) for name in ("flops_reduction", "distill")}
+    return replace(run.settings.sdm, **{name: value for name, value in own.items() if value is not None})
 
 
 def _certificate(masked, compressed, data):
@@ -329,5 +330,6 @@ def _mask_metrics(objective, importance, certificate, run):
         flops_share_before_decision=objective.decided_share.item(),
         importance_by_layer=[row["mean_sigmoid"] for row in importance],
         sdm_distill=sdm.distill,
+        teacher_flops_per_token=flops_per_token(objective.teacher.config) if objective.teacher else 0,  # forward only
         learning_curve=learning_curve(run),
     )

@@ -20,7 +20,7 @@ from ..runs.graph import CONTROLS_TABLE, GROUPS_TABLE
 class Group:
     "The recipe of a group or control. A field names a step of `STEPS`, or holds None where nothing is done."
 
-    pretraining: str  # dense, sdm
+    pretraining: str  # dense, sdm; of controls: scratch, the smaller shape from new weights
     permutation: str | None  # csp; of controls: random
     pruning: str | None  # learned, magnitude; of controls: activation, same_shape, random
     finetuning: str  # full, sgh_peft, uniform_lora; of controls: shuffled_sgh_peft, matched_lora
@@ -29,6 +29,10 @@ class Group:
     states: int | None = None  # states of a channel that stay; None: all
     flops_reduction: float | None = None  # share to remove; None: that of the size's settings
     healing: str | None = None  # training after pruning; branch: the last steps of pre-training, extra: more steps
+    shape: str | None = None  # of pretraining scratch; learned: M_sdm's widths, uniform: one width; None: all channels
+    distill: float | None = None  # weight of the divergence from M_base; None: that of the size's settings
+    choice: str | None = None  # how states are chosen; None: that of the size's settings
+    fold: str | None = None  # how the other states are folded; None: that of the size's settings
 
 
 GROUPS: dict[str, Group] = {name: Group(**row) for name, row in GROUPS_TABLE.items()}
@@ -50,6 +54,8 @@ class BuildContext:
     channels_removed: int | None = None  # by M_sdm: every other pruning removes as many
     widths: Sequence[int] | None = None  # channels that same-shape pruning keeps in each layer
     states: int | None = None  # of a channel that a reduction keeps; None: the recipe's
+    choice: str | None = None  # of the states that a reduction keeps; None: the recipe's, or the settings'
+    fold: str | None = None  # of the others; None: the recipe's, or the settings'
     width_multiple: int = 8  # widths are multiples of this
     flops_reduction: float | None = None  # that learned pruning reaches; None: the recipe's, or the settings'
     settings: object | None = None  # Settings of the size
@@ -76,7 +82,9 @@ def build(group: str, model: LayerwiseMambaForCausalLM, context: BuildContext, a
     if group not in RECIPES:
         raise CodesignError(f"group {group!r} is unknown; valid: {', '.join(RECIPES)}")
     recipe = RECIPES[group]
-    open_fields = [name for name in ("states", "flops_reduction", "importance") if getattr(context, name) is None]
+    open_fields = [
+        name for name in ("states", "choice", "fold", "flops_reduction", "importance") if getattr(context, name) is None
+    ]
     context.notes.clear()
     context = replace(context, **{name: getattr(recipe, name) for name in open_fields})  # shares the caller's notes
     for axis in axes:
@@ -95,6 +103,6 @@ def build(group: str, model: LayerwiseMambaForCausalLM, context: BuildContext, a
 def _step_name(recipe, axis):
     "The step that a recipe takes along an axis; None where the model stays as it is."
     if axis == "reduction":
-        return "fold" if recipe.states else None
+        return "fold" if recipe.states and recipe.pretraining != "scratch" else None
     name = getattr(recipe, axis)
     return None if name == "full" else name

@@ -101,7 +101,7 @@ class CSPSettings:
     order: Literal["layer", "global"] = "layer"
     null_draws: PositiveInt = 19  # draws of the permutation test
     bootstrap: NonNegativeInt = 20
-    choice: Literal["backward", "contribution", "magnitude", "merge", "random"] = "backward"
+    choice: Literal["backward", "contribution", "magnitude", "merge", "random", "aire", "ghost"] = "backward"
     fold: Literal["output", "moment", "none"] = "output"
     ridge: NonNegativeFloat = 1e-6
     compare_tokens: PositiveInt = 131_072  # of validation, that choices and folds are compared on

@@ -60,12 +60,15 @@ def check_groups() -> str | None:
     import codesign.sdm  # noqa: F401
     import codesign.sgh_peft  # noqa: F401
     from codesign.pillars.counting import config_of
+    from codesign.pillars.from_scratch import shape_from
     from codesign.pillars.modelling import LayerwiseMambaForCausalLM
     from codesign.pillars.recipes import RECIPES, build
 
     settings = load_settings("nano")
-    for group in RECIPES:
-        model = build(group, LayerwiseMambaForCausalLM(config_of(settings.model)), _random_context(settings))
+    for group, recipe in RECIPES.items():
+        context, new = _random_context(settings), recipe.pretraining == "scratch"
+        config = shape_from(recipe, settings, context.widths) if new else config_of(settings.model)
+        model = build(group, LayerwiseMambaForCausalLM(config), context)
         if not torch.isfinite(model(input_ids=torch.zeros(1, 8, dtype=torch.long)).logits).all():
             return f"{group} gives logits that are not finite"
     return None
