@@ -87,7 +87,7 @@ def divided_rows(task: Task, settings: FinetuneSettings) -> ExampleRows:
 
 # %% ../../nbs/pillars/example_rows.ipynb #c0de2329
 def constant_answers(task: Task, labels: Sequence) -> dict[str, float]:
-    "`best_constant` of these rows by the primary metric, and for classes `majority_accuracy`, of the training majority."
+    "`best_constant` of these rows by the primary metric; for classes also `majority_accuracy`, of the file's majority."
     found = {"best_constant": best_constant(task.name, labels)}
     if task.labels:
         majority = _most_frequent(example.label for example in task.splits["train"])

@@ -147,8 +147,7 @@ class FinetuneSettings:
 
     def rows_to_score(self, task: str, rows: int) -> int:
         "How many of a training file's rows are kept for the score: `scored_examples`, or 0 if that is over half."
-        wanted = self.scored_examples.get(task, 0)
-        return wanted if 2 * wanted <= rows else 0
+        return wanted if 2 * (wanted := self.scored_examples.get(task, 0)) <= rows else 0
 
 # %% ../../nbs/runs/settings.ipynb #a79be3c6
 @dataclass(frozen=True)
