@@ -95,7 +95,8 @@ def best_constant(
     if PRIMARY.get(task) == "pearson_spearman":
         return 0.0
     answers = np.unique(labels) if labels.size else [0]
-    return max(task_metrics(task, labels, np.full_like(labels, answer))["primary"] for answer in answers)
+    found = (task_metrics(task, labels, np.full_like(labels, answer))["primary"] for answer in answers)
+    return max(value for value in found if isinstance(value, float))
 
 # %% ../../nbs/engine/task_scores.ipynb #da8ed14a
 _SUBMITTED = {
