@@ -301,19 +301,6 @@ def _mask_logits(run):
     return None
 
 
-def _task_metrics(task, outcome):
-    "The task's scores, beside what always answering with the majority class gets."
-    labels = np.array([e.label for e in task.splits["validation"]])
-    metrics = outcome.metrics | dict(epochs_run=outcome.epochs_run, n_validation=len(labels))
-    if task.labels:
-        majority = np.bincount([e.label for e in task.splits["train"]]).argmax()
-        metrics |= dict(
-            accuracy=float((outcome.predictions == labels).mean()),
-            majority_accuracy=float((labels == majority).mean()),
-        )
-    return {f"{task.name}_{name}": value for name, value in metrics.items()}
-
-
 def _counts(classifier):
     "Trainable and total parameters without the head, and those of the adapters, in all and by layer."
     account, count = parameter_account(classifier), count_parameters(classifier)
@@ -336,7 +323,7 @@ def finetune_group(run: Run) -> dict:
         log = partial(run.log, task=task.name)
         classifier, outcome = train_on_task(run, task, tokenizer, model, context, log)
         save_outcome(run, task, tokenizer, classifier, context.notes.get("tiers"), outcome)
-        metrics |= _task_metrics(task, outcome) | _counts(classifier)
+        metrics |= {f"{task.name}_{name}": value for name, value in outcome.metrics.items()} | _counts(classifier)
         heads[task.name] = parameter_account(classifier)["head"]
     primaries = [metrics[f"{task.name}_primary"] for task in tasks]
     tiers, importance = context.notes.get("tiers"), context.notes.get("importance")

@@ -94,7 +94,7 @@ def encode_task(
     tokenizer,  # PreTrainedTokenizerFast
     length: int,  # tokens an example may have
     labelled: bool = True,  # whether labels are needed; without, those of an unlabelled split are -1
-    first: int | None = None,  # how many examples, from the first; None: all
+    rows: Sequence[int] | None = None,  # which examples; None: all
     kept_from: int = KEPT_FROM,  # examples
 ) -> tuple[list[np.ndarray], np.ndarray]:  # ids of each example; labels (n,), int64, or float64 for scores
     """Token ids and labels of a split. The ids of `kept_from` examples and more are cached by content.
@@ -110,7 +110,7 @@ def encode_task(
         )
     if length < 3:
         raise DataError(f"length {length} leaves no room for a pair; it must be at least 3")
-    examples = task.splits[split][:first]
+    examples = task.splits[split] if rows is None else [task.splits[split][row] for row in rows]
     encode = _encoded if len(examples) < kept_from else _encoded_once
     sequences = encode(examples, tokenizer, length)
     labels = [-1 if e.label is None else e.label for e in examples]

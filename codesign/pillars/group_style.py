@@ -32,6 +32,7 @@ VARIANT_OF = {
     "C_permuted": "M_csp",
     "C_shuffled": "M_full",
     "C_lora": "M_full",
+    "C_lora-r16": "M_full",
     "C_activation": "M_challenge",
     "same_shape": "M_challenge",
     "C_random": "M_challenge",

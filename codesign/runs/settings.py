@@ -8,12 +8,13 @@ __all__ = ['CONFIGS', 'SECTIONS', 'SIZES', 'SWITCHES', 'ModelSettings', 'Pretrai
 
 # %% ../../nbs/runs/settings.ipynb #452b8f19
 import math
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cache
 from typing import Any, Literal
 
 from ..engine.errors import CodesignError, ParameterError, did_you_mean, shortened
 from ..engine.files import read_yaml
+from ..engine.text_names import TASKS
 from codesign.runs.checking import (
     NonNegativeFloat,
     NonNegativeInt,
@@ -124,7 +125,7 @@ class FinetuneSettings:
     clip_norm: PositiveFloat
     epochs: dict[str, PositiveInt]  # by task
     length: PositiveInt
-    max_examples: PositiveInt | None  # None: the whole training split
+    max_examples: PositiveInt | None  # rows of the training file that are drawn by hash; None: all
     precision: Precision
     patience: PositiveInt = 3
     holdout_fraction: Proportion = 0.1
@@ -135,6 +136,19 @@ class FinetuneSettings:
     dropout: Proportion = 0.05
     uniform_rank: PositiveInt = 16
     budget_share: Proportion = 0.5  # policy budget: of the uniform LoRA's trainable parameters
+    scored_examples: dict[str, PositiveInt] = field(default_factory=dict)  # by task: training rows kept for the score
+
+    def __post_init__(self):
+        for task in self.scored_examples:
+            if task not in TASKS:
+                raise ParameterError(
+                    f"finetune, scored_examples: task {shortened(task)} is unknown"
+                    f"{did_you_mean(task, TASKS) or ';'} valid: {', '.join(TASKS)}"
+                )
+
+    def rows_to_score(self, task: str, rows: int) -> int:
+        "How many of a training file's rows are kept for the score: `scored_examples`, or 0 if that is over half."
+        return wanted if 2 * (wanted := self.scored_examples.get(task, 0)) <= rows else 0
 
 # %% ../../nbs/runs/settings.ipynb #a79be3c6
 @dataclass(frozen=True)

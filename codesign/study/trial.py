@@ -135,10 +135,11 @@ def seconds_by_trial(node: Node, grid: Grid, trial: dict) -> float | None:
 
 def _task_seconds(task, grid, found) -> float:
     f = load_settings(grid.size, examples=grid.examples, epochs=grid.epochs).finetune
-    examples = min(found["train"], f.max_examples or found["train"])
+    scored = f.rows_to_score(task, found["train"])
+    examples = min(found["train"] - scored, f.max_examples or found["train"])
     held = examples * found["held_out"]
     epochs = f.epochs[task]
-    predicted = epochs * held + found["validation"]
+    predicted = epochs * held + found["validation"] + scored
     return epochs * (examples - held) / found["examples_per_s"] + predicted / found["predicted_per_s"]
 
 # %% ../../nbs/study/trial.ipynb #63d250a2

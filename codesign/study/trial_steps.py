@@ -21,7 +21,8 @@ from ..engine.token_streams import token_stream
 from ..engine.tokenization import load_tokenizer
 from ..engine.training import reproducible, train
 from ..pillars.counting import config_of
-from ..pillars.finetuning import classifier_on, finetune, held_out, predict
+from ..pillars.example_rows import held_out
+from ..pillars.finetuning import classifier_on, finetune, predict
 from ..pillars.language_data import batches
 from ..pillars.modelling import LayerwiseMambaForCausalLM
 from ..pillars.state_statistics import state_statistics
