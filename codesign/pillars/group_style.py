@@ -35,6 +35,9 @@ VARIANT_OF = {
     "C_activation": "M_challenge",
     "same_shape": "M_challenge",
     "C_random": "M_challenge",
+    "C_magnitude-40": "M_challenge",
+    "C_activation-40": "M_challenge",
+    "C_random-40": "M_challenge",
 }
 MARKERS_OF_OTHERS = {"transformer": "p", "lstm": "h"}
 

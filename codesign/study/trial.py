@@ -16,7 +16,7 @@ from importlib.metadata import version
 from ..engine.cached_files import cache_folder, digest, is_intact, write_checked
 from ..engine.system import processor
 from ..runs.code_identity import code_hashes
-from ..runs.graph import Node
+from ..runs.graph import RECIPES_TABLE, Node
 from ..runs.settings import load_settings
 from .card_needs import RESERVE, CardShare
 from .cards import Cards
@@ -101,7 +101,8 @@ def seconds_by_trial(node: Node, grid: Grid, trial: dict) -> float | None:
     settings, pretrain = load_settings(grid.size, steps=grid.steps), trial["pretrain"]
     p, csp = settings.pretrain, settings.csp
     steps = p.max_steps or max(1, round(p.epochs * pretrain["steps_per_epoch"]))
-    shares = {"01_csp": 2 * csp.heal_fraction, "04_challenge": 1 - p.branch_fraction}  # of the steps
+    branch = RECIPES_TABLE.get(node.group, {}).get("branch") or p.branch_fraction
+    shares = {"01_csp": 2 * csp.heal_fraction, "04_challenge": 1 - branch}  # of the steps
     trained = shares.get(node.notebook, 1.0) * steps * p.batch_size * p.length
     read = READINGS[node.notebook] * pretrain["validation_tokens"]
     read += csp.tokens + csp.compare_tokens if node.notebook == "01_csp" else 0
