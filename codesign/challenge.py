@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['channel_magnitudes', 'prune_by_score', 'channel_contributions', 'prune_to_widths', 'random_scores',
            'verify_iso_sparsity', 'magnitude_pruning_step', 'activation_pruning_step', 'random_pruning_step',
-           'same_shape_pruning_step', 'load_branch', 'prune_and_retrain']
+           'same_shape_pruning_step', 'load_branch', 'branch_of', 'prune_and_retrain']
 
 # %% ../nbs/04_challenge.ipynb #825feb47
 from collections.abc import Generator, Iterable, Sequence
@@ -17,8 +17,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from .baseline import branch_step, plan_of, tokens_seen
-from .engine.errors import CodesignError
+from .baseline import batches_and_plan, branch_folder, branch_step, tokens_seen
+from .engine.errors import CodesignError, MissingRun
 from .engine.training import reproducible, train
 from .engine.training_checkpoints import load_checkpoint
 from codesign.pillars.channels import (
@@ -30,12 +30,14 @@ from codesign.pillars.channels import (
 )
 from .pillars.counting import count_parameters, size_metrics
 from .pillars.from_scratch import train_from_scratch
-from .pillars.language_data import LanguageData, batches, calibration_blocks, perplexity_metrics
+from .pillars.language_data import LanguageData, calibration_blocks, perplexity_metrics
 from .pillars.modelling import LayerwiseMambaConfig, LayerwiseMambaForCausalLM
 from .pillars.recipes import RECIPES, BuildContext, build, step
 from .pillars.saved_models import load_model
 from .pillars.training_runs import learning_curve, leave_model, log_rewinder
+from .runs.records import Record
 from .runs.run import Run
+from .runs.settings import Settings
 
 # %% ../nbs/04_challenge.ipynb #ca75992d
 @torch.no_grad()
@@ -177,6 +179,17 @@ def load_branch(folder: Path) -> tuple[LayerwiseMambaForCausalLM, dict[str, Tens
         raise CodesignError(f"{folder.name} lacks {len(missing)} tensors, such as {min(missing)}")
     return model, tensors["optimizer"]
 
+
+def branch_of(base: Record, settings: Settings, share: float | None) -> Path:
+    "The folder that M_base left after a share of its training. Raises MissingRun if it has left none there."
+    name = branch_folder(settings, share)
+    if not any(file.startswith(f"{name}/") for file in base["files"]):
+        raise MissingRun(
+            f"{base['run']} has left no {name!r}, a branch point that controls.yaml asks for; "
+            "delete its record.json and make it again: it leaves one for every branch that a recipe names"
+        )
+    return base.file(name)
+
 # %% ../nbs/04_challenge.ipynb #7a276dbd
 def prune_and_retrain(run: Run) -> dict:
     """The job of this chapter: prune the dense model to M_sdm's count, train on if the recipe says so, verify the size.
@@ -187,7 +200,9 @@ def prune_and_retrain(run: Run) -> dict:
         return train_from_scratch(run)
     settings, data, recipe = run.settings, LanguageData.load(run), RECIPES[run.parameters.group]
     sdm, base = (run.inputs[name] for name in ("02_sdm/M_sdm", "00_baseline/M_base"))
-    dense, moments = load_branch(base.file("branch")) if recipe.healing else (load_model(base.file("model")), {})
+    share = recipe.branch or settings.pretrain.branch_fraction
+    branched = load_branch(branch_of(base, settings, share)) if recipe.healing else None
+    dense, moments = branched or (load_model(base.file("model")), {})
     context = BuildContext(
         seed=run.parameters.seed,
         stream=data.train,
@@ -196,9 +211,8 @@ def prune_and_retrain(run: Run) -> dict:
         width_multiple=settings.sdm.width_multiple,
     )
     pruned = build(run.parameters.group, dense.eval(), context, axes=("pruning",)).eval()
-    batch_of = batches(data.train, settings.pretrain.length, settings.pretrain.batch_size, run.parameters.seed)
-    plan = plan_of(settings, batch_of.steps_per_epoch)
-    seen = tokens_seen(batch_of, settings, plan)
+    batch_of, plan = batches_and_plan(run, data)
+    seen = tokens_seen(batch_of, settings, plan, share)
     if seen["batches_sha256"] != sdm.metrics["batches_sha256"]:
         raise CodesignError(
             f"{run.node} would not see the batches of {sdm['run']}: their digests differ; "
@@ -206,6 +220,7 @@ def prune_and_retrain(run: Run) -> dict:
         )
     found = _perplexities(run, data, pruned, batch_of, plan, slice_moments(moments, context.notes["kept"]))
     found |= size_metrics(pruned) | _sizes(sdm, dense, pruned)
+    found |= dict(pruned_after_share=share if recipe.healing else 1.0)
     made = (
         f"{found['channels_removed']:,} of {found['channels_total']:,} channels of a dense model were removed "
         f"({recipe.pruning}), then it was trained for {found['steps_healing']:,} steps. "
@@ -218,7 +233,7 @@ def prune_and_retrain(run: Run) -> dict:
 def _perplexities(run, data, pruned, batch_of, plan, moments):
     "Perplexity after pruning and, if the recipe trains on, after the rest of the steps."
     p, heals = run.settings.pretrain, bool(RECIPES[run.parameters.group].healing)
-    first = branch_step(run.settings, plan.steps)
+    first = branch_step(run.settings, plan.steps, RECIPES[run.parameters.group].branch)
     with reproducible(run.parameters.seed, run.parameters.threads):
         found = one_shot = perplexity_metrics(pruned, data, p.length)
         if heals:

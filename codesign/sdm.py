@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['INITIAL_MU2', 'SNAPSHOTS', 'mask_noise', 'sample_mask', 'expected_flops_share', 'temperature_at', 'channels_to_keep',
-           'layer_importance', 'learned_pruning_step', 'MaskState', 'MaskSchedule', 'MaskObjective', 'pretrain_sdm',
-           'check_scores', 'choose_channels', 'kept_for_target', 'mask_channels', 'positive_channels',
+           'layer_importance', 'learned_pruning_step', 'TaskObjective', 'MaskState', 'MaskSchedule', 'MaskObjective',
+           'pretrain_sdm', 'check_scores', 'choose_channels', 'kept_for_target', 'mask_channels', 'positive_channels',
            'remove_channels']
 
 # %% ../nbs/02_sdm.ipynb #9a4b38ea
@@ -20,9 +20,10 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .baseline import branch_step, pretrain, tokens_seen
+from .baseline import batches_and_plan, branch_step, new_model, tokens_seen
 from .engine.errors import CodesignError
 from .engine.optimization import Objective
+from .engine.training import reproducible
 from .pillars.certificates import certify, probe_tokens
 from codesign.pillars.channels import (  # noqa: F401
     check_scores,
@@ -32,11 +33,13 @@ from codesign.pillars.channels import (  # noqa: F401
     positive_channels,
     remove_channels,
 )
-from .pillars.counting import flops_per_channel, flops_per_token, size_metrics
+from .pillars.counting import config_of, flops_per_channel, flops_per_token, size_metrics
+from .pillars.freezing import FreezingObjective, train_smaller, train_to_freeze
 from .pillars.language_data import LanguageData, perplexity_metrics
 from .pillars.modelling import LayerwiseMambaConfig, LayerwiseMambaForCausalLM
 from .pillars.recipes import RECIPES, BuildContext, build, step
 from .pillars.saved_models import load_model
+from .pillars.training_pace import train_flops_saved, training_pace
 from .pillars.training_runs import learning_curve, leave_model, training_device
 from .runs.run import Run
 from .runs.settings import SDMSettings
@@ -126,12 +129,44 @@ def learned_pruning_step(model: LayerwiseMambaForCausalLM, context: BuildContext
     context.notes["importance"] = layer_importance(context.mask_logits, kept)
     return remove_channels(model, kept)
 
+# %% ../nbs/02_sdm.ipynb #8dbb026b
+class TaskObjective(Objective):
+    "Next-token loss; with a teacher, also the divergence from its predictions. `task_loss` of the log is the former."
+
+    def __init__(self, teacher: LayerwiseMambaForCausalLM | None = None, distill: float = 0.0):
+        self.teacher, self.distill = teacher, distill
+        self.seen = torch.zeros(2, dtype=torch.float64)  # in this step: summed nats a token, sequences
+
+    def begin_step(self, step: int, steps: int) -> None:
+        self.seen.zero_()
+
+    def loss(self, model: nn.Module, batch: Tensor) -> Tensor:
+        logits = model(input_ids=batch[:, :-1], use_cache=False).logits.flatten(0, 1).float()
+        task = F.cross_entropy(logits, batch[:, 1:].flatten())
+        self.seen += torch.tensor([task.item() * len(batch), len(batch)], dtype=torch.float64)
+        return task if self.teacher is None else task + self.distill * _divergence(self.teacher, logits, batch)
+
+    def totals(self) -> list[Tensor]:
+        return [self.seen]
+
+    def logs(self) -> dict[str, float]:
+        nats, sequences = self.seen.tolist()
+        return dict(task_loss=nats / max(1.0, sequences))
+
+
+def _divergence(teacher, logits, batch):
+    "Mean Kullback-Leibler divergence a token, in nats, of predictions from the teacher's."
+    with torch.no_grad():
+        wanted = teacher(input_ids=batch[:, :-1], use_cache=False).logits.flatten(0, 1).float()
+    predicted, wanted = F.log_softmax(logits, dim=-1), F.log_softmax(wanted, dim=-1)
+    return F.kl_div(predicted, wanted, log_target=True, reduction="batchmean")
+
 # %% ../nbs/02_sdm.ipynb #e1cfa992
 INITIAL_MU2 = 50.0  # nats for a squared excess of 1; from 0 the multipliers would need many steps to reach the target
 SNAPSHOTS = 48  # of the logits before the decision
 
 
-class MaskState(Objective):
+class MaskState(TaskObjective, FreezingObjective):
     "The logits, the multipliers and the frozen masks of a training under channel masks."
 
     def __init__(
@@ -142,8 +177,8 @@ class MaskState(Objective):
         teacher: LayerwiseMambaForCausalLM | None = None,  # a dense model whose predictions are imitated too
         seed: int = 0,  # with the step, draws the masks
     ):
-        self.model, self.settings, self.frozen_from = model, settings, frozen_from
-        self.teacher, self.seed = teacher, seed
+        super().__init__(teacher, settings.distill)
+        self.model, self.settings, self.frozen_from, self.seed = model, settings, frozen_from, seed
         widths, initial = model.config.d_inner, math.log(settings.initial_keep / (1 - settings.initial_keep))
         self.logits = [nn.Parameter(torch.full((D,), initial, device=model.device)) for D in widths]
         self.multipliers = torch.tensor([0.0, INITIAL_MU2], dtype=torch.float64)  # mu_1, mu_2
@@ -152,7 +187,6 @@ class MaskState(Objective):
         self.history = torch.zeros(SNAPSHOTS, sum(widths))  # logits of all layers, in order of the steps
         self.decided_share = torch.zeros((), dtype=torch.float64)  # of FLOPs, expected just before the decision
         self.temperature, self.target, self.share = settings.tau_start, self.first_share, self.first_share
-        self.seen = torch.zeros(2, dtype=torch.float64)  # in this step: summed nats a token, sequences
 
     def parameter_groups(self) -> list[dict]:
         return [dict(params=self.logits, lr=self.settings.mask_lr, weight_decay=0.0, constant_lr=True)]
@@ -180,14 +214,15 @@ class MaskSchedule(MaskState):
             drawn = mask_noise(self.seed, step, config.d_inner)
             self.noise = [u.to(z) for u, z in zip(drawn, self.logits, strict=True)]
         elif not any(mask.any() for mask in self.frozen):
-            self._freeze()
+            self.freeze()
         for z in self.logits:
             z.requires_grad_(self.open)
         with torch.no_grad():
             self.share = expected_flops_share(self.logits, config).item()
-        self.seen.zero_()
+        super().begin_step(step, steps)
 
-    def _freeze(self):
+    def freeze(self) -> None:
+        "Decide which channels stay, by the logits as they are."
         s, config, logits = self.settings, self.model.config, [z.detach() for z in self.logits]
         self.decided_share.fill_(expected_flops_share(logits, config).item())
         kept = channels_to_keep(logits, config, s.mode, s.flops_reduction, s.width_multiple)
@@ -200,20 +235,13 @@ class MaskSchedule(MaskState):
         excess = self.share - self.target
         self.multipliers += self.settings.multiplier_lr * torch.tensor([excess, excess**2], dtype=torch.float64)
 
-    def totals(self) -> list[Tensor]:
-        return [self.seen]
-
 # %% ../nbs/02_sdm.ipynb #c6ffcf78
 class MaskObjective(MaskSchedule):
     "Next-token loss under sampled channel masks, with a target or a price for FLOPs; then under the frozen masks."
 
     def loss(self, model: nn.Module, batch: Tensor) -> Tensor:
         self._set_masks()
-        logits = model(input_ids=batch[:, :-1], use_cache=False).logits.flatten(0, 1).float()
-        task = F.cross_entropy(logits, batch[:, 1:].flatten())
-        self.seen += torch.tensor([task.item() * len(batch), len(batch)], dtype=torch.float64)
-        if self.teacher is not None:
-            task = task + self.settings.distill * _divergence(self.teacher, logits, batch)
+        task = super().loss(model, batch)
         if not self.open:
             return task
         if self.settings.mode == "lambda":  # a channel costs the same in every layer
@@ -230,10 +258,9 @@ class MaskObjective(MaskSchedule):
                 mixer.channel_mask = self.frozen[layer].to(z)
 
     def logs(self) -> dict[str, float]:
-        nats, sequences = self.seen.tolist()
         mu1, mu2 = self.multipliers.tolist()
         shares = dict(flops_share=self.share, flops_target=self.target, mu1=mu1, mu2=mu2, frozen=not self.open)
-        return dict(task_loss=nats / max(1.0, sequences), temperature=self.temperature) | shares
+        return super().logs() | dict(temperature=self.temperature) | shares
 
     @property
     def kept(self) -> list[Tensor]:
@@ -242,14 +269,6 @@ class MaskObjective(MaskSchedule):
             raise CodesignError("the masks are not frozen yet")
         return [mask.nonzero().flatten() for mask in self.frozen]
 
-# %% ../nbs/02_sdm.ipynb #020e0afa
-def _divergence(teacher, logits, batch):
-    "Mean Kullback-Leibler divergence a token, in nats, of predictions from the teacher's."
-    with torch.no_grad():
-        wanted = teacher(input_ids=batch[:, :-1], use_cache=False).logits.flatten(0, 1).float()
-    predicted, wanted = F.log_softmax(logits, dim=-1), F.log_softmax(wanted, dim=-1)
-    return F.kl_div(predicted, wanted, log_target=True, reduction="batchmean")
-
 # %% ../nbs/02_sdm.ipynb #dac15b41
 def pretrain_sdm(run: Run) -> dict:
     """The job of this chapter: pre-train under masks on M_base's batches, remove channels, certify, measure.
@@ -257,45 +276,60 @@ def pretrain_sdm(run: Run) -> dict:
     Raises CodesignError if the batches are not those of M_base, or if the smaller model differs from the masked one.
     """
     settings, data, base = run.settings, LanguageData.load(run), run.inputs["00_baseline/M_base"]
-    sdm, seed = _settings_of(run), run.parameters.seed
-    teacher = load_model(base.file("model")).to(training_device()) if sdm.distill else None
-
-    def masks_of(model, plan):
-        return MaskObjective(model, sdm, branch_step(settings, plan.steps), teacher, seed)
-
-    masked, objective, plan, batch_of = pretrain(run, data, masks_of)
-    seen = tokens_seen(batch_of, settings, plan)
+    sdm, (batch_of, plan) = _settings_of(run), batches_and_plan(run, data)
+    seen = tokens_seen(batch_of, settings, plan, sdm.freeze_fraction)
     if seen["batches_sha256"] != base.metrics["batches_sha256"]:
         raise CodesignError(
-            f"{run.node} did not train on the batches of {base['run']}: their digests differ; "
+            f"{run.node} would not train on the batches of {base['run']}: their digests differ; "
             "make both with the same data, steps and seed"
         )
-    context = BuildContext(
-        seed=seed,
-        mask_logits=[z.detach() for z in objective.logits],
-        width_multiple=sdm.width_multiple,
-        settings=settings,
-    )
-    compressed = build(run.parameters.group, masked.eval(), context, axes=("pruning",)).eval()
-    certificate = _certificate(masked, compressed, data)
-    _leave_masks(run, objective, context.notes["importance"])
-    metrics = perplexity_metrics(compressed, data, settings.pretrain.length) | size_metrics(compressed)
-    pruned = _pruning_metrics(masked.config, compressed.config)
+    teacher = load_model(base.file("model")).to(training_device()) if sdm.distill else None
+    objective, compressed, found = _train_and_remove(run, data, sdm, plan, batch_of, teacher)
+    metrics = perplexity_metrics(compressed, data, settings.pretrain.length) | size_metrics(compressed) | found
     made = (
-        f"Trained under learned channel masks; {pruned['channels_removed']:,} of {pruned['channels_total']:,} channels "
-        "were removed. Before: the dense model of the same seed and batches."
+        f"Trained under learned channel masks. After {found['steps_under_masks']:,} of {plan.steps:,} steps "
+        f"{found['channels_removed']:,} of {found['channels_total']:,} channels were removed. "
+        "Before: the dense model of the same seed and batches."
     )
     leave_model(run, compressed, data.tokenizer, metrics, made, base.metrics)
-    return metrics | pruned | _mask_metrics(objective, context.notes["importance"], certificate, run) | seen
+    return metrics | _mask_metrics(objective, run) | _pace(run, compressed.config, sdm, plan) | seen
 
 # %% ../nbs/02_sdm.ipynb #da96c06c
-def _settings_of(run):
-    "The settings of SDM, with what the group's recipe says where it says something."
-    recipe = RECIPES[run.parameters.group]
-    own = {name: getattr(recipe, name) for name in ("flops_reduction", "distill")}
-    return replace(run.settings.sdm, **{name: value for name, value in own.items() if value is not None})
+def _train_and_remove(run, data, sdm, plan, batch_of, teacher):
+    "Both phases of the training. Returns the objective with the masks, the smaller model, and what the removal found."
+    seed, threads = run.parameters.seed, run.parameters.threads
+    step = branch_step(run.settings, plan.steps, sdm.freeze_fraction)
+    with reproducible(seed, threads):
+        masked = new_model(run.settings)
+        objective = MaskObjective(masked, sdm, step, teacher, seed)
+        frozen = train_to_freeze(run, masked, objective, batch_of, plan, step)
+    with reproducible(seed, threads):  # seeded anew, so that a start that finds the masks frozen draws the same numbers
+        compressed, kept, found = _removed(run, masked, objective, data)
+        _leave_masks(run, objective, kept)
+        after = TaskObjective(teacher, sdm.distill) if teacher else None  # else plain prediction
+        train_smaller(frozen, compressed, kept, after, flops_share=1 - found["flops_reduction"])
+    found |= dict(train_flops_saved=train_flops_saved(found["flops_reduction"], step / plan.steps))
+    return objective, compressed, found | dict(steps_under_masks=step, pruned_after_share=sdm.freeze_fraction)
 
+# %% ../nbs/02_sdm.ipynb #ace99551
+def _removed(run, masked, objective, data):
+    "The model without the masked channels, the channels that stay, and what was measured at this moment."
+    sdm, dense = objective.settings, masked.config
+    mask_channels(masked, [index.to(masked.device) for index in objective.kept])
+    logits = [z.detach() for z in objective.logits]
+    context = BuildContext(
+        seed=run.parameters.seed, mask_logits=logits, width_multiple=sdm.width_multiple, settings=run.settings
+    )
+    compressed = build(run.parameters.group, masked.eval(), context, axes=("pruning",)).eval()
+    wanted = kept_for_target(dense, sdm.flops_reduction, sdm.width_multiple)
+    if sdm.mode == "target" and sum(compressed.config.d_inner) != wanted:
+        raise CodesignError(f"{run.node} keeps {sum(compressed.config.d_inner)} channels; its target leaves {wanted}")
+    pruned = _pruning_metrics(dense, compressed.config)
+    importance = [row["mean_sigmoid"] for row in context.notes["importance"]]
+    found = dict(certificate=_certificate(masked, compressed, data), importance_by_layer=importance)
+    return compressed, context.notes["kept"], pruned | found
 
+# %% ../nbs/02_sdm.ipynb #86e36764
 def _certificate(masked, compressed, data):
     "Largest difference of the output logits over the largest, on text. It shows that the masks were followed."
     probe = probe_tokens(data.validation, masked.device)
@@ -304,12 +338,13 @@ def _certificate(masked, compressed, data):
     return certify(*logits, "the compressed model differs from the masked one")
 
 
-def _leave_masks(run, objective, importance):
+def _leave_masks(run, objective, kept):
     logits = {f"logits.{i}": z.detach().cpu().contiguous() for i, z in enumerate(objective.logits)}
     save_file(logits | {"history": objective.history}, run.file("masks.safetensors"))
+    importance = layer_importance([z.detach() for z in objective.logits], kept)
     run.file("importance.json").write_text(json.dumps(importance, indent=1))
 
-# %% ../nbs/02_sdm.ipynb #1c7804d1
+
 def _pruning_metrics(dense, small):
     "What was removed: FLOPs and channels."
     total, kept = sum(dense.d_inner), sum(small.d_inner)
@@ -321,14 +356,32 @@ def _pruning_metrics(dense, small):
         kept_by_layer=small.d_inner,
     )
 
+# %% ../nbs/02_sdm.ipynb #1c7804d1
+def _settings_of(run):
+    "The settings of SDM, with what the group's recipe says where it says something."
+    recipe = RECIPES[run.parameters.group]
+    own = dict(flops_reduction=recipe.flops_reduction, freeze_fraction=recipe.freeze, distill=recipe.distill)
+    return replace(run.settings.sdm, **{name: value for name, value in own.items() if value is not None})
 
-def _mask_metrics(objective, importance, certificate, run):
+
+def _pace(run, smaller, sdm, plan):
+    "Tokens a second before and after the removal, and of the dense model, measured in turn."
+    with reproducible(run.parameters.seed, run.parameters.threads):
+        return training_pace(
+            config_of(run.settings.model),
+            smaller,
+            lambda model: MaskObjective(model, sdm, plan.steps),
+            plan,
+            run.settings.pretrain.length,
+            sdm.freeze_fraction,
+        )
+
+
+def _mask_metrics(objective, run):
     sdm = objective.settings
     return dict(
-        certificate=certificate,
         flops_reduction_asked=sdm.flops_reduction if sdm.mode == "target" else None,
         flops_share_before_decision=objective.decided_share.item(),
-        importance_by_layer=[row["mean_sigmoid"] for row in importance],
         sdm_distill=sdm.distill,
         teacher_flops_per_token=flops_per_token(objective.teacher.config) if objective.teacher else 0,  # forward only
         learning_curve=learning_curve(run),

@@ -274,13 +274,13 @@ def _stop_requests():
             signal.signal(signal.SIGTERM, before)
 
 
-def _save_or_stop(training, done, requests, read):
-    """After `done` steps: write a checkpoint if one is due, or if the training is asked to stop; then raise Stopped.
+def _save_or_stop(training, done, requests, read, saved=False):
+    """After `done` steps: write a checkpoint if due and not `saved`, or if asked to stop; in that case raise Stopped.
 
     `read` waits for the losses and raises an error for one that is not finite: such weights are not saved.
     """
     plan, folder, processes = training.plan, training.folder, training.processes
-    due = plan.checkpoint_every and done % plan.checkpoint_every == 0 and done < plan.steps
+    due = not saved and plan.checkpoint_every and done % plan.checkpoint_every == 0 and done < plan.steps
     stop = processes.any(requests.stop)
     if due or stop:
         read()
@@ -377,6 +377,7 @@ def _steps(training, batch_of, steps, tracked, at_step, log, tokens_per_step):
                 if step in at_step:
                     read()
                     if processes.any(at_step[step](training.model, optimizer)):
+                        _save_or_stop(training, step, requests, read, saved=True)
                         break
                     if training.recorded:
                         training.recorded.forget()

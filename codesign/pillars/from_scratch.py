@@ -12,7 +12,7 @@ from ..baseline import pretrain, tokens_seen
 from ..engine.errors import CodesignError, did_you_mean
 from .counting import config_of, flops_per_token, size_metrics
 from .language_data import LanguageData, perplexity_metrics
-from .modelling import LayerwiseMambaConfig, LayerwiseMambaForCausalLM
+from .modelling import LayerwiseMambaConfig
 from .recipes import RECIPES, Group
 from .training_runs import learning_curve, leave_model
 from ..runs.run import Run

@@ -43,6 +43,9 @@ VARIANT_OF = {
     "C_aire-N4-fold": "M_csp",
     "C_ghost-N4": "M_csp",
     "C_ghost-N4-fold": "M_csp",
+    "C_magnitude-40": "M_challenge",
+    "C_activation-40": "M_challenge",
+    "C_random-40": "M_challenge",
 }
 MARKERS_OF_OTHERS = {"transformer": "p", "lstm": "h"}
 

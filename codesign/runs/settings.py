@@ -91,6 +91,7 @@ class SDMSettings:
     initial_keep: Proportion = 0.95
     straight_through: bool = True
     distill: NonNegativeFloat = 0.0  # weight of the divergence from the dense model
+    freeze_fraction: Proportion = 0.4  # of the steps, after which masks freeze and channels are removed
 
 
 @dataclass(frozen=True)
