@@ -1,0 +1,223 @@
+"""Tunes the recipes of the reference models (chapter 11), and writes them to codesign/configs/peers.yaml.
+
+    CODESIGN_DATA=... python benchmarks/tune_peers.py --size tiny --seed 41 --data wikitext-2
+
+A trial trains a reference model from new weights on the first 19 twentieths of the training split, and is scored on
+the last twentieth, in windows of the size's length, as a study scores the validation split. The search goes through
+the settings of a recipe one after the other, tries the values in `CHOICES`, and keeps the best; it goes on from the
+first setting as long as a round has found something better, for at most `ROUNDS` rounds.
+
+The record (figures/peers/tuning.json) is written after every trial. The command goes on where it stopped, and refuses
+a record of another size, seed, text or number of tokens. `complete` says for each model whether its search has ended.
+--limit N stops after N new trials; --dry-run says which trial comes next and trains nothing.
+"""
+
+import argparse
+import json
+import math
+import sys
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+STARTS = {
+    "lstm": dict(
+        optimizer="sgd", lr=40.0, batch_size=8, length=32, dropout=0.0, warmup_fraction=0.02, weight_decay=0.0,
+        clip_norm=0.25,
+    ),
+    "transformer": dict(
+        optimizer="adamw", lr=3e-3, batch_size=4, length=None, dropout=0.0, warmup_fraction=0.1, weight_decay=0.1,
+        clip_norm=1.0,
+    ),
+}  # fmt: skip
+CHOICES = {  # in the order of the search; each choice replaces one or more settings
+    "lstm": [
+        [dict(lr=lr) for lr in (10.0, 20.0, 40.0, 80.0)],
+        [dict(batch_size=b, length=n) for b, n in ((8, 32), (8, 16), (4, 32), (16, 32), (8, 64))],
+        [dict(optimizer="adamw", lr=lr, clip_norm=1.0, weight_decay=0.1) for lr in (1e-2, 5e-3)],
+        [dict(dropout=p) for p in (0.0, 0.1, 0.2)],
+        [dict(warmup_fraction=w) for w in (0.02, 0.1)],
+        [dict(clip_norm=c) for c in (0.25, 0.5, 1.0)],
+    ],
+    "transformer": [
+        [dict(lr=lr) for lr in (1.5e-3, 3e-3, 6e-3)],
+        [dict(batch_size=b) for b in (4, 2, 8, 1)],
+        [dict(warmup_fraction=w) for w in (0.1, 0.2, 0.05)],
+        [dict(beta2=b) for b in (0.98, 0.999, 0.95)],
+        [dict(dropout=p) for p in (0.0, 0.1)],
+        [dict(weight_decay=w) for w in (0.1, 0.01)],
+    ],
+}
+ROUNDS, MOST_TOKENS, HELD_OUT = 2, 500_000, 1 / 20
+HEAD = """\
+# How the reference models (chapter 11) are trained. Each has a recipe of its own, on as many tokens as M_base reads.
+# `python benchmarks/tune_peers.py` wrote this file from the record that `tuned` names. Do not edit it by hand.
+#   optimizer        adamw, or sgd (without momentum)
+#   lr               peak of a linear warm-up and a cosine down to min_lr_fraction of it
+#   batch_size       sequences a step
+#   length           tokens of a sequence in a step, the state being carried on; null: blocks of M_base, no state
+#   dropout          share of activations left out in training
+#   beta1, beta2     of AdamW; SGD does not use them
+"""
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--size", default="tiny")
+    parser.add_argument("--seed", type=int, default=41)
+    parser.add_argument("--data", default="wikitext-2")
+    parser.add_argument("--models", nargs="+", default=list(STARTS), choices=list(STARTS))
+    parser.add_argument("--tokens", type=int, default=491_520, help=f"of a trial; at most {MOST_TOKENS:,}")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--limit", type=int, help="most new trials")
+    parser.add_argument("--record", type=Path, default=ROOT / "figures" / "peers" / "tuning.json")
+    parser.add_argument("--recipes", type=Path, default=ROOT / "codesign" / "configs" / "peers.yaml")
+    parser.add_argument("--dry-run", action="store_true", help="say which trial comes next, and train nothing")
+    asked = parser.parse_args()
+    if not 0 < asked.tokens <= MOST_TOKENS:
+        sys.exit(f"--tokens {asked.tokens:,} is out of range; valid: 1 to {MOST_TOKENS:,}")
+    return asked
+
+
+def read_text(asked, settings):
+    "The stream that trials train on, the one that scores them, and the digests of corpus and tokenizer."
+    import numpy as np
+
+    from codesign.engine.corpora import load_corpus
+    from codesign.engine.token_streams import token_stream
+    from codesign.engine.tokenization import load_tokenizer, tokenizer_digest
+
+    corpus = load_corpus(asked.data)
+    tokenizer = load_tokenizer(settings.model.tokenizer, settings.model.vocab_size, corpus)
+    stream = np.asarray(token_stream(corpus, "train", tokenizer))
+    cut = len(stream) - math.ceil(HELD_OUT * len(stream))
+    digests = dict(corpus=corpus.hash, tokenizer=tokenizer_digest(tokenizer.backend_tokenizer))
+    return stream[:cut], stream[cut:], digests
+
+
+def opened_record(asked, kept, held_out, digests):
+    "The record that is there, or a new one. Exits if it belongs to another tuning."
+    about = dict(
+        command="python benchmarks/tune_peers.py",
+        size=asked.size,
+        seed=asked.seed,
+        data=asked.data,
+        text=digests,
+        tokens_a_trial=asked.tokens,
+        tokens_to_train_on=len(kept),
+        tokens_held_out=len(held_out),
+        scored="perplexity a token on the end of the training split, in windows read from an empty state",
+    )
+    if not asked.record.is_file():
+        return about | dict(complete=dict.fromkeys(STARTS, False), trials=[])
+    record = json.loads(asked.record.read_text(encoding="utf-8"))
+    if differing := [name for name, value in about.items() if record.get(name) != value]:
+        sys.exit(f"{asked.record.name} was made with another {', '.join(differing)}; give another file with --record")
+    return record
+
+
+def trial_of(name, recipe, asked, settings, target, kept, held_out):
+    "One trial: its recipe, the perplexity on the held-out text (None if training diverged), steps and seconds."
+    from codesign.engine.errors import CodesignError
+    from codesign.engine.evaluation import evaluate_nll
+    from codesign.engine.training import reproducible, train
+    from codesign.peers import peer_training
+    from codesign.pillars.carried_state import carried_nll
+
+    started, found = time.perf_counter(), dict(ppl_token=None)
+    with reproducible(asked.seed, asked.threads):
+        made = peer_training(name, recipe, settings, kept, asked.tokens, asked.seed, target)
+        try:
+            losses = train(made.model, made.batch_of, replace(made.plan, checkpoint_every=0), made.objective)
+            nats, tokens = evaluate_nll(made.model, held_out, settings.pretrain.length)
+            found = dict(ppl_token=math.exp(nats / tokens), train_loss=sum(losses[-50:]) / len(losses[-50:]))
+            if made.carried:
+                nats, tokens = carried_nll(made.model, held_out)
+                found["ppl_token_carried"] = math.exp(nats / tokens)
+        except CodesignError as error:
+            if "finite" not in str(error):
+                raise
+            found["diverged"] = str(error)
+    counted = sum(p.numel() for p in made.model.parameters())
+    about = dict(params_total=counted, steps=made.plan.steps, tokens=made.plan.steps * made.tokens_per_step)
+    return dict(model=name, recipe=asdict(recipe), **found, **about, wall_s=round(time.perf_counter() - started, 1))
+
+
+def wanted_trials(name, score_of):
+    "Goes through the search; yields each recipe whose score is not known yet. `score_of(recipe)` is None for those."
+    from codesign.runs.checking import validated
+    from codesign.runs.peer_recipes import PeerRecipe
+
+    best = validated(PeerRecipe, STARTS[name], name)
+    if score_of(best) is None:
+        yield best
+    for _ in range(ROUNDS):
+        before = best
+        for choices in CHOICES[name]:
+            candidates = [best, *(replace(best, **choice) for choice in choices)]
+            for candidate in candidates:
+                if score_of(candidate) is None:
+                    yield candidate
+            best = min(candidates, key=score_of)
+        if best == before:
+            return
+
+
+def write_recipes(asked, record):
+    "Writes the best recipe of each model that has been tried; another model keeps what the file says of it."
+    import yaml
+
+    from codesign.engine.files import read_yaml, write_atomic
+
+    recipes = read_yaml(asked.recipes)
+    for name in STARTS:
+        tried = [t for t in record["trials"] if t["model"] == name and t["ppl_token"] is not None]
+        if tried:
+            recipes[name] = min(tried, key=lambda trial: trial["ppl_token"])["recipe"]
+    place = asked.record.resolve()
+    shown = place.relative_to(ROOT).as_posix() if place.is_relative_to(ROOT) else place.name
+    recipes["tuned"] = {**{key: record[key] for key in ("size", "seed", "data")}, "record": shown}
+    lines = [yaml.safe_dump({name: recipes[name]}, sort_keys=False) for name in ("tuned", *STARTS)]
+    write_atomic(asked.recipes, HEAD + "".join(lines))
+
+
+def main():
+    asked = arguments()
+    from codesign.engine.files import write_json
+    from codesign.pillars.counting import config_of, count_parameters
+    from codesign.pillars.modelling import LayerwiseMambaForCausalLM
+    from codesign.runs.run import environment
+    from codesign.runs.settings import load_settings
+
+    settings = load_settings(asked.size)
+    target = count_parameters(LayerwiseMambaForCausalLM(config_of(settings.model)))["total_parameters"]
+    kept, held_out, digests = read_text(asked, settings)
+    record, made = opened_record(asked, kept, held_out, digests), 0
+    asked.record.parent.mkdir(parents=True, exist_ok=True)
+    for name in asked.models:
+
+        def score_of(recipe, name=name):
+            "The perplexity of a recipe that was tried: infinite if it diverged; None if it was not tried."
+            for trial in record["trials"]:
+                if trial["model"] == name and trial["recipe"] == asdict(recipe):
+                    return math.inf if trial["ppl_token"] is None else trial["ppl_token"]
+
+        for recipe in wanted_trials(name, score_of):
+            print(f"{name}: {recipe}", flush=True)
+            if asked.dry_run or made == asked.limit:
+                break
+            record["trials"].append(trial_of(name, recipe, asked, settings, target, kept, held_out))
+            record["environment"] = environment()
+            write_json(asked.record, record)
+            write_recipes(asked, record)
+            made += 1
+            print(f"    {record['trials'][-1]['ppl_token']}, {record['trials'][-1]['wall_s']} s", flush=True)
+        else:
+            record["complete"][name] = True
+            write_json(asked.record, record)
+    print(", ".join(f"{name}: {'complete' if done else 'not complete'}" for name, done in record["complete"].items()))
+
+
+if __name__ == "__main__":
+    main()
