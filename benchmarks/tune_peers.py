@@ -31,9 +31,10 @@ STARTS = {
         clip_norm=1.0,
     ),
 }  # fmt: skip
+LEARNING_RATE = "half of the learning rate and twice of it, until both are worse"
 CHOICES = {  # in the order of the search; each choice replaces one or more settings
     "lstm": [
-        [dict(lr=lr) for lr in (10.0, 20.0, 40.0, 80.0)],
+        LEARNING_RATE,
         [dict(batch_size=b, length=n) for b, n in ((8, 32), (8, 16), (4, 32), (16, 32), (8, 64))],
         [dict(optimizer="adamw", lr=lr, clip_norm=1.0, weight_decay=0.1) for lr in (1e-2, 5e-3)],
         [dict(dropout=p) for p in (0.0, 0.1, 0.2)],
@@ -41,7 +42,7 @@ CHOICES = {  # in the order of the search; each choice replaces one or more sett
         [dict(clip_norm=c) for c in (0.25, 0.5, 1.0)],
     ],
     "transformer": [
-        [dict(lr=lr) for lr in (1.5e-3, 3e-3, 6e-3)],
+        LEARNING_RATE,
         [dict(batch_size=b) for b in (4, 2, 8, 1)],
         [dict(warmup_fraction=w) for w in (0.1, 0.2, 0.05)],
         [dict(beta2=b) for b in (0.98, 0.999, 0.95)],
@@ -155,11 +156,15 @@ def wanted_trials(name, score_of):
     for _ in range(ROUNDS):
         before = best
         for choices in CHOICES[name]:
-            candidates = [best, *(replace(best, **choice) for choice in choices)]
-            for candidate in candidates:
-                if score_of(candidate) is None:
-                    yield candidate
-            best = min(candidates, key=score_of)
+            going_on = True
+            while going_on:
+                changes = [dict(lr=best.lr / 2), dict(lr=best.lr * 2)] if choices == LEARNING_RATE else choices
+                candidates = [best, *(replace(best, **change) for change in changes)]
+                for candidate in candidates:
+                    if score_of(candidate) is None:
+                        yield candidate
+                found = min(candidates, key=score_of)
+                going_on, best = choices == LEARNING_RATE and found != best, found
         if best == before:
             return
 

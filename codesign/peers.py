@@ -34,7 +34,7 @@ class CarriedOutput(CausalLMOutput):
 
     state: tuple[Tensor, Tensor] | None = None
 
-
+# %% ../nbs/11_peers.ipynb #7e0a0011
 class LSTMLanguageModel(nn.Module):
     "Embedding, PyTorch's LSTM, and a head tied to the embedding; called like a causal language model of transformers."
 
@@ -177,7 +177,7 @@ class PeerTraining:
         "Whether the state is carried from one step to the next."
         return isinstance(self.batch_of, CarriedBatches)
 
-
+# %% ../nbs/11_peers.ipynb #7e0a0012
 def peer_training(
     name: str,  # a key of PEERS
     recipe: PeerRecipe,

@@ -146,7 +146,7 @@ def make_optimizer(model: nn.Module, objective: Objective, plan: TrainingPlan) -
             group["capturable"] = True
     return optimizer
 
-
+# %% ../../nbs/engine/optimization.ipynb #5d9a0003
 def _named_parameters(model, objective, optimizer):
     "The optimizer's parameters with stable names: the model's names, then the objective's by position."
     names = {id(p): n for n, p in model.named_parameters()}
