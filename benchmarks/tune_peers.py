@@ -10,6 +10,10 @@ first setting as long as a round has found something better, for at most `ROUNDS
 The record (figures/peers/tuning.json) is written after every trial. The command goes on where it stopped, and refuses
 a record of another size, seed, text or number of tokens. `complete` says for each model whether its search has ended.
 --limit N stops after N new trials; --dry-run says which trial comes next and trains nothing.
+
+--check STEPS searches nothing. It trains the best recipe of each model so far on as many tokens as M_base reads in
+STEPS steps, of the whole training split, and adds its perplexity on the validation split to the record's `checks`.
+No recipe is chosen by a check. Only one such command may work on a record at a time.
 """
 
 import argparse
@@ -74,6 +78,9 @@ def arguments():
     parser.add_argument("--limit", type=int, help="most new trials")
     parser.add_argument("--record", type=Path, default=ROOT / "figures" / "peers" / "tuning.json")
     parser.add_argument("--recipes", type=Path, default=ROOT / "codesign" / "configs" / "peers.yaml")
+    parser.add_argument(
+        "--check", type=int, metavar="STEPS", help="train the best recipes, and score the validation split"
+    )
     parser.add_argument("--dry-run", action="store_true", help="say which trial comes next, and train nothing")
     asked = parser.parse_args()
     if not 0 < asked.tokens <= MOST_TOKENS:
@@ -82,19 +89,25 @@ def arguments():
 
 
 def read_text(asked, settings):
-    "The stream that trials train on, the one that scores them, and the digests of corpus and tokenizer."
+    "The text as a run reads it, and the digests of corpus and tokenizer."
     import numpy as np
 
     from codesign.engine.corpora import load_corpus
     from codesign.engine.token_streams import token_stream
     from codesign.engine.tokenization import load_tokenizer, tokenizer_digest
+    from codesign.pillars.language_data import LanguageData
 
     corpus = load_corpus(asked.data)
     tokenizer = load_tokenizer(settings.model.tokenizer, settings.model.vocab_size, corpus)
-    stream = np.asarray(token_stream(corpus, "train", tokenizer))
-    cut = len(stream) - math.ceil(HELD_OUT * len(stream))
+    streams = [np.asarray(token_stream(corpus, split, tokenizer)) for split in ("train", "validation")]
     digests = dict(corpus=corpus.hash, tokenizer=tokenizer_digest(tokenizer.backend_tokenizer))
-    return stream[:cut], stream[cut:], digests
+    return LanguageData(corpus, tokenizer, *streams), digests
+
+
+def in_two(stream):
+    "The part of the training split that trials train on, and its end, which scores them."
+    cut = len(stream) - math.ceil(HELD_OUT * len(stream))
+    return stream[:cut], stream[cut:]
 
 
 def opened_record(asked, kept, held_out, digests):
@@ -145,6 +158,26 @@ def trial_of(name, recipe, asked, settings, target, kept, held_out):
     return dict(model=name, recipe=asdict(recipe), **found, **about, wall_s=round(time.perf_counter() - started, 1))
 
 
+def check_of(name, recipe, asked, settings, target, data):
+    "The best recipe on more tokens of the whole training split, scored on the validation split as a run is."
+    from codesign.engine.training import reproducible, train
+    from codesign.peers import peer_training
+    from codesign.pillars.carried_state import carried_nll
+    from codesign.pillars.language_data import perplexity_metrics
+
+    p, started = settings.pretrain, time.perf_counter()
+    tokens = asked.check * p.batch_size * p.length
+    with reproducible(asked.seed, asked.threads):
+        made = peer_training(name, recipe, settings, data.train, tokens, asked.seed, target)
+        train(made.model, made.batch_of, replace(made.plan, checkpoint_every=0), made.objective)
+        found = perplexity_metrics(made.model, data, p.length)
+        if made.carried:
+            carried = data.perplexities(*carried_nll(made.model, data.validation))
+            found["ppl_word_carried"] = carried["ppl_word"]
+    about = dict(tokens=tokens, steps=made.plan.steps, wall_s=round(time.perf_counter() - started, 1))
+    return dict(model=name, recipe=asdict(recipe), **found, **about)
+
+
 def wanted_trials(name, score_of):
     "Goes through the search; yields each recipe whose score is not known yet. `score_of(recipe)` is None for those."
     from codesign.runs.checking import validated
@@ -169,6 +202,12 @@ def wanted_trials(name, score_of):
             return
 
 
+def best_recipe(record, name):
+    "The recipe of the best trial of a model; None if there is none."
+    tried = [t for t in record["trials"] if t["model"] == name and t["ppl_token"] is not None]
+    return min(tried, key=lambda trial: trial["ppl_token"])["recipe"] if tried else None
+
+
 def write_recipes(asked, record):
     "Writes the best recipe of each model that has been tried; another model keeps what the file says of it."
     import yaml
@@ -176,10 +215,7 @@ def write_recipes(asked, record):
     from codesign.engine.files import read_yaml, write_atomic
 
     recipes = read_yaml(asked.recipes)
-    for name in STARTS:
-        tried = [t for t in record["trials"] if t["model"] == name and t["ppl_token"] is not None]
-        if tried:
-            recipes[name] = min(tried, key=lambda trial: trial["ppl_token"])["recipe"]
+    recipes |= {name: found for name in STARTS if (found := best_recipe(record, name))}
     place = asked.record.resolve()
     shown = place.relative_to(ROOT).as_posix() if place.is_relative_to(ROOT) else place.name
     recipes["tuned"] = {**{key: record[key] for key in ("size", "seed", "data")}, "record": shown}
@@ -187,40 +223,67 @@ def write_recipes(asked, record):
     write_atomic(asked.recipes, HEAD + "".join(lines))
 
 
+def checked(asked, settings, target, data, record):
+    "Adds a check of each model to the record."
+    from codesign.engine.files import write_json
+    from codesign.runs.checking import validated
+    from codesign.runs.peer_recipes import PeerRecipe
+
+    for name in asked.models:
+        if not (found := best_recipe(record, name)):
+            sys.exit(f"{asked.record.name} has no trial of the {name}: give the command without --check first")
+        recipe = validated(PeerRecipe, found, name)
+        record.setdefault("checks", []).append(check_of(name, recipe, asked, settings, target, data))
+        write_json(asked.record, record)
+        print(f"{name}: {record['checks'][-1]['ppl_word']} perplexity a word, validation", flush=True)
+
+
+def searched(name, asked, settings, target, data, record, most):
+    """Makes trials of a model, at most `most`, and writes each to the record; returns how many.
+
+    The record says that the search is complete if no trial is left.
+    """
+    from codesign.engine.files import write_json
+    from codesign.runs.run import environment
+
+    made, (kept, held_out) = 0, in_two(data.train)
+
+    def score_of(recipe):
+        "The perplexity of a recipe that was tried: infinite if it diverged; None if it was not tried."
+        for trial in record["trials"]:
+            if trial["model"] == name and trial["recipe"] == asdict(recipe):
+                return math.inf if trial["ppl_token"] is None else trial["ppl_token"]
+
+    for recipe in wanted_trials(name, score_of):
+        print(f"{name}, next: {recipe}", flush=True)
+        if asked.dry_run or made >= most:
+            return made
+        record["trials"].append(trial_of(name, recipe, asked, settings, target, kept, held_out))
+        record["environment"] = environment()
+        write_json(asked.record, record)
+        write_recipes(asked, record)
+        made += 1
+        print(f"    {record['trials'][-1]['ppl_token']}, {record['trials'][-1]['wall_s']} s", flush=True)
+    record["complete"][name] = True
+    write_json(asked.record, record)
+    return made
+
+
 def main():
     asked = arguments()
-    from codesign.engine.files import write_json
     from codesign.pillars.counting import config_of, count_parameters
     from codesign.pillars.modelling import LayerwiseMambaForCausalLM
-    from codesign.runs.run import environment
     from codesign.runs.settings import load_settings
 
     settings = load_settings(asked.size)
     target = count_parameters(LayerwiseMambaForCausalLM(config_of(settings.model)))["total_parameters"]
-    kept, held_out, digests = read_text(asked, settings)
-    record, made = opened_record(asked, kept, held_out, digests), 0
+    data, digests = read_text(asked, settings)
+    record, left = opened_record(asked, *in_two(data.train), digests), math.inf if asked.limit is None else asked.limit
     asked.record.parent.mkdir(parents=True, exist_ok=True)
+    if asked.check:
+        return checked(asked, settings, target, data, record)
     for name in asked.models:
-
-        def score_of(recipe, name=name):
-            "The perplexity of a recipe that was tried: infinite if it diverged; None if it was not tried."
-            for trial in record["trials"]:
-                if trial["model"] == name and trial["recipe"] == asdict(recipe):
-                    return math.inf if trial["ppl_token"] is None else trial["ppl_token"]
-
-        for recipe in wanted_trials(name, score_of):
-            print(f"{name}: {recipe}", flush=True)
-            if asked.dry_run or made == asked.limit:
-                break
-            record["trials"].append(trial_of(name, recipe, asked, settings, target, kept, held_out))
-            record["environment"] = environment()
-            write_json(asked.record, record)
-            write_recipes(asked, record)
-            made += 1
-            print(f"    {record['trials'][-1]['ppl_token']}, {record['trials'][-1]['wall_s']} s", flush=True)
-        else:
-            record["complete"][name] = True
-            write_json(asked.record, record)
+        left -= searched(name, asked, settings, target, data, record, left)
     print(", ".join(f"{name}: {'complete' if done else 'not complete'}" for name, done in record["complete"].items()))
 
 

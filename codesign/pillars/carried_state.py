@@ -62,11 +62,12 @@ class CarriedState(Objective):
 
     def __init__(self, parts: int, layers: int, batch_size: int, width: int):
         shape = (parts, layers, batch_size, width)  # an LSTM's state has two parts: output and cell
-        self.state = torch.zeros(shape, device=training_device())
+        self.state = torch.zeros(shape)
         self._following = torch.zeros_like(self.state)
 
     def begin_step(self, step: int, steps: int) -> None:
-        self._following.zero_()
+        device = training_device()  # of this process, which is known once the training has begun
+        self.state, self._following = self.state.to(device), self._following.to(device).zero_()
 
     def loss(self, model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
         ids, rows = batch
