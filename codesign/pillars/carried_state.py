@@ -69,8 +69,8 @@ class CarriedState(Objective):
         device = training_device()  # of this process, which is known once the training has begun
         self.state, self._following = self.state.to(device), self._following.to(device).zero_()
 
-    def loss(self, model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
-        ids, rows = batch
+    def loss(self, model: nn.Module, batch) -> Tensor:
+        ids, rows = batch  # (B, L + 1), (B,)
         output = model(input_ids=ids[:, :-1], state=tuple(part[:, rows] for part in self.state))
         for part, found in zip(self._following, output.state, strict=True):
             part[:, rows] = found.detach().to(part.dtype)
