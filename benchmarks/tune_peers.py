@@ -38,16 +38,20 @@ STARTS = {
 LEARNING_RATE = "half of the learning rate and twice of it, until both are worse"
 CHOICES = {  # in the order of the search; each choice replaces one or more settings
     "lstm": [
+        [dict(layers=1)],
+        [dict(optimizer="adamw", lr=lr, clip_norm=1.0, weight_decay=0.1) for lr in (5e-3, 1e-2)],
         LEARNING_RATE,
-        [dict(batch_size=b, length=n) for b, n in ((8, 32), (8, 16), (4, 32), (16, 32), (8, 64))],
-        [dict(optimizer="adamw", lr=lr, clip_norm=1.0, weight_decay=0.1) for lr in (1e-2, 5e-3)],
+        [dict(batch_size=b, length=n) for b, n in ((8, 32), (8, 16), (4, 32), (16, 32), (4, 16))],
         [dict(dropout=p) for p in (0.0, 0.1, 0.2)],
         [dict(warmup_fraction=w) for w in (0.02, 0.1)],
         [dict(clip_norm=c) for c in (0.25, 0.5, 1.0)],
+        [dict(beta2=b) for b in (0.98, 0.999)],
+        [dict(weight_decay=w) for w in (0.0, 0.1)],
     ],
     "transformer": [
         LEARNING_RATE,
         [dict(batch_size=b) for b in (4, 2, 8, 1)],
+        [dict(layers=n) for n in (2, 3)],
         [dict(warmup_fraction=w) for w in (0.1, 0.2, 0.05)],
         [dict(beta2=b) for b in (0.98, 0.999, 0.95)],
         [dict(dropout=p) for p in (0.0, 0.1)],
@@ -244,6 +248,7 @@ def searched(name, asked, settings, target, data, record, most):
     The record says that the search is complete if no trial is left.
     """
     from codesign.engine.files import write_json
+    from codesign.runs.peer_recipes import PeerRecipe
     from codesign.runs.run import environment
 
     made, (kept, held_out) = 0, in_two(data.train)
@@ -251,7 +256,7 @@ def searched(name, asked, settings, target, data, record, most):
     def score_of(recipe):
         "The perplexity of a recipe that was tried: infinite if it diverged; None if it was not tried."
         for trial in record["trials"]:
-            if trial["model"] == name and trial["recipe"] == asdict(recipe):
+            if trial["model"] == name and PeerRecipe(**trial["recipe"]) == recipe:
                 return math.inf if trial["ppl_token"] is None else trial["ppl_token"]
 
     for recipe in wanted_trials(name, score_of):

@@ -73,11 +73,13 @@ class LSTMLanguageModel(nn.Module):
         return CarriedOutput(loss=loss, logits=logits, state=(output, cell))
 
 # %% ../nbs/11_peers.ipynb #7e0a0001
-def _lstm(settings: ModelSettings, length: int, target: int, dropout: float) -> nn.Module:
-    def count(width):
-        return settings.vocab_size * width + 2 * (8 * width * width + 8 * width)
+def _lstm(settings: ModelSettings, length: int, target: int, dropout: float, layers: int | None) -> nn.Module:
+    layers = layers or 2
 
-    return LSTMLanguageModel(settings.vocab_size, _largest(count, target), dropout=dropout)
+    def count(width):
+        return settings.vocab_size * width + layers * (8 * width * width + 8 * width)
+
+    return LSTMLanguageModel(settings.vocab_size, _largest(count, target), layers, dropout)
 
 
 def _largest(count: Callable[[int], int], target: int) -> int:
@@ -88,8 +90,10 @@ def _largest(count: Callable[[int], int], target: int) -> int:
     return n
 
 # %% ../nbs/11_peers.ipynb #e8bdb2ba
-def _transformer(settings: ModelSettings, length: int, target: int, dropout: float, heads: int = 4) -> nn.Module:
-    layers, outside = min(12, settings.n_layer), settings.vocab_size + length + 2
+def _transformer(
+    settings: ModelSettings, length: int, target: int, dropout: float, layers: int | None, heads: int = 4
+) -> nn.Module:
+    layers, outside = layers or min(12, settings.n_layer), settings.vocab_size + length + 2
 
     def count(width, inner):
         fixed = outside * width + layers * (4 * width * width + 9 * width)
@@ -124,6 +128,7 @@ def peer_of(
     length: int,  # tokens a sequence, for GPT-2's positions
     target: int,  # parameters that it may have at most
     dropout: float = 0.0,
+    layers: int | None = None,  # None: 2 of the LSTM, as many of the Transformer as M_base has, up to 12
 ) -> nn.Module:
     """A reference model with random weights, of at most `target` parameters and at least 97% of it.
 
@@ -131,7 +136,7 @@ def peer_of(
     """
     if name not in PEERS:
         raise CodesignError(f"reference model {name!r} is unknown; valid: {', '.join(PEERS)}")
-    model = PEERS[name](settings, length, target, dropout)
+    model = PEERS[name](settings, length, target, dropout, layers)
     found = count_parameters(model)["total_parameters"]
     if not 0.97 <= found / target <= 1:
         raise CodesignError(f"a {name} of {target:,} parameters cannot be built: the nearest has {found:,}")
@@ -199,7 +204,7 @@ def peer_training(
             f"peers.yaml, {name}: {tokens:,} tokens are no whole number of steps of {tokens_per_step:,} tokens; "
             "change batch_size or length"
         )
-    model, objective = peer_of(name, settings.model, p.length, target, recipe.dropout), Objective()
+    model, objective = peer_of(name, settings.model, p.length, target, recipe.dropout, recipe.layers), Objective()
     if recipe.length is None:
         batch_of = SplitBatches(batches(stream, p.length, p.batch_size, seed), rows)
     elif isinstance(model, LSTMLanguageModel):

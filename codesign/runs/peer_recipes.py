@@ -30,6 +30,7 @@ class PeerRecipe:
     beta1: Proportion = 0.9  # of AdamW
     beta2: Proportion = 0.98
     min_lr_fraction: Proportion = 0.0
+    layers: PositiveInt | None = None  # None: 2 of the LSTM, as many of the Transformer as M_base has, up to 12
 
 # %% ../../nbs/runs/peer_recipes.ipynb #106bc920
 def _peer_recipes(content: dict, where: str = "peers.yaml") -> dict[str, dict]:
