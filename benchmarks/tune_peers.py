@@ -293,4 +293,9 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    from codesign.engine.errors import CodesignError
+
+    try:
+        main()
+    except CodesignError as error:  # also where the command was asked to stop: finished trials are in the record
+        sys.exit(str(error))
