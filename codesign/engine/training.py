@@ -333,7 +333,7 @@ def train(
     name: str = "",  # what trackers call this training; "": after the folder, else the fingerprint
     place: Path | None = None,  # where trackers put their files; None: beside the checkpoints, else the working folder
 ) -> list[float]:  # loss of every step that ran here
-    """Train with AdamW, warm-up and cosine, gradient accumulation and clipping; go on from a checkpoint in `folder`.
+    """Train by a plan, with gradient accumulation and clipping; go on from a checkpoint in `folder`.
 
     On a CPU a run that was killed and resumed ends with the same bytes as one that was not, tracked or not.
     Several processes (a run's `--processes`, or torchrun) share each batch. All return the losses of whole batches and

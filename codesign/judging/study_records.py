@@ -204,8 +204,8 @@ def missing_runs(records: list[Record], seeds=()) -> list[str]:
     seeds = sorted({seed for _, seed, _ in there} | set(seeds))
     backbones = dict.fromkeys(tuple(recipe["backbone"].split("/")) for recipe in GROUPS_TABLE.values())
     wanted = [*backbones, *(("03_sgh_peft", group) for group in GROUPS_TABLE), ("05_profiling", "all")]
-    found = {(notebook, group) for notebook, _, group in there}
-    wanted += sorted(run for run in found - set(wanted) if not _is_optional(*run))
+    found = {(notebook_of(r), group_of(r)) for r in records if not _is_optional(r)}
+    wanted += sorted(found - set(wanted))
     return [
         f"{notebook}/s{seed}/{group}"
         for seed in seeds
@@ -214,9 +214,12 @@ def missing_runs(records: list[Record], seeds=()) -> list[str]:
     ]
 
 
-def _is_optional(notebook, group):
-    on_demand = notebook == "05_profiling" and group != "controls"
-    return on_demand or GRAPH.get(notebook, {}).get("first_seed", False)
+def _is_optional(record):
+    "Whether other seeds need no such run. Reference models without a recipe searched for one on the first seed only."
+    notebook = notebook_of(record)
+    on_demand = notebook == "05_profiling" and group_of(record) != "controls"
+    searched = notebook == "11_peers" and not record.get("recipe")
+    return on_demand or searched or GRAPH.get(notebook, {}).get("first_seed", False)
 
 # %% ../../nbs/judging/study_records.ipynb #e12e6f61
 def kept_shares(records: list[Record]) -> dict[int, np.ndarray]:

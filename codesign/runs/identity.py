@@ -14,6 +14,7 @@ from ..engine.files import as_json, hash_of
 from .code_identity import code_hashes
 from .graph import GRAPH, RECIPES_TABLE, Node, listed_needs, needs, run_folder
 from .parameters import Parameters, data_name
+from .peer_recipes import PEER_RECIPES
 from .records import NOT_RECORDED, SCHEMA, Record, read_record, study_records
 from .settings import SECTIONS, Settings, load_settings, settings_as_recorded
 
@@ -73,7 +74,7 @@ def identity_of(node: Node, parameters: Parameters, inputs: dict[str, Record]) -
         "run": str(node),
         "parameters": {name: asked[name] for name in entry["parameters"]},
         "text": text_of(node, parameters),
-        "recipe": RECIPES_TABLE.get(node.group),
+        "recipe": RECIPES_TABLE.get(node.group) or PEER_RECIPES.get(node.group),
         "settings": as_json({section: settings[section] for section in entry["settings"]}),
         "inputs": {key: record.digest for key, record in inputs.items()},
         "code": code_hashes(node.notebook),
