@@ -19,6 +19,7 @@ from .runs.identity import why_not_done
 from .runs.locks import locked
 from .runs.places import study_folder
 from .runs.study_file import remember_study
+from .study.arms import asked_grid
 from .study.card_needs import card_shares
 from .study.cards import Cards
 from .study.cluster import Account, Cluster, Executor, Partition, SbatchWords, cluster_of, job_needs
@@ -67,6 +68,7 @@ from codesign.study.options import (
     Snakemake,
     Steps,
     StudyData,
+    StudyFileName,
     StudyName,
     StudySize,
     StudyTasks,
@@ -75,6 +77,7 @@ from codesign.study.options import (
     whole_number,
 )
 from .study.plan import pending
+from .study.preregistration import planned_by
 from .study.several_processes import sharing_batches
 from .study.sharing import cards_to_share, claim_text, prepare_once, trial_for
 from .study.slurm_round import not_submitted, planned_resources, run_on_slurm
@@ -155,8 +158,8 @@ def reproduce(
     refuse_another_study(grid)
     require_text(grid.data, grid.tasks, grid.size)
     with locked(study_folder(grid.study), f"study {grid.study}"):
-        fixed = fixed_by_grid(grid) | {"corpus": corpus_digest(grid.data, grid.size)}
-        remember_study(grid.study, fixed, seeds=list(grid.seeds), groups=list(grid.groups))
+        fixed = fixed_by_grid(grid) | {"corpus": corpus_digest(grid.data, grid.size)} | planned_by(grid)
+        remember_study(grid.study, fixed, arms=grid.arms, seeds=list(grid.seeds), groups=list(grid.groups))
         failed, work = set(), pending(grid)
         announce(grid, work, jobs, forecast_of(grid, work, cards, trial))
         if work:
@@ -188,7 +191,7 @@ def _make_results_with_gaps(grid, jobs, gpus, cards, cluster):
 
 # %% ../nbs/08_reproduce.ipynb #b15a5819
 def reproduce_study(
-    size: StudySize = "tiny",
+    size: StudySize = None,
     study: StudyName = None,
     seeds: Seeds = None,
     groups: Groups = None,
@@ -198,6 +201,7 @@ def reproduce_study(
     examples: Examples = None,
     epochs: Epochs = None,
     controls: Controls = False,
+    study_file: StudyFileName = None,
     jobs: Jobs = "2",
     gpus: Gpus = "0",
     rehearse_card: RehearsedCard = None,
@@ -217,7 +221,7 @@ def reproduce_study(
     given again. Runs that are done stay done. Writes papermill_runs/STUDY/: records and models in runs/, executed
     notebooks in notebooks/, and report.html.
     """
-    grid = load_grid(size, study, seeds, groups, data, tasks, steps, controls, examples, epochs)
+    grid = asked_grid(size, study, seeds, groups, data, tasks, steps, controls, examples, epochs, study_file)
     cluster, words = cluster_of(executor, partition, account, sbatch, snakemake), snakemake.split()
     run_jobs, run_gpus = number_of_jobs(jobs, elsewhere=bool(cluster or words)), whole_number("gpus", gpus, 0)
     minutes = None if budget is None else whole_number("budget", budget, 1)
