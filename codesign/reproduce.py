@@ -20,6 +20,7 @@ from .runs.locks import locked
 from .runs.places import study_folder
 from .runs.study_file import remember_study
 from .study.arms import asked_grid
+from .study.arms_forecast import seed_forecast
 from .study.card_needs import card_shares
 from .study.cards import Cards
 from .study.cluster import Account, Cluster, Executor, Partition, SbatchWords, cluster_of, job_needs
@@ -127,6 +128,8 @@ def announce(grid: Grid, work: dict[Node, str], jobs: int, trial: TrialForecast 
         )
         to_make = f", {len(work)} to make, {forecast}"
     print(f"study {grid.study}: {total} runs, {total - len(work)} done{to_make}", flush=True)
+    if work and (of_seed := seed_forecast(grid, jobs)):
+        print(of_seed, flush=True)
 
 
 def remove_old_records(grid: Grid, work: dict[Node, str]) -> None:
