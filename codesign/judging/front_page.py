@@ -15,8 +15,8 @@ from ..engine.files import write_atomic
 from .cautions import cautions
 from .commands import command_of_study
 from .effects import effect_over_seeds, effect_text, mean_text
-from .glance import scale_of
 from .measures import MEASURES, REFERENCE_MODELS, TRAINED_REFERENCES, measure_of, plural, short_label
+from .scales import scale_of
 from .study_records import read_records
 from ..results import ALPHA, Analysis, analyse_study
 

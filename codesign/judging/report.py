@@ -11,7 +11,7 @@ from pathlib import Path
 from ..engine.drawing import png
 from ..engine.files import write_atomic
 from ..engine.pages import Fold, PageTable, Paragraph, Picture, Pictures, Section, render_page
-from .cautions import timing_controls_table
+from .cautions import better_peers, timing_controls_table
 from .claims import hypotheses_table
 from .figures import FIGURES, draw
 from .glance import glance_block, p_value_texts
@@ -30,7 +30,7 @@ from codesign.judging.report_tables import (
     sources_block,
     verdicts_block,
 )
-from .study_records import read_records
+from .study_records import arms_of_study, read_records
 from ..results import Analysis, analyse_study
 from ..runs.records import Record
 
@@ -51,6 +51,13 @@ METHOD = (
     "Counts, such as parameters and FLOPs, are compared exactly.",
     "Latencies are measured in turns in one process, beside an identical copy of M_base (the A/A control). Latency is "
     "the prefill of 8 sequences of 512 tokens. Perplexity is per word of the validation text.",
+    "Every verdict names its scale: toy up to size tiny, paper from size 130m, small between. It holds at that scale.",
+    "A task counts in the score if the fully fine-tuned M_base beats the best constant answer there: the 95% interval "
+    "over seeds lies above zero. The others are shown beside the score.",
+    "Two groups that lost their channels at different points of training are not compared in perplexity. The -40 of "
+    "C_random-40 is such a point, 40% of the steps; that of M_sdm-40 is a share of FLOPs. H3 and H4 name M_challenge, "
+    "which is pruned at 80%, whatever the point of M_full.",
+    "What a critical reader may object, with answers, is in the repository under docs/explanations/objections.md.",
 )
 
 # %% ../../nbs/judging/report.ipynb #e67f2c02
@@ -107,7 +114,8 @@ def report_page(
         *_claim_sections(analysis, links),
         *_record_sections(analysis, links, folder),  # last: it lists what was linked to above
     ]
-    return render_page(f"{folder.name}: results", [QUESTION, GUIDE], sections)
+    first = [better_peers(analysis)] if better_peers(analysis) else []
+    return render_page(f"{folder.name}: results", [*first, QUESTION, GUIDE], sections)
 
 # %% ../../nbs/judging/report.ipynb #3d37dc71
 def _result_sections(analysis, links, pictures):
@@ -125,7 +133,7 @@ def _result_sections(analysis, links, pictures):
     return [
         Section("At a glance", [*_gaps(analysis), glance_block(analysis)]),
         Section("Verdicts", [verdicts_block(analysis), *reading]),
-        Section("All groups", [Paragraph(means), groups_block(analysis, links)]),
+        Section("All groups", [Paragraph(means), Paragraph(analysis.scoring.text), groups_block(analysis, links)]),
         Section("Figures", [Pictures(shown)]),
         Section("What each part changes", [Paragraph(ratios), ablation_block(analysis, links)]),
     ]
@@ -147,8 +155,10 @@ def _control_sections(analyses, analysis, links):
 # %% ../../nbs/judging/report.ipynb #44641b7e
 def _claim_sections(analysis, links):
     signed_rank = (
-        "The signed-rank test is shown for comparison. With n seeds its p cannot fall below 2/2ⁿ: 0.25 at three, "
-        "0.0625 at five."
+        "The sign-flip and the signed-rank test are shown for comparison and decide nothing. With n seeds the one-sided "
+        "p of the first cannot fall below 1/2ⁿ, and the two-sided p of either not below 2/2ⁿ: 0.25 at three seeds, "
+        "0.0625 at five, 0.031 at six. Holm's correction multiplies the smallest of five p-values by five, so six seeds "
+        "are never enough for either of them."
     )
     controls = (
         "The A/A control is an identical copy of M_base: its interval must include 1. The known-slowdown control is "
@@ -199,7 +209,7 @@ def write_report(
     report that says what is missing. Raises DataError for records that cannot be read.
     """
     folder = Path(study_folder)
-    analyses, analysis = analyse_study(read_records(folder), size, data, tasks)
+    analyses, analysis = analyse_study(read_records(folder), size, data, tasks, arms=arms_of_study(folder))
     pictures = {name: png(draw(name, analyses, analysis), dpi=200) for name in figures}
     write_atomic(folder / "report.html", report_page(analyses, analysis, folder, pictures))
     return folder / "report.html"

@@ -35,6 +35,18 @@ VARIANT_OF = {
     "C_activation": "M_challenge",
     "same_shape": "M_challenge",
     "C_random": "M_challenge",
+    "C_activation-40": "M_challenge",
+    "C_magnitude-40": "M_challenge",
+    "C_random-40": "M_challenge",
+    "C_scratch": "M_sdm",
+    "C_uniform": "M_sdm",
+    "C_scratch-N4": "M_csp",
+    "C_aire-N4": "M_csp",
+    "C_aire-N4-fold": "M_csp",
+    "C_ghost-N4": "M_csp",
+    "C_ghost-N4-fold": "M_csp",
+    "C_lora-r16": "M_full",
+    "C_prodial": "M_full",
 }
 MARKERS_OF_OTHERS = {"transformer": "p", "lstm": "h"}
 

@@ -81,10 +81,21 @@ def seconds_of_runs(plan: StudyPlan, grid: Grid, nodes) -> dict[Node, float | No
         if len(members) > 1:  # the time of a profiling run grows with its models
             whole = known.get((node.notebook, "controls"))
             return whole and whole * (len(members) + 2) / (len(GRAPH[node.notebook]["groups"]["controls"]) + 2)
+        if node.notebook == "03_sgh_peft" and (node.notebook, node.group) not in known:
+            return _as_tuned(plan, grid, node.group, known.get((node.notebook, "M_base")))
         found = seconds_of(node, known, grid)
         return base if found is None and node.notebook not in ("05_profiling", "06_results", "11_peers") else found
 
     return {node: seconds(node) for node in nodes}
+
+
+def _as_tuned(plan, grid, group, base):
+    "Seconds of fine-tuning for a group that nobody has timed: those of `M_base` for the same rows."
+    if base is None or grid.epochs is None:
+        return base
+    rows = (tuning_rows(plan, grid.tasks_of(name), grid.examples, grid.epochs, True) for name in (group, "M_base"))
+    own, of_base = rows
+    return base * own / of_base
 
 # %% ../../nbs/study/arms_forecast.ipynb #37af0497
 def core_seed(plan: StudyPlan, grid: Grid) -> Grid:
