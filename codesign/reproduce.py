@@ -228,7 +228,6 @@ def reproduce_study(
     cluster, words = cluster_of(executor, partition, account, sbatch, snakemake), snakemake.split()
     run_jobs, run_gpus = number_of_jobs(jobs, elsewhere=bool(cluster or words)), whole_number("gpus", gpus, 0)
     minutes = None if budget is None else whole_number("budget", budget, 1)
-    refuse_another_study(grid)
     _take_published(grid, published, dry_run)
     cards = cards_to_share(run_gpus, rehearse_card, f"{snakemake} {executor or ''}", dry_run)
     measured = trial_for(grid, pending(grid), run_jobs, cards, trial)
@@ -246,7 +245,8 @@ def _make_or_show(grid, jobs, gpus, words, cards, trial, cluster, minutes, dry_r
 
 
 def _take_published(grid, published, dry_run):
-    "Copies published records into the study if that is asked."
+    "Refuses a study of other settings, and copies published records into it if that is asked."
+    refuse_another_study(grid)
     if not published:
         return
     if dry_run:

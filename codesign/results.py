@@ -254,7 +254,7 @@ def judge(
     rows = [dict(hypothesis=name, **row) for name, rows in components.items() for row in rows]
     return pd.DataFrame(verdicts), pd.DataFrame(rows)
 
-
+# %% ../nbs/06_results.ipynb #19d856eb
 def _needed(rows, alpha):
     "How many seeds would decide, or why no number of them would."
     return next((row["undecided"] for row in rows if row["undecided"]), "") or seeds_needed(rows, alpha)
@@ -269,8 +269,8 @@ def _components(table, hypothesis, undecided):
 
 # %% ../nbs/06_results.ipynb #ba80d681
 @dataclass(frozen=True)
-class Analysis:
-    "Everything that tables, figures and report show."
+class _Found:
+    "What the records of a study hold."
 
     records: list[Record]
     size: str
@@ -282,8 +282,13 @@ class Analysis:
     verdicts: pd.DataFrame
     components: pd.DataFrame
     missing: list[str]  # from `missing_runs`
-    left_out: dict[str, str]  # records of this size that do not belong, with the reason
+    left_out: dict[str, str]  # of this size: why each does not belong
     scoring: Scoring  # which tasks make the score
+
+# %% ../nbs/06_results.ipynb #cc5a1109
+@dataclass(frozen=True)
+class Analysis(_Found):
+    "Everything that tables, figures and report show."
 
     @property
     def where(self) -> str:

@@ -105,7 +105,7 @@ def uninformative_tasks(analysis: Analysis) -> str:
         f"(95% CI over {plural(len(analysis.seeds), 'seed')}), so these scores say little about adapters."
     )
 
-
+# %% ../../nbs/judging/cautions.ipynb #6b035682
 def better_peers(analysis: Analysis) -> str:
     "Which reference models of the same size have a lower perplexity than M_base; empty if none has."
     better = []
@@ -117,8 +117,8 @@ def better_peers(analysis: Analysis) -> str:
     if not better:
         return ""
     return (
-        f"A reference model beats M_base in perplexity on the same text: {'; '.join(better)}. So what follows compresses "
-        "a model that is not the best of its size here."
+        f"A reference model beats M_base in perplexity on the same text: {'; '.join(better)}. "
+        "So what follows compresses a model that is not the best of its size here."
     )
 
 

@@ -119,7 +119,7 @@ def _signs(seeds, hypotheses):
         f"{2 * one_sided:.2g} two-sided. {never}It is shown beside the t test and decides nothing."
     )
 
-
+# %% ../../nbs/judging/glance.ipynb #6e61a61e
 def _few_seeds(seeds, hypotheses):
     "What a number of seeds can show at all."
     if seeds < 2:
@@ -131,6 +131,6 @@ def _few_seeds(seeds, hypotheses):
         f"Few seeds set a floor to what can be shown. With {seeds} seeds, a mean must lie {alone:.1f} standard "
         f"deviations beyond its bound for p below {ALPHA}, and {first:.1f} if the p-value is multiplied by "
         f"{hypotheses}. The standard deviation is that between seeds. A test that uses ranks only, such as Wilcoxon's, "
-        f"cannot give a p below {2 / 2**seeds:.2g} here. {_signs(seeds, hypotheses)} So undecided often means too few seeds. It does not mean that "
-        "there is no effect."
+        f"cannot give a p below {2 / 2**seeds:.2g} here. {_signs(seeds, hypotheses)} "
+        "So undecided often means too few seeds. It does not mean that there is no effect."
     )

@@ -224,7 +224,7 @@ def missing_runs(records: list[Record], seeds=(), arms: dict | None = None) -> l
         if (notebook, seed, group) not in there
     ]
 
-
+# %% ../../nbs/judging/study_records.ipynb #64420fd2
 def arms_of_study(study_folder: Path) -> dict:
     "The arms that a study's file names, with their seeds; empty for a study without a file or without arms."
     path = Path(study_folder) / "study.json"
@@ -252,7 +252,7 @@ def _missing_of_arms(records, arms):
                     wanted[notebook, seed, group] = None
     return [f"{notebook}/s{seed}/{group}" for notebook, seed, group in wanted if (notebook, seed, group) not in there]
 
-
+# %% ../../nbs/judging/study_records.ipynb #c26edd55
 def _is_optional(notebook, group):
     on_demand = notebook == "05_profiling" and group != "controls"
     return on_demand or GRAPH.get(notebook, {}).get("first_seed", False)

@@ -100,7 +100,7 @@ PROFILED_COLUMNS = {  # name in a profile -> column
 }
 RATIO_COLUMNS = {"latency_prefill": "latency_prefill_ms", "latency_decode_batch1": "latency_decode_ms"}
 
-
+# %% ../../nbs/judging/study_table.ipynb #c02f3acc
 def _profile_of(runs, group, seed):
     "The profiling run that timed a group, or None: the study's, that of the pair with M_base, or the controls'."
     which = ("all", f"{group}{SIDE_BY_SIDE}M_base", "controls")

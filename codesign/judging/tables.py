@@ -106,6 +106,8 @@ CONTRASTS = (
     Contrast("Are tiers better than one LoRA rank with as many parameters?", "M_full", "C_lora", "score_points"),
     Contrast("What does compression cost in score, with the same adapters?", "M_sdm+sgh", "M_sgh", "score_points"),
 )
+
+# %% ../../nbs/judging/tables.ipynb #dad2db0e
 LATER_CONTRASTS = tuple(
     Contrast(question, group, against, measure, later=True)
     for question, group, against, measure in (
@@ -131,7 +133,7 @@ LATER_CONTRASTS = tuple(
 )
 ASKS_ABOUT_POINTS = ("M_sdm", "M_sdm-80")  # the one contrast whose question is the point itself
 
-
+# %% ../../nbs/judging/tables.ipynb #5b30104f
 def contrasts_of(analysis: Analysis) -> list[Contrast]:
     "The contrasts that a study answers: none of two groups that lost their channels at different points of training."
     points, there = pruning_points(analysis.records), set(analysis.table.index.get_level_values(0))

@@ -49,7 +49,7 @@ def refuse_change(study: str, known: dict, asked: dict) -> None:
             f"give this one another name{more}"
         )
 
-
+# %% ../../nbs/runs/study_file.ipynb #fcd21fbd
 def of_arm(known: dict, group: str | None) -> dict:
     "What is known of a study, for one of its groups: an arm may have tasks of its own."
     own = known.get("arms", {}).get(group, {})
@@ -181,7 +181,7 @@ def remember_study(
             f"cannot write to {folder}: {error.strerror}; choose another folder with CODESIGN_STUDIES"
         ) from None
 
-
+# %% ../../nbs/runs/study_file.ipynb #f77d4ab4
 def _grown_arms(study, before, arms):
     "The arms that were there and those asked for, with all seeds of both. Raises ParameterError for other tasks."
     known = before.get("arms", {})

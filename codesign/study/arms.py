@@ -134,7 +134,7 @@ def arms_of(plan: StudyPlan, seeds: tuple[int, ...] = ()) -> dict[str, dict]:
                 arms[name] = {"seeds": left, **({"tasks": list(block.tasks)} if block.tasks else {})}
     return arms
 
-
+# %% ../../nbs/study/arms.ipynb #5d2d4a98
 def load_study(
     study_file: str,
     size: str | None = None,  # None: the file's; another one is a rehearsal

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SHARED', 'DEFAULT_SEEDS', 'reads_all', 'runs_alone', 'notebook_of_arm', 'graph_runs', 'is_wanted', 'with_needs',
-           'Grid', 'refuse_unknown', 'names_in', 'refuse_repeated', 'GridFile', 'grid_file', 'check_grid_file',
+           'Asked', 'Grid', 'refuse_unknown', 'names_in', 'refuse_repeated', 'GridFile', 'grid_file', 'check_grid_file',
            'load_grid', 'checked_seeds', 'checked_grid']
 
 # %% ../../nbs/study/grid.ipynb #10812569
@@ -88,8 +88,8 @@ SHARED = ("study", "data", "tasks", "steps", "examples", "epochs", "threads")  #
 
 
 @dataclass(frozen=True)
-class Grid:
-    "The runs of a study, as data."
+class Asked:
+    "What a study was asked to consist of."
 
     study: str
     size: str
@@ -103,6 +103,19 @@ class Grid:
     threads: int = 1  # CPU threads of one run
     arms: dict[str, dict] = field(default_factory=dict, hash=False)  # arm -> its seeds and tasks; empty: all alike
     study_file: str | None = None  # that the arms come from
+
+    def groups_of(self, seed: int) -> tuple[str, ...]:
+        "The groups that a seed has."
+        return tuple(name for name in self.groups if seed in self.arms.get(name, {"seeds": self.seeds})["seeds"])
+
+    def tasks_of(self, group: str) -> tuple[str, ...]:
+        "The tasks that a group is fine-tuned on."
+        return tuple(self.arms.get(group, {}).get("tasks") or self.tasks)
+
+# %% ../../nbs/study/grid.ipynb #c5468fb2
+@dataclass(frozen=True)
+class Grid(Asked):
+    "The runs of a study, as data."
 
     def nodes(self) -> list[Node]:
         "All runs, each after those it needs; the runs that read every record come last."
@@ -120,14 +133,6 @@ class Grid:
         if node.group in self.arms:
             return node.seed in self.arms[node.group]["seeds"]
         return is_wanted(node, self.groups_of(node.seed))
-
-    def groups_of(self, seed: int) -> tuple[str, ...]:
-        "The groups that a seed has."
-        return tuple(name for name in self.groups if seed in self.arms.get(name, {"seeds": self.seeds})["seeds"])
-
-    def tasks_of(self, group: str) -> tuple[str, ...]:
-        "The tasks that a group is fine-tuned on."
-        return tuple(self.arms.get(group, {}).get("tasks") or self.tasks)
 
     def readers(self) -> list[Node]:
         "The runs that read every record of the study."
