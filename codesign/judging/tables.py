@@ -88,7 +88,7 @@ class Contrast:
     group: str
     against: str
     measure: str
-    later: bool = False  # shown only where one of the two left a record, as not every study has these arms
+    later: bool = False  # shown only where its arm left a record, as not every study has it
 
 
 CONTRASTS = (
@@ -137,10 +137,11 @@ ASKS_ABOUT_POINTS = ("M_sdm", "M_sdm-80")  # the one contrast whose question is 
 def contrasts_of(analysis: Analysis) -> list[Contrast]:
     "The contrasts that a study answers: none of two groups that lost their channels at different points of training."
     points, there = pruning_points(analysis.records), set(analysis.table.index.get_level_values(0))
+    usual = {name for contrast in CONTRASTS for name in (contrast.group, contrast.against)}
 
     def is_asked(contrast):
         pair = contrast.group, contrast.against
-        if contrast.later and not (set(pair) - set(GROUPS_TABLE)) & there:
+        if contrast.later and not (set(pair) - usual) & there:
             return False
         return pair == ASKS_ABOUT_POINTS or contrast.measure != "ppl_word" or _healed(pair) or same_point(points, *pair)
 
