@@ -244,7 +244,8 @@ def _missing_of_arms(records, arms):
     for notebook, entry in GRAPH.items():
         for group in (*entry["groups"], *(arm for arm in arms if notebook == "05_profiling" and SIDE_BY_SIDE in arm)):
             needed = listed_needs(notebook, group)
-            if isinstance(needed, str) or group in entry.get("on_demand", ()):
+            compares = bool(entry.get("alone")) and group not in entry.get("on_demand", ())
+            if isinstance(needed, str) or group not in arms and not compares:
                 continue
             of = [group] if group in arms else [key.split("/")[1] for key in needed]
             for seed in every if set(of) <= set(arms) and of else ():

@@ -14,7 +14,7 @@ from ..engine.errors import ParameterError
 from ..engine.files import read_yaml, user_path
 from ..engine.text_names import TASKS
 from ..runs.checking import NonNegativeInt, PositiveInt, Seed, validated
-from ..runs.graph import GRAPH, RECIPES_TABLE, SIDE_BY_SIDE
+from ..runs.graph import GRAPH, GROUPS_TABLE, RECIPES_TABLE, SIDE_BY_SIDE
 from ..runs.settings import CONFIGS, SIZES
 from codesign.study.grid import (
     Grid,
@@ -134,6 +134,20 @@ def arms_of(plan: StudyPlan, seeds: tuple[int, ...] = ()) -> dict[str, dict]:
                 arms[name] = {"seeds": left, **({"tasks": list(block.tasks)} if block.tasks else {})}
     return arms
 
+
+def _study_tasks(plan, arms):
+    "The tasks of the study: those of its groups. Raises ParameterError if the groups differ, or a control has others."
+    of_groups = {tuple(arm.get("tasks", ())) for name, arm in arms.items() if name in GROUPS_TABLE}
+    if len(of_groups) > 1:
+        raise ParameterError(
+            f"study file {plan.name}: the seven groups must share their tasks, to be compared in score"
+        )
+    every = tuple(dict.fromkeys(task for arm in arms.values() for task in arm.get("tasks", ())))
+    tasks = next(iter(of_groups), ()) or every
+    if other := [task for task in every if task not in tasks]:
+        raise ParameterError(f"study file {plan.name}: {other[0]} is a task of a control and of no group; leave it out")
+    return tasks
+
 # %% ../../nbs/study/arms.ipynb #5d2d4a98
 def load_study(
     study_file: str,
@@ -164,7 +178,7 @@ def load_study(
         seeds=tuple(sorted({seed for arm in arms.values() for seed in arm["seeds"]})),
         groups=tuple(name for name in arms if name in RECIPES_TABLE),
         data=data or ("embedded" if rehearsal else plan.file.data),
-        tasks=tuple(dict.fromkeys(task for arm in arms.values() for task in arm.get("tasks", ()))),
+        tasks=_study_tasks(plan, arms),
         arms=arms,
         study_file=study_file,
         **{name: given[name] if given[name] is not None else of_file.get(name) for name in given},
