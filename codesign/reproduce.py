@@ -19,6 +19,8 @@ from .runs.identity import why_not_done
 from .runs.locks import locked
 from .runs.places import study_folder
 from .runs.study_file import remember_study
+from .study.arms import asked_grid
+from .study.arms_forecast import seed_forecast
 from .study.card_needs import card_shares
 from .study.cards import Cards
 from .study.cluster import Account, Cluster, Executor, Partition, SbatchWords, cluster_of, job_needs
@@ -68,6 +70,7 @@ from codesign.study.options import (
     Snakemake,
     Steps,
     StudyData,
+    StudyFileName,
     StudyName,
     StudySize,
     StudyTasks,
@@ -76,6 +79,7 @@ from codesign.study.options import (
     whole_number,
 )
 from .study.plan import pending
+from .study.preregistration import planned_by
 from .study.several_processes import sharing_batches
 from .study.sharing import cards_to_share, claim_text, prepare_once, trial_for
 from .study.slurm_round import not_submitted, planned_resources, run_on_slurm
@@ -125,6 +129,8 @@ def announce(grid: Grid, work: dict[Node, str], jobs: int, trial: TrialForecast 
         )
         to_make = f", {len(work)} to make, {forecast}"
     print(f"study {grid.study}: {total} runs, {total - len(work)} done{to_make}", flush=True)
+    if work and (of_seed := seed_forecast(grid, jobs)):
+        print(of_seed, flush=True)
 
 
 def remove_old_records(grid: Grid, work: dict[Node, str]) -> None:
@@ -156,8 +162,8 @@ def reproduce(
     refuse_another_study(grid)
     require_text(grid.data, grid.tasks, grid.size)
     with locked(study_folder(grid.study), f"study {grid.study}"):
-        fixed = fixed_by_grid(grid) | {"corpus": corpus_digest(grid.data, grid.size)}
-        remember_study(grid.study, fixed, seeds=list(grid.seeds), groups=list(grid.groups))
+        fixed = fixed_by_grid(grid) | {"corpus": corpus_digest(grid.data, grid.size)} | planned_by(grid)
+        remember_study(grid.study, fixed, arms=grid.arms, seeds=list(grid.seeds), groups=list(grid.groups))
         failed, work = set(), pending(grid)
         announce(grid, work, jobs, forecast_of(grid, work, cards, trial))
         if work:
@@ -189,7 +195,7 @@ def _make_results_with_gaps(grid, jobs, gpus, cards, cluster):
 
 # %% ../nbs/08_reproduce.ipynb #b15a5819
 def reproduce_study(
-    size: StudySize = "tiny",
+    size: StudySize = None,
     study: StudyName = None,
     seeds: Seeds = None,
     groups: Groups = None,
@@ -199,6 +205,7 @@ def reproduce_study(
     examples: Examples = None,
     epochs: Epochs = None,
     controls: Controls = False,
+    study_file: StudyFileName = None,
     jobs: Jobs = "2",
     gpus: Gpus = "0",
     rehearse_card: RehearsedCard = None,
@@ -218,11 +225,10 @@ def reproduce_study(
     given again. Runs that are done stay done. Writes papermill_runs/STUDY/: records and models in runs/, executed
     notebooks in notebooks/, and report.html.
     """
-    grid = load_grid(size, study, seeds, groups, data, tasks, steps, controls, examples, epochs)
+    grid = asked_grid(size, study, seeds, groups, data, tasks, steps, controls, examples, epochs, study_file)
     cluster, words = cluster_of(executor, partition, account, sbatch, snakemake), snakemake.split()
     run_jobs, run_gpus = number_of_jobs(jobs, elsewhere=bool(cluster or words)), whole_number("gpus", gpus, 0)
-    minutes = budget if budget is None else whole_number("budget", budget, 1)
-    refuse_another_study(grid)
+    minutes = None if budget is None else whole_number("budget", budget, 1)
     _take_published(grid, published, dry_run)
     cards = cards_to_share(run_gpus, rehearse_card, f"{snakemake} {executor or ''}", dry_run)
     measured = trial_for(grid, pending(grid), run_jobs, cards, trial)
@@ -241,7 +247,8 @@ def _make_or_show(grid, jobs, gpus, words, cards, trial, cluster, minutes, dry_r
 
 
 def _take_published(grid, published, dry_run):
-    "Copies published records into the study if that is asked."
+    "Refuses a study of other settings, and copies published records into it if that is asked."
+    refuse_another_study(grid)
     if not published:
         return
     if dry_run:

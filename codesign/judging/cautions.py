@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['TIMED_NAMES', 'timing_controls_table', 'unreliable_timings', 'weak_language_models', 'uninformative_tasks',
-           'cautions']
+           'better_peers', 'uncounted_scores', 'cautions']
 
 # %% ../../nbs/judging/cautions.ipynb #7c6188de
 import math
@@ -105,8 +105,30 @@ def uninformative_tasks(analysis: Analysis) -> str:
         f"(95% CI over {plural(len(analysis.seeds), 'seed')}), so these scores say little about adapters."
     )
 
+# %% ../../nbs/judging/cautions.ipynb #6b035682
+def better_peers(analysis: Analysis) -> str:
+    "Which reference models of the same size have a lower perplexity than M_base; empty if none has."
+    better = []
+    for name in TRAINED_REFERENCES:
+        effect = effect_over_seeds(analysis.table, "ppl_word", name, "M_base")
+        if effect.seeds and effect.estimate < 1:
+            sure = "" if effect.differs else ", not clearly"
+            better.append(f"{REFERENCE_MODELS[name]}, ratio {effect_text(effect, len(analysis.seeds))}{sure}")
+    if not better:
+        return ""
+    return (
+        f"A reference model beats M_base in perplexity on the same text: {'; '.join(better)}. "
+        "So what follows compresses a model that is not the best of its size here."
+    )
+
+
+def uncounted_scores(analysis: Analysis) -> str:
+    "That no task counts in the score; empty if one does, or if no record says what a constant answer scores."
+    return analysis.scoring.text if analysis.scoring.why_undecided else ""
+
 
 def cautions(analysis: Analysis) -> list[str]:
     "All sentences that limit what a study shows."
-    found = (uninformative_tasks(analysis), weak_language_models(analysis), unreliable_timings(analysis))
+    tasks = uncounted_scores(analysis) or uninformative_tasks(analysis)
+    found = (better_peers(analysis), tasks, weak_language_models(analysis), unreliable_timings(analysis))
     return [sentence for sentence in found if sentence]

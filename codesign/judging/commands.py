@@ -44,8 +44,10 @@ def command_of_study(folder: Path) -> str | None:
     try:
         study = json.loads(path.read_text(encoding="utf-8"))
         study["seeds"] = sorted({seed_of(record) for record in read_records(folder)} | set(study.get("seeds", [])))
-        with_controls = set(study.pop("groups", None) or []) > set(GROUPS_TABLE)
-        options = _options(study)
+        with_controls = set(study.pop("groups", None) or []) > set(GROUPS_TABLE) and "study_file" not in study
+        left_out = ("arms", "tasks", "preregistration") if "study_file" in study else ()
+        named = {name.replace("_", "-"): value for name, value in study.items() if name not in (*left_out, "corpus")}
+        options = _options(named)
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(
             f"{Path(folder).name}/study.json cannot be read ({error}); "

@@ -24,7 +24,7 @@ from ..engine.statistics import t_interval
 from .effects import paired_values
 from .measures import measure_of
 from .pictures import INTERVAL_NOTE, study_caption
-from .tables import CONTRASTS
+from .tables import contrasts_of
 from ..pillars.group_style import group_style
 from ..results import BEST_OF_SEVERAL, Analysis
 
@@ -128,9 +128,10 @@ def _change_text(row):
 @in_print_style
 def contrasts_figure(analysis: Analysis) -> Figure:
     "Each contrast with its interval and seeds: perplexity and latency in percent, score in points."
-    asked = {points: [c for c in CONTRASTS if measure_of(c.measure).points == points] for points in (False, True)}
+    every = contrasts_of(analysis)
+    asked = {points: [c for c in every if measure_of(c.measure).points == points] for points in (False, True)}
     ratios = dict(height_ratios=[len(asked[False]), len(asked[True])])
-    figure, axes = column_figure(0.62 * len(CONTRASTS) + 2.6, 2, 1, gridspec_kw=ratios)
+    figure, axes = column_figure(0.62 * len(every) + 2.6, 2, 1, gridspec_kw=ratios)
     seeds_of = {}
     for ax, (points, contrasts) in zip(axes[:, 0], asked.items(), strict=True):
         ax.axvline(0, color="0.4", lw=0.8, zorder=0)

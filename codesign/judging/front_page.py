@@ -15,8 +15,9 @@ from ..engine.files import write_atomic
 from .cautions import cautions
 from .commands import command_of_study
 from .effects import effect_over_seeds, effect_text, mean_text
-from .glance import scale_of
 from .measures import MEASURES, REFERENCE_MODELS, TRAINED_REFERENCES, measure_of, plural, short_label
+from .pruning_points import pruning_points, same_point
+from .scales import scale_of
 from .study_records import read_records
 from ..results import ALPHA, Analysis, analyse_study
 
@@ -108,6 +109,9 @@ def verdict_table(analysis: Analysis) -> str:
 FINDINGS = (  # question, measure, group, against
     ("Does ranking channels by activation do as well as learned masks?", "ppl_word", "M_sdm", "C_activation"),
     ("Are learned masks better than magnitude?", "ppl_word", "M_sdm", "M_challenge"),
+    ("Does ranking by activation do as well as learned masks, both at 40%?", "ppl_word", "M_sdm", "C_activation-40"),
+    ("Are learned masks better than magnitude, both at 40%?", "ppl_word", "M_sdm", "C_magnitude-40"),
+    ("Is the learned shape better than training it from new weights?", "ppl_word", "M_sdm", "C_scratch"),
     ("How much faster is prefill with a quarter fewer FLOPs?", "latency_prefill_ms", "M_sdm", "M_base"),
     ("What do 4 of 16 states cost, at equal training?", "ppl_word", "M_csp-N4", "M_base-healed"),
 )
@@ -116,9 +120,10 @@ FINDINGS = (  # question, measure, group, against
 def finding_table(analysis: Analysis) -> str:
     "Question, measured and answer of each of `FINDINGS`, as a Markdown table; empty if none of them ran."
     lines = ["| also measured | ratio (95% CI) | shown |", "|---|---|---|"]
+    points = pruning_points(analysis.records)
     for question, measure, group, against in FINDINGS:
         effect = effect_over_seeds(analysis.table, measure, group, against)
-        if not effect.seeds:
+        if not effect.seeds or measure == "ppl_word" and not same_point(points, group, against):
             continue
         change = "higher" if effect.estimate > 1 else "lower"
         shown = f"{abs(100 * (effect.estimate - 1)):.1f}% {change}" if effect.differs else "no difference shown"

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['ENVIRONMENT', 'CHANNELS_KEPT', 'TRAINABLE', 'TIMINGS', 'invented_record', 'write_record', 'with_checksum',
-           'invented_study', 'invented_reductions']
+           'invented_study', 'invented_reductions', 'invented_constants']
 
 # %% ../../nbs/judging/invented.ipynb #06cbe94d
 import json
@@ -167,4 +167,14 @@ def invented_reductions(speed: float, seeds=(42, 43, 44)) -> list[Record]:
             ratios[f"{group}/M_base"] = {"latency_prefill": {"ratio": ratio, "low": 0.1, "high": 1.0}}
         costs = {group: {"latency_prefill_ms_p50": 20.0} for group in ("M_base", *groups)}
         records.append(invented_record("05_profiling", "controls", seed, {"groups": costs, "ratios": ratios}))
+    return records
+
+# %% ../../nbs/judging/invented.ipynb #8236356a
+def invented_constants(records: list[Record], **constants: float) -> list[Record]:
+    "The records, in which every fine-tuned group has its primary metrics and the constant answers' scores by task."
+    for record in records:
+        if record["run"].startswith("03_sgh_peft"):
+            metrics = record.metrics
+            metrics |= {"cola_primary": metrics["cola_matthews"], "rte_primary": metrics["rte_accuracy"]}
+            metrics |= {f"{task}_best_constant": value for task, value in constants.items()}
     return records

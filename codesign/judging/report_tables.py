@@ -22,14 +22,15 @@ from .table_files import heading, readable
 from codesign.judging.tables import (
     ABLATION_MEASURES,
     COMPARED_BY_SIZE,
-    CONTRASTS,
     COUNTED_BY_SIZE,
     ablation_table,
     compared_rows,
+    contrasts_of,
     contrasts_table,
     learning_table,
     main_table,
     scaling_table,
+    shown_columns,
     to_base_label,
 )
 from .tracing import Traced, trace
@@ -70,8 +71,9 @@ def verdicts_block(analysis: Analysis) -> PageTable:
         {
             "hypothesis": Piece(verdict["hypothesis"], link=f"#components-{verdict['hypothesis']}"),
             "claim": verdict["claim"],
+            "measured": verdict["because"],
+            "scale": verdict["scale"],
             "verdict": Piece(verdict["verdict"], style=VERDICT_STYLES[verdict["verdict"]]),
-            "reason": verdict["because"],
             "p, adjusted": p_text(verdict["p_adjusted"]),
             "p of the opposite": p_text(verdict["p_refute_adjusted"]),
             "seeds": f"{verdict['seeds']} of {verdict['seeds_in_study']}",
@@ -94,6 +96,7 @@ def components_block(analysis: Analysis, links: NumberLinks) -> PageTable:
                 "hypothesis": Piece(row["hypothesis"], link=f"#{row['hypothesis']}"),
                 "component": links.to(name, component_text(row)),
                 "p": "exact" if row["exact"] else p_text(row["p"]),
+                "sign-flip p": "–" if untested else f"{row['sign_flip']:.2g}",
                 "Wilcoxon p": "–" if untested else f"{row['wilcoxon']:.2g}",
                 "Hedges' g": _hedges(row["hedges_g"]),
                 "seeds": row["seeds"],
@@ -112,7 +115,7 @@ def _hedges(value):
 def groups_block(analysis: Analysis, links: NumberLinks) -> PageTable:
     "All measures of all groups."
     shown, rows = main_table(analysis), []
-    for column in [column for column in analysis.table.columns if "/" not in column]:
+    for column in shown_columns(analysis):
         texts = shown.loc[measure_label(column)]
         cells = {group: links.to(f"{column}.{group}", texts[group]) for group in GROUPS_TABLE}
         rows.append({"measure": measure_label(column), **cells})
@@ -131,10 +134,10 @@ def ablation_block(analysis: Analysis, links: NumberLinks) -> PageTable:
 def contrasts_block(analysis: Analysis, links: NumberLinks) -> PageTable:
     "The questions that controls answer."
     rows = contrasts_table(analysis).to_dict("records")
-    for row, contrast in zip(rows, CONTRASTS, strict=True):
+    for row, contrast in zip(rows, contrasts_of(analysis), strict=True):
         row["estimate"] = links.to(f"{contrast.measure}.{contrast.group}/{contrast.against}", row["estimate"])
         row["Hedges' g"] = _hedges(row.pop("hedges_g"))
-    columns = ["question", "measure", "comparison", "estimate", "Hedges' g", "better", "seeds"]
+    columns = ["question", "measure", "comparison", "pruned_at", "estimate", "Hedges' g", "better", "seeds"]
     return table_of_dicts(rows, columns, cards=True)
 
 # %% ../../nbs/judging/report_tables.ipynb #9cbc042a

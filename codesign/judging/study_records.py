@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['TASK_NOTEBOOKS', 'read_records', 'notebook_of', 'group_of', 'seed_of', 'Criterion', 'criteria_of', 'select_records',
-           'missing_runs', 'kept_shares']
+           'missing_runs', 'arms_of_study', 'kept_shares']
 
 # %% ../../nbs/judging/study_records.ipynb #3e6d227d
 import json
@@ -16,7 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..runs.graph import GRAPH, GROUPS_TABLE, Node
+from ..engine.errors import DataError
+from ..runs.graph import CONTROLS_TABLE, GRAPH, GROUPS_TABLE, SIDE_BY_SIDE, Node, listed_needs
 from ..runs.parameters import data_name
 from ..runs.records import NOT_RECORDED, Record, read_record
 
@@ -83,6 +84,11 @@ def _has_tasks(record):
     return notebook_of(record) in TASK_NOTEBOOKS
 
 
+def _is_of_groups(record):
+    "Whether a record depends on tasks and is no control's fine-tuning, which may be on fewer tasks."
+    return _has_tasks(record) and not (notebook_of(record) == "03_sgh_peft" and group_of(record) in CONTROLS_TABLE)
+
+
 def _reads(part, record):
     return part in GRAPH.get(notebook_of(record), {}).get("text", ())
 
@@ -97,8 +103,10 @@ def criteria_of(records: list[Record], data: str | None, tasks: list | None) -> 
     kinds = sorted({(notebook_of(r), group_of(r)) for r in records})
     criteria = [
         Criterion("data", partial(_parameter, "data"), _always, data_name(data) if data else None),
-        Criterion("tasks", partial(_parameter, "tasks"), _has_tasks, list(tasks) if tasks else None),
+        Criterion("tasks", partial(_parameter, "tasks"), _is_of_groups, list(tasks) if tasks else None),
     ]
+    for group in sorted({group_of(r) for r in records if _has_tasks(r) and not _is_of_groups(r)}):  # may have fewer
+        criteria.append(Criterion("tasks", partial(_parameter, "tasks"), partial(_made_by, "03_sgh_peft", group)))
     for part in ("corpus", "tokenizer"):
         criteria.append(Criterion(part, partial(_text_digest, part), partial(_reads, part)))
     for task in sorted({task for r in records for task in _tasks_read(r)}):
@@ -195,11 +203,14 @@ def select_records(
     return _made_from_these(selected, left_out), left_out
 
 # %% ../../nbs/judging/study_records.ipynb #63e8e1f1
-def missing_runs(records: list[Record], seeds=()) -> list[str]:
+def missing_runs(records: list[Record], seeds=(), arms: dict | None = None) -> list[str]:
     """Names 'notebook/seed/group' of the runs that a full study of these seeds has and this one lacks.
 
     A control that one seed has is expected of all. A run of the first seed only, or one made on demand, is not.
+    `arms`, of a study that was planned in a file, says which seeds each group has.
     """
+    if arms:
+        return _missing_of_arms(records, arms)
     there = {(notebook_of(r), seed_of(r), group_of(r)) for r in records}
     seeds = sorted({seed for _, seed, _ in there} | set(seeds))
     backbones = dict.fromkeys(tuple(recipe["backbone"].split("/")) for recipe in GROUPS_TABLE.values())
@@ -213,7 +224,36 @@ def missing_runs(records: list[Record], seeds=()) -> list[str]:
         if (notebook, seed, group) not in there
     ]
 
+# %% ../../nbs/judging/study_records.ipynb #64420fd2
+def arms_of_study(study_folder: Path) -> dict:
+    "The arms that a study's file names, with their seeds; empty for a study without a file or without arms."
+    path = Path(study_folder) / "study.json"
+    try:
+        return json.loads(path.read_text(encoding="utf-8")).get("arms", {}) if path.is_file() else {}
+    except (ValueError, AttributeError, RecursionError) as error:
+        raise DataError(
+            f"{path.parent.name}/study.json cannot be read ({error}); put the study's own file back"
+        ) from None
 
+
+def _missing_of_arms(records, arms):
+    "What the planned arms lack: models, fine-tunings, profiles and reference models, each at its own seeds."
+    there = {(notebook_of(r), seed_of(r), group_of(r)) for r in records}
+    every = sorted({seed for arm in arms.values() for seed in arm["seeds"]})
+    wanted = {}
+    for notebook, entry in GRAPH.items():
+        for group in (*entry["groups"], *(arm for arm in arms if notebook == "05_profiling" and SIDE_BY_SIDE in arm)):
+            needed = listed_needs(notebook, group)
+            compares = bool(entry.get("alone")) and group not in entry.get("on_demand", ())
+            if isinstance(needed, str) or group not in arms and not compares:
+                continue
+            of = [group] if group in arms else [key.split("/")[1] for key in needed]
+            for seed in every if set(of) <= set(arms) and of else ():
+                if all(seed in arms[name]["seeds"] for name in of):
+                    wanted[notebook, seed, group] = None
+    return [f"{notebook}/s{seed}/{group}" for notebook, seed, group in wanted if (notebook, seed, group) not in there]
+
+# %% ../../nbs/judging/study_records.ipynb #c26edd55
 def _is_optional(record):
     "Whether other seeds need no such run. Reference models without a recipe searched for one on the first seed only."
     notebook = notebook_of(record)

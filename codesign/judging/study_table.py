@@ -23,7 +23,7 @@ from codesign.judging.measures import (
     is_group,
 )
 from .study_records import group_of, notebook_of, seed_of
-from ..runs.graph import CONTROLS_TABLE, GROUPS_TABLE, RECIPES_TABLE
+from ..runs.graph import CONTROLS_TABLE, GROUPS_TABLE, RECIPES_TABLE, SIDE_BY_SIDE
 from ..runs.records import Record
 
 # %% ../../nbs/judging/study_table.ipynb #84dff9d9
@@ -35,6 +35,14 @@ class MeasuredValue:
     record: Record
     keys: tuple[str, ...]  # the way to it below `metrics`
     divisor_keys: tuple[str, ...] = ()  # for a ratio of two numbers of one record: the way to the second
+    mean_of: tuple[str, ...] = ()  # for 100 times a mean of several numbers: their names
+
+    @property
+    def place(self) -> str:
+        "Where the value is in the record, as text."
+        if self.mean_of:
+            return f"100 x mean of metrics.{', metrics.'.join(self.mean_of)}"
+        return f"metrics.{'.'.join(self.keys)}"
 
 
 Place = tuple[str, Record | None, tuple[str, ...]]  # column, record, the way to the value below `metrics`
@@ -96,10 +104,11 @@ PROFILED_COLUMNS = {  # name in a profile -> column
 }
 RATIO_COLUMNS = {"latency_prefill": "latency_prefill_ms", "latency_decode_batch1": "latency_decode_ms"}
 
-
+# %% ../../nbs/judging/study_table.ipynb #c02f3acc
 def _profile_of(runs, group, seed):
-    "The profiling run that timed a group, or None."
-    profiles = (runs.get(("05_profiling", which, seed)) for which in ("all", "controls"))
+    "The profiling run that timed a group, or None: the study's, that of the pair with M_base, or the controls'."
+    which = ("all", f"{group}{SIDE_BY_SIDE}M_base", "controls")
+    profiles = (runs.get(("05_profiling", name, seed)) for name in which)
     return next((record for record in profiles if record and group in record.metrics.get("groups", {})), None)
 
 

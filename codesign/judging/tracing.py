@@ -112,10 +112,7 @@ class Traced:
 
 # %% ../../nbs/judging/tracing.ipynb #0762bb00
 def _steps(seed, found):
-    sources = [
-        f"    {source.value:.10g}  in {source.record['run']}  at metrics.{'.'.join(source.keys)}"
-        for source in found.sources
-    ]
+    sources = [f"    {source.value:.10g}  in {source.record['run']}  at {source.place}" for source in found.sources]
     return [f"seed {seed}: {found.how}", *sources]
 
 
@@ -218,7 +215,7 @@ def values_table(analysis: Analysis) -> pd.DataFrame:
             id=name,
             value=source.value,
             run=source.record["run"],
-            key=f"metrics.{'.'.join(source.keys)}",
+            key=source.place,
             record_sha256=source.record.get("sha256"),
         )
         for name, source in zip(value_ids(analysis), sources, strict=True)

@@ -36,7 +36,7 @@ from .parameters import Parameters, data_name
 from .ranks import refuse_other_launcher, trained_by_ranks
 from .records import NOT_RECORDED, Record, read_record, readable_record, write_with_checksum
 from .run import Run, environment
-from .study_file import as_text, read_study, refuse_change, remember_study, study_parameters
+from .study_file import as_text, of_arm, read_study, refuse_change, remember_study, study_parameters
 
 # %% ../../nbs/runs/making.ipynb #d976a1be
 WAIT_IN_SCRATCH = 900.0  # seconds
@@ -60,7 +60,7 @@ def make(notebook: str, parameters: Parameters, job: Callable[[Run], dict | None
         if standing := _standing_record(folder, hash_of(made_from)):
             return standing
         corpus = {"corpus": made_from["text"]["corpus"]} if "corpus" in made_from["text"] else {}
-        remember_study(study, study_parameters(notebook, parameters) | corpus)
+        remember_study(study, study_parameters(notebook, parameters) | corpus, node.group)
         if (folder / "record.json").exists():
             why = why_not_done(study, node, parameters) or "another attempt was asked for"
             print(f"again  {node}: {why}", flush=True)
@@ -76,7 +76,7 @@ def make(notebook: str, parameters: Parameters, job: Callable[[Run], dict | None
 def _refuse_other_study(node, parameters):
     "Raises ParameterError if the study was made with other parameters, or on another text."
     known = read_study(parameters.study)
-    refuse_change(parameters.study, known, study_parameters(node.notebook, parameters))
+    refuse_change(parameters.study, of_arm(known, node.group), study_parameters(node.notebook, parameters))
     if "corpus" in known and "corpus" in (text := text_of(node, parameters)):
         refuse_change(parameters.study, known, {"data": parameters.data, "corpus": text["corpus"]})
 

@@ -9,9 +9,9 @@ __all__ = ['plan_study']
 from ..engine.errors import CodesignError
 from ..runs.locks import locked
 from ..runs.places import study_folder
+from .arms import asked_grid
 from .cluster import Account, Executor, Partition, SbatchWords, cluster_of
 from .continuing import refuse_another_study
-from .grid import load_grid
 from codesign.study.options import (
     Controls,
     Epochs,
@@ -22,6 +22,7 @@ from codesign.study.options import (
     Seeds,
     Steps,
     StudyData,
+    StudyFileName,
     StudyName,
     StudySize,
     StudyTasks,
@@ -34,7 +35,7 @@ from .trial import kept_trial
 
 # %% ../../nbs/study/commands_plan.ipynb #ae24de85
 def plan_study(
-    size: StudySize = "tiny",
+    size: StudySize = None,
     study: StudyName = None,
     seeds: Seeds = None,
     groups: Groups = None,
@@ -44,6 +45,7 @@ def plan_study(
     examples: Examples = None,
     epochs: Epochs = None,
     controls: Controls = False,
+    study_file: StudyFileName = None,
     jobs: Jobs = "2",
     gpus: Gpus = "0",
     executor: Executor = None,
@@ -56,7 +58,7 @@ def plan_study(
     Starts nothing. Writes plan.json to papermill_runs/STUDY: the runs of the next round, what each needs, resources and
     commands. With --executor, the first command for the scheduler is shown too.
     """
-    grid = load_grid(size, study, seeds, groups, data, tasks, steps, controls, examples, epochs)
+    grid = asked_grid(size, study, seeds, groups, data, tasks, steps, controls, examples, epochs, study_file)
     cluster = cluster_of(executor, partition, account, sbatch)
     at_a_time, cards = number_of_jobs(jobs, elsewhere=True), whole_number("gpus", gpus, 0)
     refuse_another_study(grid)

@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['Complete', 'SIZE_HELP', 'DATA_HELP', 'TASKS_HELP', 'A_SIZE', 'A_TEXT', 'SOME_TASKS', 'A_STUDY', 'Size', 'SeedOption',
            'Data', 'Tasks', 'Study', 'LearningRate', 'Steps', 'Examples', 'Epochs', 'ThreadsOption', 'ProcessesOption',
-           'StudySize', 'StudyName', 'Seeds', 'Groups', 'StudyData', 'StudyTasks', 'Controls', 'Jobs', 'Gpus',
-           'Snakemake', 'RehearsedCard', 'Trial', 'DryRun', 'Published', 'Budget', 'SPLITS', 'Predict', 'ProfiledGroup',
-           'Against', 'Device', 'RecordFile', 'TracedValue', 'OutputFolder', 'TokenizerFolder', 'option',
-           'group_option', 'whole_number', 'number_of_jobs', 'number_of_threads', 'number_of_processes']
+           'StudySize', 'StudyFileName', 'StudyName', 'Seeds', 'Groups', 'StudyData', 'StudyTasks', 'Controls', 'Jobs',
+           'Gpus', 'Snakemake', 'RehearsedCard', 'Trial', 'DryRun', 'Published', 'Budget', 'SPLITS', 'Predict',
+           'ProfiledGroup', 'Against', 'Device', 'RecordFile', 'TracedValue', 'OutputFolder', 'TokenizerFolder',
+           'option', 'group_option', 'whole_number', 'number_of_jobs', 'number_of_threads', 'number_of_processes']
 
 # %% ../../nbs/study/options.ipynb #8667437b
 import os
@@ -79,7 +79,11 @@ ProcessesOption = Annotated[
 ]
 
 # %% ../../nbs/study/options.ipynb #80879d1b
-StudySize = Annotated[str, option("SIZE", SIZE_HELP, complete=A_SIZE)]
+StudySize = Annotated[str | None, option("SIZE", SIZE_HELP, default="the study file's, else tiny", complete=A_SIZE)]
+StudyFileName = Annotated[
+    str | None,
+    option("FILE", "file that gives each group its seeds and tasks: preregistered, or a path", default="none"),
+]
 StudyName = Annotated[
     str | None,
     option("NAME", "name of the study, a folder in papermill_runs", default="the name of the size", complete=A_STUDY),
@@ -104,6 +108,8 @@ Controls = Annotated[bool, typer.Option(help="make the control groups too")]
 Jobs = Annotated[str, option("N", "runs at the same time, 1 to eight for each core")]
 Gpus = Annotated[str, option("N", "GPUs that the runs may share", NonNegativeInt)]
 Snakemake = Annotated[str, option("WORDS", "further options for Snakemake, such as '--verbose'")]
+
+# %% ../../nbs/study/options.ipynb #80879d1c
 RehearsedCard = Annotated[
     str | None,
     option("MB", "on the CPU, share the runs out as on a GPU with so many MB of memory", PositiveInt, "none"),

@@ -18,7 +18,14 @@ from ..runs.locks import locked
 from ..runs.making import passed_down
 from ..runs.parameters import Parameters, checked_data
 from ..runs.records import Record, read_record
-from ..runs.study_file import STUDY_PARAMETERS, read_study, refuse_change, remember_study, study_parameters
+from codesign.runs.study_file import (
+    STUDY_PARAMETERS,
+    of_arm,
+    read_study,
+    refuse_change,
+    remember_study,
+    study_parameters,
+)
 from .continuing import corpus_digest, require_text
 from .job import run_node, say, set_threads
 from .live_lines import LiveLines
@@ -29,7 +36,7 @@ def parameters_in_study(notebook: str, given: dict) -> Parameters:
     "The parameters of a run, with what its study has fixed. Raises ParameterError for what contradicts the study."
     if "data" in given:
         checked_data(given["data"])  # checked even if the run reads no text
-    known = read_study(given.get("study", "scratch"))
+    known = of_arm(read_study(given.get("study", "scratch")), given.get("group"))
     fixed = {name: known[name] for name in STUDY_PARAMETERS if known.get(name) is not None}
     asked = Parameters.checked(notebook, **{**fixed, **given})
     refuse_change(asked.study, known, {name: getattr(asked, name) for name in STUDY_PARAMETERS if name in given})
@@ -125,7 +132,7 @@ def make_run(notebook: str, again: bool = False, predict: str | None = None, **v
         make_needed(node, parameters, lines.say)
         with record_kept_aside(node, parameters.study) if again else nullcontext():
             run_node(node, parameters, lines.say)
-    remember_study(parameters.study, study_parameters(notebook, parameters))
+    remember_study(parameters.study, study_parameters(notebook, parameters), node.group)
     record = read_record(run_folder(parameters.study, node))
     if record is None:
         raise MissingRun(f"{node} has left no record in study {parameters.study!r}; give the command again")

@@ -43,7 +43,8 @@ def show_results(study: str, readers: list[Node]) -> None:
             print(f"report   {shown_path(report)}\n")
         if "verdicts.json" in record["files"]:
             for row in json.loads(record.file("verdicts.json").read_text())["hypotheses"]:
-                print(f"{row['hypothesis']:<5}{row['verdict']:<11}{row['because']}")
+                scale = f" at scale {row['scale']}" if "scale" in row else ""  # results of an earlier version have none
+                print(f"{row['hypothesis']:<5}{row['because']} {row['verdict']}{scale}.")
 
 # %% ../../nbs/study/terminal.ipynb #55ca83ac
 def show_checks(rows: list[tuple[str, str | None]]) -> None:

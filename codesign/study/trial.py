@@ -114,7 +114,7 @@ SIGNAL_WINDOWS = 8  # that the held-out signal of an order is measured on
 def seconds_by_trial(node: Node, grid: Grid, trial: dict) -> float | None:
     "Seconds of the job of one run by a trial; None for a run that the trial says nothing about."
     if node.notebook == "03_sgh_peft":
-        return sum(_task_seconds(task, grid, trial["finetune"]["tasks"][task]) for task in grid.tasks)
+        return sum(_task_seconds(task, grid, trial["finetune"]["tasks"][task]) for task in grid.tasks_of(node.group))
     if node.notebook not in READINGS:
         return None
     settings, pretrain = load_settings(grid.size, steps=grid.steps), trial["pretrain"]

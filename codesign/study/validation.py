@@ -12,10 +12,11 @@ from dataclasses import dataclass
 
 from ..engine.errors import CodesignError, DataError, MissingRun
 from ..runs.graph import RECIPES_TABLE, Node
-from ..runs.places import study_folder
+from ..runs.places import PACKAGE, study_folder
 from ..runs.records import Record, read_record
 from ..runs.study_file import read_study
 from .grid import Grid
+from .preregistration import preregistration_rows
 
 # %% ../../nbs/study/validation.ipynb #bfbd7d87
 def check_files(record: Record, records: dict[str, Record]) -> str | None:
@@ -105,7 +106,8 @@ def validate(study: str, size: str | None = None, groups=None) -> list[tuple[str
         if _is_of(record["parameters"]["group"], groups):
             applying = {name: check for name, check in CHECKS.items() if check.applies(record)}
             rows += [(run, name, _problem(check, record, records)) for name, check in applying.items()]
-    return rows
+    chosen = {run: record for run, record in records.items() if _is_of(record["parameters"]["group"], groups)}
+    return rows + preregistration_rows(read_study(study), chosen, PACKAGE.parent)
 
 
 def _problem(check, record, records):
@@ -140,4 +142,4 @@ def expected_runs(study: str) -> list[Node]:
     known = read_study(study)
     if not (known.get("groups") and known.get("seeds") and known.get("size")):
         return []
-    return Grid(study, known["size"], tuple(known["seeds"]), tuple(known["groups"])).nodes()
+    return Grid(study, known["size"], tuple(known["seeds"]), tuple(known["groups"]), arms=known.get("arms", {})).nodes()
