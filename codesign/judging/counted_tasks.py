@@ -45,8 +45,9 @@ def task_counts(records: Iterable[Record]) -> list[TaskCount]:
     for record in records:
         if (notebook_of(record), group_of(record)) == ("03_sgh_peft", "M_base"):
             for task in TASKS:
-                reached, constant = (record.metrics.get(f"{task}_{name}") for name in ("primary", "best_constant"))
-                if isinstance(reached, (int, float)) and isinstance(constant, (int, float)):
+                constant = record.metrics.get(f"{task}_best_constant")
+                if isinstance(constant, (int, float)):
+                    reached = record.metrics[f"{task}_primary"] or 0.0  # None: equal answers have no correlation
                     leads.setdefault(task, []).append(100 * (reached - constant))
     return [TaskCount(task, *t_interval(found), len(found)) for task, found in leads.items()]
 

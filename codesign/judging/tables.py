@@ -234,10 +234,13 @@ def _reference_pairs(analysis):
 
 
 def _learning_rates(analysis, reference):
-    "Which learning rates a reference model got, and whether a better one may lie beyond those tried."
-    runs = [record.metrics for record in analysis.of("11_peers", reference)]
-    if not runs:
+    "How a reference model got its learning rate, and whether a better one may lie beyond those tried."
+    records = analysis.of("11_peers", reference)
+    if not records:
         return ""
+    if all(record.get("recipe") for record in records):
+        return f"its own recipe, with learning rate {records[0].metrics['lr']:g}, tuned on seed 41"
+    runs = [record.metrics for record in records]
     tried = [sorted(map(float, run["ppl_word_by_lr"])) for run in runs]
     at_edge = [run["lr"] in (rates[0], rates[-1]) for run, rates in zip(runs, tried, strict=True) if len(rates) > 1]
     best = ", ".join(f"{run['lr']:g}" for run in runs)
