@@ -122,7 +122,7 @@ class Kernel:
                     if self.asked_to_stop and process.pid not in self._told:
                         self._told.add(process.pid)
                         process.terminate()
-        except psutil.Error:  # it ended between two looks
+        except (psutil.Error, OSError, ValueError):  # it ended between two looks, or its note is half written
             pass
 
 
