@@ -176,7 +176,7 @@ def check_of(name, recipe, asked, settings, target, data):
         train(made.model, made.batch_of, replace(made.plan, checkpoint_every=0), made.objective)
         found = perplexity_metrics(made.model, data, p.length)
         if made.carried:
-            carried = data.perplexities(*carried_nll(made.model, data.validation))
+            carried = data.perplexities(*carried_nll(made.model, data.evaluated))
             found["ppl_word_carried"] = carried["ppl_word"]
     about = dict(tokens=tokens, steps=made.plan.steps, wall_s=round(time.perf_counter() - started, 1))
     return dict(model=name, recipe=asdict(recipe), **found, **about)
