@@ -114,7 +114,7 @@ def training_pace(
         train_step_s=dict(masked_over_dense=masked, smaller_over_dense=small, time_saved=saved, rounds=rounds),
     )
 
-
+# %% ../../nbs/pillars/training_pace.ipynb #bab136c0
 def train_flops_saved(flops_reduction: float, share: float, taught: bool = False) -> float:
     """The share of a training's FLOPs that is saved if a share of each step's FLOPs goes after `share` of the steps.
 
