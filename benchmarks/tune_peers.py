@@ -89,6 +89,8 @@ def arguments():
     asked = parser.parse_args()
     if not 0 < asked.tokens <= MOST_TOKENS:
         sys.exit(f"--tokens {asked.tokens:,} is out of range; valid: 1 to {MOST_TOKENS:,}")
+    if asked.check is not None and asked.check < 1:
+        sys.exit(f"--check {asked.check} is no number of steps; valid: from 1")
     return asked
 
 
