@@ -38,7 +38,7 @@ class Group:
 
 
 def group_of(name: str, row: dict) -> Group:
-    "A recipe from a row of the tables. Raises CodesignError for a share that is none, or that nothing follows."
+    "A recipe from a row of the tables. Raises CodesignError for a share out of range, or one that it cannot use."
     group = Group(**row)
     for field_name, needed in (("freeze", group.pretraining == "sdm"), ("branch", group.healing == "branch")):
         share = getattr(group, field_name)
