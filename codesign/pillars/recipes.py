@@ -36,7 +36,7 @@ class Group:
     freeze: float | None = None  # share of the steps after which learned masks freeze; None: that of the settings
     branch: float | None = None  # share of dense training after which it is left; None: the settings' branch_fraction
 
-
+# %% ../../nbs/pillars/recipes.ipynb #f5fc07e7
 def group_of(name: str, row: dict) -> Group:
     "A recipe from a row of the tables. Raises CodesignError for a share out of range, or a field that it cannot use."
     group = Group(**row)
