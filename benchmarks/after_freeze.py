@@ -16,12 +16,14 @@ training_flops_saved   the same for FLOPs, counted
 
 import argparse
 import json
+import sys
 from dataclasses import replace
 
 import numpy as np
 import torch
 
 from codesign.baseline import plan_of
+from codesign.engine.errors import CodesignError
 from codesign.engine.timing import ratio_with_interval
 from codesign.pillars.channels import kept_for_target
 from codesign.pillars.counting import config_of, flops_per_token
@@ -82,6 +84,8 @@ def main():
     parser.add_argument("--rounds", type=int, default=100, help="each times every program once")
     parser.add_argument("--out", help="a file for all lines, as a JSON list")
     given = parser.parse_args()
+    if given.rounds < 2:
+        sys.exit(f"--rounds {given.rounds} gives no interval; valid: from 2")
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
     lines = [dict(device=device, torch=torch.__version__, threads=torch.get_num_threads())]
     print(json.dumps(lines[0]), flush=True)
@@ -94,4 +98,7 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except CodesignError as error:
+        sys.exit(str(error))

@@ -89,6 +89,8 @@ def arguments():
     asked = parser.parse_args()
     if not 0 < asked.tokens <= MOST_TOKENS:
         sys.exit(f"--tokens {asked.tokens:,} is out of range; valid: 1 to {MOST_TOKENS:,}")
+    if asked.check is not None and asked.check < 1:
+        sys.exit(f"--check {asked.check} is no number of steps; valid: from 1")
     return asked
 
 
@@ -176,7 +178,7 @@ def check_of(name, recipe, asked, settings, target, data):
         train(made.model, made.batch_of, replace(made.plan, checkpoint_every=0), made.objective)
         found = perplexity_metrics(made.model, data, p.length)
         if made.carried:
-            carried = data.perplexities(*carried_nll(made.model, data.validation))
+            carried = data.perplexities(*carried_nll(made.model, data.evaluated))
             found["ppl_word_carried"] = carried["ppl_word"]
     about = dict(tokens=tokens, steps=made.plan.steps, wall_s=round(time.perf_counter() - started, 1))
     return dict(model=name, recipe=asdict(recipe), **found, **about)

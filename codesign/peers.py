@@ -273,7 +273,7 @@ def _peer_metrics(run, data, training, recipe, base) -> dict:
     found = perplexity_metrics(model, data, run.settings.pretrain.length)
     found["ppl_word_over_base"] = found["ppl_word"] / base["ppl_word"]
     if training.carried:
-        carried = data.perplexities(*carried_nll(model, data.validation))
+        carried = data.perplexities(*carried_nll(model, data.evaluated))
         found |= {f"{name}_carried": value for name, value in carried.items()}
         found["ppl_word_carried_over_base"] = found["ppl_word_carried"] / base["ppl_word"]
     return dict(

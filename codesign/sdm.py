@@ -292,7 +292,7 @@ def pretrain_sdm(run: Run) -> dict:
         "Before: the dense model of the same seed and batches."
     )
     leave_model(run, compressed, data.tokenizer, metrics, made, base.metrics)
-    return metrics | _mask_metrics(objective, run) | _pace(run, compressed.config, sdm, plan) | seen
+    return metrics | _mask_metrics(objective, run) | _pace(run, compressed.config, sdm, plan, teacher) | seen
 
 # %% ../nbs/02_sdm.ipynb #da96c06c
 def _train_and_remove(run, data, sdm, plan, batch_of, teacher):
@@ -306,10 +306,16 @@ def _train_and_remove(run, data, sdm, plan, batch_of, teacher):
     with reproducible(seed, threads):  # seeded anew, so that a start that finds the masks frozen draws the same numbers
         compressed, kept, found = _removed(run, masked, objective, data)
         _leave_masks(run, objective, kept)
-        after = TaskObjective(teacher, sdm.distill) if teacher else None  # else plain prediction
+        after = _after_removal(sdm, teacher)
         train_smaller(frozen, compressed, kept, after, flops_share=1 - found["flops_reduction"])
-    found |= dict(train_flops_saved=train_flops_saved(found["flops_reduction"], step / plan.steps))
+    saved = train_flops_saved(found["flops_reduction"], step / plan.steps, taught=teacher is not None)
+    found |= dict(train_flops_saved=saved)
     return objective, compressed, found | dict(steps_under_masks=step, pruned_after_share=sdm.freeze_fraction)
+
+
+def _after_removal(sdm, teacher):
+    "What the smaller model is trained for: the teacher's predictions too if there is one, else None, plain prediction."
+    return TaskObjective(teacher, sdm.distill) if teacher else None
 
 # %% ../nbs/02_sdm.ipynb #ace99551
 def _removed(run, masked, objective, data):
@@ -364,16 +370,17 @@ def _settings_of(run):
     return replace(run.settings.sdm, **{name: value for name, value in own.items() if value is not None})
 
 
-def _pace(run, smaller, sdm, plan):
-    "Tokens a second before and after the removal, and of the dense model, measured in turn."
+def _pace(run, smaller, sdm, plan, teacher):
+    "Tokens a second before and after the removal, with the teacher, and of the dense model, measured in turn."
     with reproducible(run.parameters.seed, run.parameters.threads):
         return training_pace(
             config_of(run.settings.model),
             smaller,
-            lambda model: MaskObjective(model, sdm, plan.steps),
+            lambda model: MaskObjective(model, sdm, plan.steps, teacher),
             plan,
             run.settings.pretrain.length,
             sdm.freeze_fraction,
+            after=_after_removal(sdm, teacher),
         )
 
 

@@ -112,7 +112,7 @@ def slice_channels(tensors: dict[str, Tensor], kept: Sequence[Tensor]) -> dict[s
         if not part or part == "out_proj.bias":
             sliced[name] = tensor.clone()
             continue
-        index = kept[int(name.split("layers.")[1].split(".")[0])]
+        index = torch.as_tensor(kept[int(name.split("layers.")[1].split(".")[0])], device=tensor.device)
         if part in ("in_proj.weight", "in_proj.bias"):
             sliced[name] = torch.cat([half[index] for half in tensor.chunk(2)])
         elif part in SLICED_COLUMNS:

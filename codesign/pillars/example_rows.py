@@ -7,6 +7,7 @@ __all__ = ['scored_rows', 'drawn_rows', 'held_out', 'ExampleRows', 'divided_rows
 
 # %% ../../nbs/pillars/example_rows.ipynb #c0de2312
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -25,8 +26,8 @@ def _share(text: str) -> float:
 
 
 def _same(example: Example) -> str:
-    "What examples have in common whose texts differ in capitals and blanks at most."
-    return "\t".join(" ".join(text.split()).casefold() for text in (example.text, example.pair or ""))
+    "What examples have in common whose texts differ in capitals, blanks and punctuation at most."
+    return "\t".join(" ".join(re.findall(r"\w+", text.casefold())) for text in (example.text, example.pair or ""))
 
 
 def scored_rows(examples: Sequence[Example], count: int) -> list[int]:
@@ -53,12 +54,8 @@ def drawn_rows(examples: Sequence[Example], rows: Sequence[int], count: int | No
 
 
 def held_out(examples: Sequence[Example], fraction: float) -> tuple[list[int], list[int]]:
-    "Indices to train on and indices held out, by sha256 of the example's text."
-
-    def share(e):
-        return int(hashlib.sha256(f"{e.text}\t{e.pair or ''}".encode()).hexdigest()[:8], 16) / 2**32
-
-    chosen = [share(e) < fraction for e in examples]
+    "Indices to train on and indices held out, by a hash of the example's text: all rows of some texts."
+    chosen = [_share(f"stop\t{_same(example)}") < fraction for example in examples]
     return [i for i, c in enumerate(chosen) if not c], [i for i, c in enumerate(chosen) if c]
 
 # %% ../../nbs/pillars/example_rows.ipynb #c0de2322

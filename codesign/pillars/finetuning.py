@@ -185,7 +185,7 @@ def _batches(sequences, labels, batch_size, seed):
     @lru_cache(maxsize=1)
     def rows_of(epoch):
         order = epoch_order(len(sequences), seed, epoch).tolist()
-        return batches_of_similar_length(order, [len(sequence) for sequence in sequences], batch_size)
+        return batches_of_similar_length(order, [len(sequences[row]) for row in order], batch_size)
 
     def batch_of(step):
         epoch, position = divmod(step, per_epoch)

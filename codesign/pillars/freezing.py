@@ -61,7 +61,7 @@ def train_to_freeze(
 ) -> FrozenTraining:
     """Train under masks up to a step, once, and freeze them there. All processes decide from rank 0's logits.
 
-    Raises CodesignError for step 0, or for a checkpoint of another run.
+    Raises CodesignError for a step before or after which nothing is trained, or for a checkpoint of another run.
     """
     if not 0 < step < plan.steps:
         raise CodesignError(

@@ -92,7 +92,7 @@ def size_against(
 def train_from_scratch(run: Run) -> dict:
     """Train the recipe's shape from new weights on M_base's batches, and measure it.
 
-    Raises CodesignError if the batches are not those of M_base, or if M_sdm's shape has not M_sdm's size.
+    Raises CodesignError if the batches are not those of M_base, or if a model of M_sdm's shape differs from it in size.
     """
     settings, data, recipe = run.settings, LanguageData.load(run), RECIPES[run.parameters.group]
     base, sdm = (run.inputs.get(name) for name in ("00_baseline/M_base", "02_sdm/M_sdm"))

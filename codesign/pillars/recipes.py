@@ -36,20 +36,33 @@ class Group:
     freeze: float | None = None  # share of the steps after which learned masks freeze; None: that of the settings
     branch: float | None = None  # share of dense training after which it is left; None: the settings' branch_fraction
 
-
+# %% ../../nbs/pillars/recipes.ipynb #f5fc07e7
 def group_of(name: str, row: dict) -> Group:
-    "A recipe from a row of the tables. Raises CodesignError for a share that is none, or that nothing follows."
+    "A recipe from a row of the tables. Raises CodesignError for a share out of range, or a field that it cannot use."
     group = Group(**row)
-    for field_name, needed in (("freeze", group.pretraining == "sdm"), ("branch", group.healing == "branch")):
+    for field_name in ("freeze", "branch"):
         share = getattr(group, field_name)
         if share is not None and not (isinstance(share, float) and 0 < share < 1):
             raise CodesignError(
                 f"{name}: {field_name}={share!r} is no share of the training; valid: above 0 and below 1, such as 0.4"
             )
-        if share is not None and not needed:
-            belongs = {"freeze": "pretraining: sdm", "branch": "healing: branch"}[field_name]
-            raise CodesignError(f"{name}: {field_name} belongs to a recipe with {belongs}; leave it out, or add that")
+    for field_name, (needed, there) in _uses(group).items():
+        if getattr(group, field_name) is not None and not there:
+            raise CodesignError(f"{name}: {field_name} belongs to a recipe with {needed}; leave it out, or add that")
     return group
+
+
+def _uses(group):
+    "What a recipe must have for a field to mean something, and whether this one has it."
+    masks, reduced = ("pretraining: sdm", group.pretraining == "sdm"), ("states", group.states is not None)
+    return dict(
+        freeze=masks,
+        distill=masks,
+        branch=("healing: branch", group.healing == "branch"),
+        shape=("pretraining: scratch", group.pretraining == "scratch"),
+        choice=reduced,
+        fold=reduced,
+    )
 
 
 GROUPS: dict[str, Group] = {name: group_of(name, row) for name, row in GROUPS_TABLE.items()}

@@ -70,13 +70,13 @@ def without_masks(model: LayerwiseMambaForCausalLM, program: Callable[[], None])
     return unmasked
 
 
-def _programs(dense, smaller, objective_of, plan, length):
+def _programs(dense, smaller, objective_of, after, plan, length):
     "The three programs by name; the first two share a model."
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model, small = (LayerwiseMambaForCausalLM(config).to(device).train() for config in (dense, smaller))
     batch = torch.randint(dense.vocab_size, (plan.micro_batch_size, length + 1))
     plainly, masked = (step_program(model, plan, batch, objective) for objective in (None, objective_of(model)))
-    programs = dict(dense=without_masks(model, plainly), masked=masked, smaller=step_program(small, plan, batch))
+    programs = dict(dense=without_masks(model, plainly), masked=masked, smaller=step_program(small, plan, batch, after))
     return programs, model.device
 
 # %% ../../nbs/pillars/training_pace.ipynb #987ffa4c
@@ -88,13 +88,14 @@ def training_pace(
     length: int,  # tokens of a sequence
     share: float,  # of the training that is under masks
     rounds: int = ROUNDS,
+    after: Objective | None = None,  # of the smaller model; None: next-token prediction
 ) -> dict:
     """Tokens a second of a training before and after the removal, and of the dense model, measured in turn.
 
     The models are new. If memory runs out, that is printed, and the values are None.
     """
     try:
-        programs, device = _programs(dense, smaller, objective_of, plan, length)
+        programs, device = _programs(dense, smaller, objective_of, after, plan, length)
         times = timed_in_turn(programs, rounds, device)
     except (RuntimeError, MemoryError) as error:
         if not out_of_memory(error):
@@ -113,7 +114,11 @@ def training_pace(
         train_step_s=dict(masked_over_dense=masked, smaller_over_dense=small, time_saved=saved, rounds=rounds),
     )
 
+# %% ../../nbs/pillars/training_pace.ipynb #bab136c0
+def train_flops_saved(flops_reduction: float, share: float, taught: bool = False) -> float:
+    """The share of a training's FLOPs that is saved if a share of each step's FLOPs goes after `share` of the steps.
 
-def train_flops_saved(flops_reduction: float, share: float) -> float:
-    "The share of a training's FLOPs that is saved if a share of each step's FLOPs goes after `share` of the steps."
-    return (1 - share) * flops_reduction  # backward is to forward as in the dense model
+    With `taught` a dense model predicts every batch too. A backward pass counts as two forward passes, so the teacher
+    costs a third of a dense step.
+    """
+    return (1 - share) * flops_reduction - (1 / 3 if taught else 0.0)

@@ -63,9 +63,9 @@ def _logged_step(line):
         return None
     if not isinstance(values, dict) or type(values.get("step")) is not int or "loss" not in values:
         return None
-    numbers = [value for name, value in values.items() if name != "phase"]
+    numbers = [value for name, value in values.items() if name not in ("phase", "way")]
     sound = all(isinstance(value, (int, float)) and math.isfinite(value) for value in numbers)
-    return values if sound and isinstance(values.get("phase", ""), str) else None
+    return values if sound and all(isinstance(values.get(name, ""), str) for name in ("phase", "way")) else None
 
 # %% ../../nbs/runs/run.ipynb #ba0f8a67
 class RunFolder:
