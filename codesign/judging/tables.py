@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['ABLATION_MEASURES', 'CONTRASTS', 'LATER_CONTRASTS', 'ASKS_ABOUT_POINTS', 'COUNTED_BY_SIZE', 'COMPARED_BY_SIZE',
            'shown_columns', 'main_table', 'compared_rows', 'ablation_table', 'Contrast', 'contrasts_of', 'point_text',
-           'contrasts_table', 'learning_table', 'to_base_label', 'scaling_table']
+           'points_apart', 'contrasts_table', 'learning_table', 'to_base_label', 'scaling_table']
 
 # %% ../../nbs/judging/tables.ipynb #eb93a2e2
 import math
@@ -157,6 +157,19 @@ def point_text(analysis: Analysis, *groups: str) -> str:
     points = pruning_points(analysis.records)
     found = dict.fromkeys(f"{points[group]:.0%}" for group in groups if group in points)
     return " and ".join(found) or "–"
+
+
+def points_apart(analysis: Analysis) -> str:
+    "Which shown rows lost their channels when, where they trained on afterwards; empty if all did at one point."
+    points, there = pruning_points(analysis.records), set(analysis.table.index.get_level_values(0))
+    at: dict[float, list[str]] = {}
+    for group, point in points.items():
+        if group in there and point < 1:
+            at.setdefault(point, []).append(group)
+    if len(at) < 2:
+        return ""
+    lists = "; ".join(f"at {point:.0%} of the training {', '.join(groups)}" for point, groups in sorted(at.items()))
+    return f"Channels were removed {lists}. Compare the perplexity of rows of one point only."
 
 # %% ../../nbs/judging/tables.ipynb #02cfc5a7
 def contrasts_table(analysis: Analysis) -> pd.DataFrame:
