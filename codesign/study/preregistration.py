@@ -47,6 +47,11 @@ def fixed_beforehand(name: str, folder: Path) -> dict[str, str]:
     commit = _git(folder, "log", "-1", "--format=%H", "--", name)
     if not commit or _git(folder, "status", "--porcelain", "--", name):
         raise ParameterError(f"{name} has changes that are not committed; commit it before the first run")
+    if changed := _git(folder, "status", "--porcelain", "--untracked-files=no"):
+        first = changed.splitlines()[0].split()[-1]
+        raise ParameterError(
+            f"{first} has changes that are not committed, so no commit says what runs; commit them first"
+        )
     return {"file": name, "commit": commit, "sha256": file_sha256(path)}
 
 # %% ../../nbs/study/preregistration.ipynb #73b2252b
@@ -57,6 +62,13 @@ def planned_by(grid: Grid) -> dict:
     plan = read_study_file(grid.study_file)
     if plan.file.preregistration is None or grid.size != plan.file.size:
         return {"study_file": plan.name}
+    for name in ("data", "steps", "examples", "epochs"):
+        asked, fixed = getattr(grid, name), getattr(plan.file, name)
+        if asked != fixed:
+            raise ParameterError(
+                f"{name}={asked} is not what {plan.file.preregistration} fixes, {fixed}; leave {name} out, or write "
+                "a study file of your own"
+            )
     return {
         "study_file": plan.name,
         "preregistration": fixed_beforehand(plan.file.preregistration, repository()),
