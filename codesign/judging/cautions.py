@@ -94,7 +94,16 @@ def weak_language_models(analysis: Analysis) -> str:
 
 # %% ../../nbs/judging/cautions.ipynb #305f4011
 def uninformative_tasks(analysis: Analysis) -> str:
-    "On which tasks no group beats a model that always answers the majority class; empty if there is no such task."
+    "On which tasks nothing was learned: those that do not count, of older records those below the majority class."
+    if analysis.scoring.counts:
+        tasks = [count.task for count in analysis.scoring.counts if not count.counts]
+        seeds = plural(len(analysis.seeds), "seed")
+        return (
+            f"On {', '.join(tasks)} the fully fine-tuned M_base does not beat the best constant answer (95% CI over "
+            f"{seeds}), so the score leaves {'it' if len(tasks) == 1 else 'them'} out."
+            if tasks
+            else ""
+        )
     tasks = []
     for task in analysis.tasks:
         effects = [effect_over_seeds(analysis.table, f"{task}_accuracy", group, "majority") for group in GROUPS_TABLE]

@@ -65,15 +65,16 @@ def _comparisons_shown(rows):
     return shown, len(rows) - len(shown)
 
 
-def _measured_text(row):
-    "A comparison with its interval: 'prefill latency, M_csp / M_base: 1.001 (0.983 to 1.020)'."
+def _measured_text(row, seeds):
+    "A comparison with its interval, and its seeds if fewer: 'latency, M_csp / M_base: 1.001 (0.983 to 1.020)'."
     name, points = short_label(row["measure"]), measure_of(row["measure"]).points
     compared = f"{row['group']} {'−' if points else '/'} {row['against']}"
     if not row["seeds"]:
         return f"{name}, {compared}: not run"
     number = _written(row["measure"])
     interval = f" ({number(row['low'])} to {number(row['high'])})" if row["high"] - row["low"] > 1e-9 else ""
-    return f"{name}, {compared}: **{number(row['estimate'])}**{interval}"
+    fewer = f", {row['seeds']} of {seeds} seeds" if row["seeds"] < seeds else ""
+    return f"{name}, {compared}: **{number(row['estimate'])}**{interval}{fewer}"
 
 
 def _written(measure):
@@ -94,7 +95,7 @@ def verdict_table(analysis: Analysis) -> str:
     for verdict in analysis.verdicts.to_dict("records"):
         own = analysis.components[analysis.components.hypothesis == verdict["hypothesis"]]
         rows, others = _comparisons_shown([row for row in own.to_dict("records") if row["judged"]])
-        measured = [_measured_text(row) for row in rows]
+        measured = [_measured_text(row, len(analysis.seeds)) for row in rows]
         if others:
             measured.append(f"the other {plural(others, 'comparison')} hold{'s' if others == 1 else ''}")
         cells = [
@@ -131,7 +132,8 @@ def finding_table(analysis: Analysis) -> str:
             continue
         change = "higher" if effect.estimate > 1 else "lower"
         shown = f"{abs(100 * (effect.estimate - 1)):.1f}% {change}" if effect.differs else "no difference shown"
-        lines.append(f"| {question} | {_measured_text(vars(effect))} | {shown} |")
+        shown = "one seed" if effect.seeds < 2 else shown
+        lines.append(f"| {question} | {_measured_text(vars(effect), len(analysis.seeds))} | {shown} |")
     return "\n".join(lines) if len(lines) > 2 else ""
 
 # %% ../../nbs/judging/front_page.ipynb #c1eb3c6c

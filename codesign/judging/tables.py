@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from ..engine.labelled_text import TASK_METRICS
 from .effects import compared_tasks, effect_over_seeds, effect_text, mean_text, paired_values
 from codesign.judging.measures import (
     REFERENCE_MODELS,
@@ -243,7 +244,8 @@ def _reference_pairs(analysis):
     pairs = [("ppl_token", "M_base", reference) for reference in ("unigram", "bigram")]
     pairs += [("ppl_word", "M_base", reference) for reference in trained]
     pairs += [("ppl_token", reference, "bigram") for reference in trained]
-    return pairs + [(f"{task}_accuracy", group, "majority") for task in analysis.tasks for group in GROUPS_TABLE]
+    with_classes = [task for task in analysis.tasks if "accuracy" in TASK_METRICS.get(task, ())]  # STS-B has none
+    return pairs + [(f"{task}_accuracy", group, "majority") for task in with_classes for group in GROUPS_TABLE]
 
 
 def _learning_rates(analysis, reference):
