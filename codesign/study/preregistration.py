@@ -89,10 +89,21 @@ def preregistration_rows(
     problem = (
         None if same else f"it is missing or was changed since the study began; the study has {fixed['sha256'][:12]}"
     )
+    why = why_no_history(folder)
+    if problem is None and why is None:
+        problem = _why_not_in_commit(fixed, folder)
     rows: list[tuple[str, str, str | None]] = [(fixed["file"], "preregistered", problem)]
-    if why := why_no_history(folder):
+    if why:
         return [*rows, (f"whether the records came after it could not be checked: {why}", "preregistered", None)]
     return rows + [(run, "preregistered", _why_not_after(record, fixed, folder)) for run, record in records.items()]
+
+# %% ../../nbs/study/preregistration.ipynb #512a25a7
+def _why_not_in_commit(fixed, folder):
+    "Why the commit that a study names does not hold the file; None if it does."
+    then = _git(folder, "rev-parse", f"{fixed['commit']}:{fixed['file']}")
+    if then is not None and then == _git(folder, "hash-object", "--", fixed["file"]):
+        return None
+    return f"commit {fixed['commit'][:12]}, which study.json names, does not hold this file"
 
 
 def _why_not_after(record, fixed, folder):
