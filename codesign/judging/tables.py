@@ -124,10 +124,10 @@ LATER_CONTRASTS = tuple(
         ("Are learned masks better than random channels, both at 80%?", "M_sdm-80", "C_random", "ppl_word"),
         ("What does freezing the masks early change?", "M_sdm", "M_sdm-80", "ppl_word"),
         ("Is folding better than 4 states from new weights?", "M_csp-N4", "C_scratch-N4", "ppl_word"),
-        ("Is our choice of states better than AIRE-Prune's?", "M_csp-N4", "C_aire-N4", "ppl_word"),
-        ("And than AIRE-Prune's with our fold?", "M_csp-N4", "C_aire-N4-fold", "ppl_word"),
-        ("Is our choice of states better than GHOST's?", "M_csp-N4", "C_ghost-N4", "ppl_word"),
-        ("And than GHOST's with our fold?", "M_csp-N4", "C_ghost-N4-fold", "ppl_word"),
+        ("Are our choice and fold of states better than AIRE-Prune's choice?", "M_csp-N4", "C_aire-N4", "ppl_word"),
+        ("Is our choice of states better than AIRE-Prune's, both folded?", "M_csp-N4", "C_aire-N4-fold", "ppl_word"),
+        ("Are our choice and fold of states better than GHOST's choice?", "M_csp-N4", "C_ghost-N4", "ppl_word"),
+        ("Is our choice of states better than GHOST's, both folded?", "M_csp-N4", "C_ghost-N4-fold", "ppl_word"),
         ("Are tiers better than LoRA of rank 16, with more parameters?", "M_full", "C_lora-r16", "score_points"),
     )
 )
