@@ -31,7 +31,7 @@ from codesign.judging.report_tables import (
     verdicts_block,
 )
 from .study_records import arms_of_study, read_records
-from .tables import points_apart
+from .tables import fewer_tasks, points_apart
 from ..results import Analysis, analyse_study
 from ..runs.records import Record
 
@@ -97,13 +97,21 @@ def _every(records: list[Record], name):
     found = {str(record["environment"].get(name)) for record in records} - {"None"}
     return ", ".join(sorted(found)) or "unknown"
 
+# %% ../../nbs/judging/report.ipynb #e67f2c03
+def _missing_names(analysis):
+    "The runs that are missing; planned seeds that have not begun in one phrase."
+    absent = [seed for seed in analysis.planned if seed not in analysis.seeds]
+    named = [run for run in analysis.missing if run.split("/")[1] not in {f"s{seed}" for seed in absent}]
+    seeds = ", ".join(map(str, absent))
+    return [*([f"all of {'seed' if len(absent) == 1 else 'seeds'} {seeds}"] if absent else []), *named]
+
 
 def _gaps(analysis: Analysis) -> list[Paragraph]:
     "Which runs are missing, and which records were left out."
     gaps = []
     if analysis.missing:
         runs = plural(len(analysis.missing), "run")
-        gaps.append(Paragraph(f"{runs} missing: {', '.join(analysis.missing)}", "missing"))
+        gaps.append(Paragraph(f"{runs} missing: {', '.join(_missing_names(analysis))}", "missing"))
     if analysis.left_out:
         reasons = "; ".join(f"{run} ({why})" for run, why in analysis.left_out.items())
         gaps.append(Paragraph(f"{plural(len(analysis.left_out), 'record')} left out: {reasons}", "missing"))
@@ -137,7 +145,10 @@ def _result_sections(analysis, links, pictures):
         Picture(content, f"{figure.title}. {figure.shows}", alt=f"Figure: {figure.title}")
         for figure, content in zip(figures, pictures.values(), strict=True)
     ]
-    ratios = f"Ratio to M_base within seeds (score: difference in points) with 95% t interval. {points_apart(analysis)}"
+    ratios = (
+        "Ratio to M_base within seeds (score: difference in points) with 95% t interval. 'Not run' stands also where "
+        f"no run is planned: most controls are not timed. {points_apart(analysis)} {fewer_tasks(analysis)}"
+    )
     reading = [Paragraph(text, "text") for text in p_value_texts(len(analysis.seeds))]
     return [
         Section("At a glance", [*_gaps(analysis), glance_block(analysis)]),

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['ABLATION_MEASURES', 'CONTRASTS', 'LATER_CONTRASTS', 'ASKS_ABOUT_POINTS', 'COUNTED_BY_SIZE', 'COMPARED_BY_SIZE',
            'shown_columns', 'main_table', 'compared_rows', 'ablation_table', 'Contrast', 'contrasts_of', 'point_text',
-           'points_apart', 'contrasts_table', 'learning_table', 'to_base_label', 'scaling_table']
+           'points_apart', 'fewer_tasks', 'contrasts_table', 'learning_table', 'to_base_label', 'scaling_table']
 
 # %% ../../nbs/judging/tables.ipynb #eb93a2e2
 import math
@@ -159,7 +159,7 @@ def point_text(analysis: Analysis, *groups: str) -> str:
     found = dict.fromkeys(f"{points[group]:.0%}" for group in groups if group in points)
     return " and ".join(found) or "–"
 
-
+# %% ../../nbs/judging/tables.ipynb #5b30104a
 def points_apart(analysis: Analysis) -> str:
     "Which shown rows lost their channels when, where they trained on afterwards; empty if all did at one point."
     points, there = pruning_points(analysis.records), set(analysis.table.index.get_level_values(0))
@@ -171,6 +171,20 @@ def points_apart(analysis: Analysis) -> str:
         return ""
     lists = "; ".join(f"at {point:.0%} of the training {', '.join(groups)}" for point, groups in sorted(at.items()))
     return f"Channels were removed {lists}. Compare the perplexity of rows of one point only."
+
+
+def fewer_tasks(analysis: Analysis) -> str:
+    "On which tasks the rows are scored that have fewer than `M_base`; empty where all have the same."
+    rows: dict[tuple[str, ...], list[str]] = {}
+    for row in compared_rows(analysis):
+        if tasks := compared_tasks(analysis.table, row, "M_base"):
+            rows.setdefault(tasks, []).append(row)
+    most = max(map(len, rows), default=0)
+    few = [(tasks, names) for tasks, names in rows.items() if len(tasks) < most]
+    return " ".join(
+        f"Scored on {', '.join(task.removesuffix('_primary') for task in tasks)} alone: {', '.join(names)}."
+        for tasks, names in few
+    )
 
 # %% ../../nbs/judging/tables.ipynb #02cfc5a7
 def contrasts_table(analysis: Analysis) -> pd.DataFrame:
