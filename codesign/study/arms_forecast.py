@@ -78,7 +78,7 @@ def seconds_of_runs(plan: StudyPlan, grid: Grid, nodes) -> dict[Node, float | No
 
     def seconds(node):
         members = node.group.split(SIDE_BY_SIDE)
-        if len(members) > 1:  # the time of a profiling run grows with its models
+        if len(members) > 1 and (node.notebook, node.group) not in known:  # its time grows with its models
             whole = known.get((node.notebook, "controls"))
             return whole and whole * (len(members) + 2) / (len(GRAPH[node.notebook]["groups"]["controls"]) + 2)
         if node.notebook == "03_sgh_peft" and (node.notebook, node.group) not in known:
