@@ -79,7 +79,7 @@ from codesign.study.options import (
     whole_number,
 )
 from .study.plan import pending
-from .study.preregistration import planned_by
+from .study.preregistration import arms_to_keep, planned_by
 from .study.several_processes import sharing_batches
 from .study.sharing import cards_to_share, claim_text, prepare_once, trial_for
 from .study.slurm_round import not_submitted, planned_resources, run_on_slurm
@@ -163,7 +163,8 @@ def reproduce(
     require_text(grid.data, grid.tasks, grid.size)
     with locked(study_folder(grid.study), f"study {grid.study}"):
         fixed = fixed_by_grid(grid) | {"corpus": corpus_digest(grid.data, grid.size)} | planned_by(grid)
-        remember_study(grid.study, fixed, arms=grid.arms, seeds=list(grid.seeds), groups=list(grid.groups))
+        arms = arms_to_keep(grid, fixed)
+        remember_study(grid.study, fixed, arms=arms, seeds=list(grid.seeds), groups=list(grid.groups))
         failed, work = set(), pending(grid)
         announce(grid, work, jobs, forecast_of(grid, work, cards, trial))
         if work:

@@ -25,6 +25,7 @@ from codesign.judging.study_records import (
     group_of,
     missing_runs,
     notebook_of,
+    planned_seeds,
     seed_of,
     select_records,
 )
@@ -284,6 +285,7 @@ class _Found:
     missing: list[str]  # from `missing_runs`
     left_out: dict[str, str]  # of this size: why each does not belong
     scoring: Scoring  # which tasks make the score
+    planned: list[int]  # seeds that the study's file names; empty for a study without one
 
 # %% ../nbs/06_results.ipynb #cc5a1109
 @dataclass(frozen=True)
@@ -294,6 +296,15 @@ class Analysis(_Found):
     def where(self) -> str:
         "Size, text and number of seeds, as one text."
         return f"size {self.size}, {self.data}, {plural(len(self.seeds), 'seed')}"
+
+    @property
+    def preliminary(self) -> str:
+        "That planned seeds are not there yet; empty if all are, or if nothing was planned in a file."
+        waiting = [seed for seed in self.planned if seed not in self.seeds]
+        if not waiting:
+            return ""
+        seeds = f"{len(self.planned) - len(waiting)} of {plural(len(self.planned), 'planned seed')}"
+        return f"Preliminary: {seeds} have run. The verdicts were planned for all of them."
 
     @property
     def profiles(self) -> list[Record]:
@@ -364,6 +375,7 @@ def analyse(
         missing_runs(selected, seeds, arms),
         left_out,
         scoring,
+        planned_seeds(arms),
     )
 
 # %% ../nbs/06_results.ipynb #fe5b0da5

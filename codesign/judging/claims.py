@@ -135,7 +135,8 @@ def _values_by_seed(claim, analysis):
     if kind in ("mean", "interval"):
         return (table.loc[group, name].dropna() * claim["scale"] if name in table.columns else []), float
     if measure_of(name).points:
-        log_ratios = np.log(table.loc[group, name] / table.loc[claim["against"], name]).dropna()
+        ratios = table.loc[group, name] / table.loc[claim["against"], name]
+        log_ratios = np.log(ratios[ratios > 0])  # scores around zero have no ratio
     else:
         log_ratios = paired_values(table, name, group, claim["against"])
     return log_ratios, FORMS.get(kind, _reduction)

@@ -101,15 +101,20 @@ def scores_over_counted(values: Values, records: list[Record], scoring: Scoring)
     tuned = {(group_of(r), seed_of(r)): r for r in records if notebook_of(r) == "03_sgh_peft"}
     if not scoring.counts and len({tuple(r["parameters"]["tasks"]) for r in tuned.values()}) < 2:
         return values
-    return {row: found | _scores(tuned.get(row), scoring.tasks) for row, found in values.items()}
+    return {row: _rescored(found, tuned.get(row), scoring.tasks) for row, found in values.items()}
+
+
+def _rescored(found, record, tasks):
+    "The values of one group with its score over these tasks; without a score if it was tuned on none of them."
+    others = {column: value for column, value in found.items() if column != "score_points"}
+    return others | _scores(record, tasks)
 
 
 def _scores(record, tasks):
-    "The score over these tasks, and the primary metric of each, of one fine-tuned group."
+    "The score over these tasks, and the primary metric of each. A correlation that is not defined counts as 0."
     metrics = record.metrics if record else {}
-    found = {task: metrics[f"{task}_primary"] for task in tasks if metrics.get(f"{task}_primary") is not None}
+    found = {f"{task}_primary": metrics[f"{task}_primary"] or 0.0 for task in tasks if f"{task}_primary" in metrics}
     if not found:
         return {}
-    names = tuple(f"{task}_primary" for task in found)
-    score = MeasuredValue(100 * sum(found.values()) / len(found), record, ("score_points",), mean_of=names)
-    return {"score_points": score} | {n: MeasuredValue(metrics[n], record, (n,)) for n in names}
+    score = MeasuredValue(100 * sum(found.values()) / len(found), record, ("score_points",), mean_of=tuple(found))
+    return {"score_points": score} | {name: MeasuredValue(value, record, (name,)) for name, value in found.items()}

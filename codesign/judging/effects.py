@@ -24,9 +24,11 @@ def paired_values(table: pd.DataFrame, measure: str, group: str, against: str) -
     measured = _measured_ratio(table, measure, group, against)
     if len(measured):
         return np.log(measured)
-    if measure == "score_points" and (tasks := compared_tasks(table, group, against)):
-        differences = table.loc[group, list(tasks)] - table.loc[against, list(tasks)]
-        return 100 * differences.dropna().mean(axis=1)
+    if measure == "score_points" and any(column.endswith("_primary") for column in table.columns):
+        tasks = list(compared_tasks(table, group, against))
+        if not tasks:
+            return pd.Series(dtype=float)  # scores of different tasks are not compared
+        return 100 * (table.loc[group, tasks] - table.loc[against, tasks]).dropna().mean(axis=1)
     if measure in TIMED_MEASURES:
         ours, theirs = (_measured_ratio(table, measure, name, "M_base") for name in (group, against))
         return (np.log(ours) - np.log(theirs)).dropna()

@@ -8,21 +8,22 @@ __all__ = ['PLANNED_SEEDS', 'SHOWN', 'FINDINGS', 'README_MARKS', 'at_a_glance', 
 
 # %% ../../nbs/judging/front_page.ipynb #9bbc23f4
 import math
+from dataclasses import replace
 from pathlib import Path
 
 from ..engine.drawing import signed
 from ..engine.files import write_atomic
-from .cautions import cautions
+from .cautions import cautions, said_first
 from .commands import command_of_study
 from .effects import effect_over_seeds, effect_text, mean_text
 from .measures import MEASURES, REFERENCE_MODELS, TRAINED_REFERENCES, measure_of, plural, short_label
 from .pruning_points import pruning_points, same_point
 from .scales import scale_of
-from .study_records import read_records
+from .study_records import arms_of_study, planned_seeds, read_records
 from ..results import ALPHA, Analysis, analyse_study
 
 # %% ../../nbs/judging/front_page.ipynb #4f595d0b
-PLANNED_SEEDS = 5
+PLANNED_SEEDS = 5  # of a study that was not planned in a file
 
 
 def at_a_glance(analysis: Analysis) -> str:
@@ -30,7 +31,8 @@ def at_a_glance(analysis: Analysis) -> str:
     hours = sum(record["wall_s"] for record in analysis.records) / 3600
     largest = max((found for found in _of_base(analysis, "params_total") if not math.isnan(found)), default=0)
     tokens = max((found for found in _of_base(analysis, "tokens_trained") if not math.isnan(found)), default=0)
-    planned = f" ({PLANNED_SEEDS} planned)" if len(analysis.seeds) < PLANNED_SEEDS else ""
+    most = len(analysis.planned) or PLANNED_SEEDS
+    planned = f" ({most} planned)" if len(analysis.seeds) < most else ""
     machines = sorted({machine.partition(";")[0].split(", AVX")[0] for machine in analysis.machines}) or ["no timing"]
     held = int((analysis.verdicts.verdict == "Supported").sum())
     parts = [
@@ -63,15 +65,16 @@ def _comparisons_shown(rows):
     return shown, len(rows) - len(shown)
 
 
-def _measured_text(row):
-    "A comparison with its interval: 'prefill latency, M_csp / M_base: 1.001 (0.983 to 1.020)'."
+def _measured_text(row, seeds):
+    "A comparison with its interval, and its seeds if fewer: 'latency, M_csp / M_base: 1.001 (0.983 to 1.020)'."
     name, points = short_label(row["measure"]), measure_of(row["measure"]).points
     compared = f"{row['group']} {'−' if points else '/'} {row['against']}"
     if not row["seeds"]:
         return f"{name}, {compared}: not run"
     number = _written(row["measure"])
     interval = f" ({number(row['low'])} to {number(row['high'])})" if row["high"] - row["low"] > 1e-9 else ""
-    return f"{name}, {compared}: **{number(row['estimate'])}**{interval}"
+    fewer = f", {row['seeds']} of {seeds} seeds" if row["seeds"] < seeds else ""
+    return f"{name}, {compared}: **{number(row['estimate'])}**{interval}{fewer}"
 
 
 def _written(measure):
@@ -92,7 +95,7 @@ def verdict_table(analysis: Analysis) -> str:
     for verdict in analysis.verdicts.to_dict("records"):
         own = analysis.components[analysis.components.hypothesis == verdict["hypothesis"]]
         rows, others = _comparisons_shown([row for row in own.to_dict("records") if row["judged"]])
-        measured = [_measured_text(row) for row in rows]
+        measured = [_measured_text(row, len(analysis.seeds)) for row in rows]
         if others:
             measured.append(f"the other {plural(others, 'comparison')} hold{'s' if others == 1 else ''}")
         cells = [
@@ -112,8 +115,10 @@ FINDINGS = (  # question, measure, group, against
     ("Does ranking by activation do as well as learned masks, both at 40%?", "ppl_word", "M_sdm", "C_activation-40"),
     ("Are learned masks better than magnitude, both at 40%?", "ppl_word", "M_sdm", "C_magnitude-40"),
     ("Is the learned shape better than training it from new weights?", "ppl_word", "M_sdm", "C_scratch"),
+    ("Is it better than one width for all layers, from new weights?", "ppl_word", "M_sdm", "C_uniform"),
     ("How much faster is prefill with a quarter fewer FLOPs?", "latency_prefill_ms", "M_sdm", "M_base"),
     ("What do 4 of 16 states cost, at equal training?", "ppl_word", "M_csp-N4", "M_base-healed"),
+    ("Is folding into 4 states better than 4 states from new weights?", "ppl_word", "M_csp-N4", "C_scratch-N4"),
 )
 
 
@@ -127,7 +132,8 @@ def finding_table(analysis: Analysis) -> str:
             continue
         change = "higher" if effect.estimate > 1 else "lower"
         shown = f"{abs(100 * (effect.estimate - 1)):.1f}% {change}" if effect.differs else "no difference shown"
-        lines.append(f"| {question} | {_measured_text(vars(effect))} | {shown} |")
+        shown = "one seed" if effect.seeds < 2 else shown
+        lines.append(f"| {question} | {_measured_text(vars(effect), len(analysis.seeds))} | {shown} |")
     return "\n".join(lines) if len(lines) > 2 else ""
 
 # %% ../../nbs/judging/front_page.ipynb #c1eb3c6c
@@ -153,11 +159,15 @@ def _perplexities(analysis: Analysis) -> list[str]:
 def readme_section(analysis: Analysis, target: Path) -> str:
     "What the README says of the published study in the folder `target`, as Markdown."
     folder, command = f"figures/{target.name}", command_of_study(target)
+    analysis = replace(analysis, planned=planned_seeds(arms_of_study(target)))
+    first = said_first(analysis)
+    later = [text for text in cautions(analysis) if text not in first]
     parts = [
+        *(f"**{text}**" for text in first),
         at_a_glance(analysis),
         verdict_table(analysis),
         finding_table(analysis),
-        "\n".join(f"- {text}" for text in (*cautions(analysis), *_perplexities(analysis))),
+        "\n".join(f"- {text}" for text in (*later, *_perplexities(analysis))),
         f"Made by `{command}`." if command else "",
         f"[Full report]({folder}/report.html), from the records in [`{folder}/runs`]({folder}/runs).",
     ]

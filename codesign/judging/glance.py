@@ -56,7 +56,32 @@ def _data(analysis):
     tokens = sorted({metrics["tokens_trained"] for metrics in runs if "tokens_trained" in metrics})
     trained = f", {' and '.join(f'{number:,}' for number in tokens)} tokens of training for M_base" if tokens else ""
     built = " (built from the embedded text, not GLUE's)" if "not GLUE" in analysis.data else ""
-    return [[f"text: {analysis.data}{trained}"], [f"tasks: {', '.join(analysis.tasks) or 'none'}{built}"]]
+    return [
+        [f"text: {analysis.data}{trained}"],
+        [f"tasks: {', '.join(analysis.tasks) or 'none'}{built}"],
+        *_kept(analysis),
+    ]
+
+
+def _kept(analysis):
+    "Which tasks were scored on rows of their training file; nothing where none was."
+    rows = {}
+    for record in analysis.of("03_sgh_peft", "M_base"):
+        rows |= {
+            task: record.metrics[f"{task}_n_scored"]
+            for task in record["parameters"]["tasks"]
+            if record.metrics.get(f"{task}_scored_on") == "held_out"
+        }
+    return [
+        [f"{task} is scored on {count:,} training rows that no model was trained on; its development set is beside it"]
+        for task, count in rows.items()
+    ]
+
+# %% ../../nbs/judging/glance.ipynb #31e2359e
+def _seeds(analysis):
+    "Number and names of the seeds; of a planned study also how many there are to be."
+    planned = f" of {len(analysis.planned)} planned" if analysis.planned else ""
+    return f"{len(analysis.seeds)}{planned}: {', '.join(map(str, analysis.seeds)) or 'none'}"
 
 
 def _held(analysis):
@@ -83,7 +108,7 @@ def glance_block(analysis: Analysis) -> Facts:
         {
             "data": _data(analysis),
             "models": _models(analysis),
-            "seeds": f"{len(analysis.seeds)}: {', '.join(map(str, analysis.seeds)) or 'none'}",
+            "seeds": _seeds(analysis),
             "hardware": [[f"timed on {machine}"] for machine in analysis.machines] or "nothing was timed",
             "compute": _compute(analysis),
             "what holds": [[summary], *_held(analysis)],

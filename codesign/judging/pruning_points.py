@@ -18,7 +18,7 @@ def pruning_points(records: list[Record]) -> dict[str, float]:
     for group, recipe in RECIPES_TABLE.items():
         record = made.get(tuple(recipe["backbone"].split("/")))
         for key in record["inputs"] if record and record["run"].startswith("01_csp") else ():
-            record = made.get(tuple(key.split("/")), record)  # reordering removes no channels, so its source says when
+            record = made.get(tuple(key.split("/")))  # reordering removes no channels, so its source says when
         point = _point_of(record) if record and recipe["pruning"] else None
         if point is not None:
             found[group] = point

@@ -11,7 +11,7 @@ from pathlib import Path
 from ..engine.drawing import png
 from ..engine.files import write_atomic
 from ..engine.pages import Fold, PageTable, Paragraph, Picture, Pictures, Section, render_page
-from .cautions import better_peers, timing_controls_table
+from .cautions import said_first, timing_controls_table
 from .claims import hypotheses_table
 from .figures import FIGURES, draw
 from .glance import glance_block, p_value_texts
@@ -31,6 +31,7 @@ from codesign.judging.report_tables import (
     verdicts_block,
 )
 from .study_records import arms_of_study, read_records
+from .tables import fewer_tasks, points_apart
 from ..results import Analysis, analyse_study
 from ..runs.records import Record
 
@@ -53,7 +54,8 @@ METHOD = (
     "the prefill of 8 sequences of 512 tokens. Perplexity is per word of the validation text.",
     "Every verdict names its scale: toy up to size tiny, paper from size 130m, small between. It holds at that scale.",
     "A task counts in the score if the fully fine-tuned M_base beats the best constant answer there: the 95% interval "
-    "over seeds lies above zero. The others are shown beside the score.",
+    "over seeds lies above zero. The others are shown beside the score. A correlation that is not defined, since all "
+    "answers were equal, counts as 0.",
     "Two groups that lost their channels at different points of training are not compared in perplexity. The -40 of "
     "C_random-40 is such a point, 40% of the steps; that of M_sdm-40 is a share of FLOPs. H3 and H4 name M_challenge, "
     "which is pruned at 80%, whatever the point of M_full.",
@@ -95,13 +97,21 @@ def _every(records: list[Record], name):
     found = {str(record["environment"].get(name)) for record in records} - {"None"}
     return ", ".join(sorted(found)) or "unknown"
 
+# %% ../../nbs/judging/report.ipynb #e67f2c03
+def _missing_names(analysis):
+    "The runs that are missing; planned seeds that have not begun in one phrase."
+    absent = [seed for seed in analysis.planned if seed not in analysis.seeds]
+    named = [run for run in analysis.missing if run.split("/")[1] not in {f"s{seed}" for seed in absent}]
+    seeds = ", ".join(map(str, absent))
+    return [*([f"all of {'seed' if len(absent) == 1 else 'seeds'} {seeds}"] if absent else []), *named]
+
 
 def _gaps(analysis: Analysis) -> list[Paragraph]:
     "Which runs are missing, and which records were left out."
     gaps = []
     if analysis.missing:
         runs = plural(len(analysis.missing), "run")
-        gaps.append(Paragraph(f"{runs} missing: {', '.join(analysis.missing)}", "missing"))
+        gaps.append(Paragraph(f"{runs} missing: {', '.join(_missing_names(analysis))}", "missing"))
     if analysis.left_out:
         reasons = "; ".join(f"{run} ({why})" for run, why in analysis.left_out.items())
         gaps.append(Paragraph(f"{plural(len(analysis.left_out), 'record')} left out: {reasons}", "missing"))
@@ -122,8 +132,7 @@ def report_page(
         *_claim_sections(analysis, links),
         *_record_sections(analysis, links, folder),  # last: it lists what was linked to above
     ]
-    first = [better_peers(analysis)] if better_peers(analysis) else []
-    return render_page(f"{folder.name}: results", [*first, QUESTION, GUIDE], sections)
+    return render_page(f"{folder.name}: results", [*said_first(analysis), QUESTION, GUIDE], sections)
 
 # %% ../../nbs/judging/report.ipynb #3d37dc71
 def _result_sections(analysis, links, pictures):
@@ -136,14 +145,17 @@ def _result_sections(analysis, links, pictures):
         Picture(content, f"{figure.title}. {figure.shows}", alt=f"Figure: {figure.title}")
         for figure, content in zip(figures, pictures.values(), strict=True)
     ]
-    ratios = "Ratio to M_base within seeds (score: difference in points) with 95% t interval."
+    ratios = (
+        "Ratio to M_base within seeds (score: difference in points) with 95% t interval. 'Not run' stands also where "
+        f"no run is planned: most controls are not timed. {points_apart(analysis)} {fewer_tasks(analysis)}"
+    )
     reading = [Paragraph(text, "text") for text in p_value_texts(len(analysis.seeds))]
     return [
         Section("At a glance", [*_gaps(analysis), glance_block(analysis)]),
         Section("Verdicts", [verdicts_block(analysis), *reading]),
         Section("All groups", [Paragraph(means), Paragraph(analysis.scoring.text), groups_block(analysis, links)]),
         Section("Figures", [Pictures(shown)]),
-        Section("What each part changes", [Paragraph(ratios), ablation_block(analysis, links)]),
+        Section("What each part changes", [Paragraph(ratios.strip()), ablation_block(analysis, links)]),
     ]
 
 

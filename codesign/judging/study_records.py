@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['TASK_NOTEBOOKS', 'read_records', 'notebook_of', 'group_of', 'seed_of', 'Criterion', 'criteria_of', 'select_records',
-           'missing_runs', 'arms_of_study', 'kept_shares']
+           'missing_runs', 'arms_of_study', 'planned_seeds', 'kept_shares']
 
 # %% ../../nbs/judging/study_records.ipynb #3e6d227d
 import json
@@ -236,11 +236,15 @@ def arms_of_study(study_folder: Path) -> dict:
         ) from None
 
 
+def planned_seeds(arms: dict | None) -> list[int]:
+    "The seeds that the arms of a study name; empty for a study that was not planned in a file."
+    return sorted({seed for arm in (arms or {}).values() for seed in arm["seeds"]})
+
+
 def _missing_of_arms(records, arms):
     "What the planned arms lack: models, fine-tunings, profiles and reference models, each at its own seeds."
     there = {(notebook_of(r), seed_of(r), group_of(r)) for r in records}
-    every = sorted({seed for arm in arms.values() for seed in arm["seeds"]})
-    wanted = {}
+    every, wanted = planned_seeds(arms), {}
     for notebook, entry in GRAPH.items():
         for group in (*entry["groups"], *(arm for arm in arms if notebook == "05_profiling" and SIDE_BY_SIDE in arm)):
             needed = listed_needs(notebook, group)

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['ABLATION_MEASURES', 'CONTRASTS', 'LATER_CONTRASTS', 'ASKS_ABOUT_POINTS', 'COUNTED_BY_SIZE', 'COMPARED_BY_SIZE',
            'shown_columns', 'main_table', 'compared_rows', 'ablation_table', 'Contrast', 'contrasts_of', 'point_text',
-           'contrasts_table', 'learning_table', 'to_base_label', 'scaling_table']
+           'points_apart', 'fewer_tasks', 'contrasts_table', 'learning_table', 'to_base_label', 'scaling_table']
 
 # %% ../../nbs/judging/tables.ipynb #eb93a2e2
 import math
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from ..engine.labelled_text import TASK_METRICS
 from .effects import compared_tasks, effect_over_seeds, effect_text, mean_text, paired_values
 from codesign.judging.measures import (
     REFERENCE_MODELS,
@@ -123,10 +124,10 @@ LATER_CONTRASTS = tuple(
         ("Are learned masks better than random channels, both at 80%?", "M_sdm-80", "C_random", "ppl_word"),
         ("What does freezing the masks early change?", "M_sdm", "M_sdm-80", "ppl_word"),
         ("Is folding better than 4 states from new weights?", "M_csp-N4", "C_scratch-N4", "ppl_word"),
-        ("Is our choice of states better than AIRE-Prune's?", "M_csp-N4", "C_aire-N4", "ppl_word"),
-        ("And than AIRE-Prune's with our fold?", "M_csp-N4", "C_aire-N4-fold", "ppl_word"),
-        ("Is our choice of states better than GHOST's?", "M_csp-N4", "C_ghost-N4", "ppl_word"),
-        ("And than GHOST's with our fold?", "M_csp-N4", "C_ghost-N4-fold", "ppl_word"),
+        ("Are our choice and fold of states better than AIRE-Prune's choice?", "M_csp-N4", "C_aire-N4", "ppl_word"),
+        ("Is our choice of states better than AIRE-Prune's, both folded?", "M_csp-N4", "C_aire-N4-fold", "ppl_word"),
+        ("Are our choice and fold of states better than GHOST's choice?", "M_csp-N4", "C_ghost-N4", "ppl_word"),
+        ("Is our choice of states better than GHOST's, both folded?", "M_csp-N4", "C_ghost-N4-fold", "ppl_word"),
         ("Are tiers better than LoRA of rank 16, with more parameters?", "M_full", "C_lora-r16", "score_points"),
     )
 )
@@ -157,6 +158,33 @@ def point_text(analysis: Analysis, *groups: str) -> str:
     points = pruning_points(analysis.records)
     found = dict.fromkeys(f"{points[group]:.0%}" for group in groups if group in points)
     return " and ".join(found) or "–"
+
+# %% ../../nbs/judging/tables.ipynb #5b30104a
+def points_apart(analysis: Analysis) -> str:
+    "Which shown rows lost their channels when, where they trained on afterwards; empty if all did at one point."
+    points, there = pruning_points(analysis.records), set(analysis.table.index.get_level_values(0))
+    at: dict[float, list[str]] = {}
+    for group, point in points.items():
+        if group in there and point < 1:
+            at.setdefault(point, []).append(group)
+    if len(at) < 2:
+        return ""
+    lists = "; ".join(f"at {point:.0%} of the training {', '.join(groups)}" for point, groups in sorted(at.items()))
+    return f"Channels were removed {lists}. Compare the perplexity of rows of one point only."
+
+
+def fewer_tasks(analysis: Analysis) -> str:
+    "On which tasks the rows are scored that have fewer than `M_base`; empty where all have the same."
+    rows: dict[tuple[str, ...], list[str]] = {}
+    for row in compared_rows(analysis):
+        if tasks := compared_tasks(analysis.table, row, "M_base"):
+            rows.setdefault(tasks, []).append(row)
+    most = max(map(len, rows), default=0)
+    few = [(tasks, names) for tasks, names in rows.items() if len(tasks) < most]
+    return " ".join(
+        f"Scored on {', '.join(task.removesuffix('_primary') for task in tasks)} alone: {', '.join(names)}."
+        for tasks, names in few
+    )
 
 # %% ../../nbs/judging/tables.ipynb #02cfc5a7
 def contrasts_table(analysis: Analysis) -> pd.DataFrame:
@@ -230,7 +258,8 @@ def _reference_pairs(analysis):
     pairs = [("ppl_token", "M_base", reference) for reference in ("unigram", "bigram")]
     pairs += [("ppl_word", "M_base", reference) for reference in trained]
     pairs += [("ppl_token", reference, "bigram") for reference in trained]
-    return pairs + [(f"{task}_accuracy", group, "majority") for task in analysis.tasks for group in GROUPS_TABLE]
+    with_classes = [task for task in analysis.tasks if "accuracy" in TASK_METRICS.get(task, ())]  # STS-B has none
+    return pairs + [(f"{task}_accuracy", group, "majority") for task in with_classes for group in GROUPS_TABLE]
 
 
 def _learning_rates(analysis, reference):

@@ -15,7 +15,7 @@ import pandas as pd
 
 from ..engine.errors import CodesignError
 from ..engine.statistics import p_text
-from .effects import effect_over_seeds, effect_text, mean_text
+from .effects import compared_tasks, effect_over_seeds, effect_text, mean_text
 from .measures import MEASURES, TIMED_MEASURES, measure_of, plural
 from .study_table import MeasuredValue
 from .verdict_text import component_text
@@ -70,11 +70,25 @@ def _seed_value(analysis, name, seed) -> SeedValue | None:
     if name.column in TIMED_MEASURES:
         a, b = (values.get(f"{name.column}/M_base") for values in (ours, theirs))
         return _computed(a, b, "/", ", each relative to M_base in its own process") if a and b else None
+    if name.column == "score_points" and (tasks := compared_tasks(analysis.table, name.group, name.against)):
+        return _on_shared_tasks(ours, theirs, tasks)
     a, b = ours.get(name.column), theirs.get(name.column)
     if a is None or b is None:
         return None
     measure = measure_of(name.column)
     return _computed(a, b, "−", scale=measure.scale) if measure.points else _computed(a, b, "/")
+
+# %% ../../nbs/judging/tracing.ipynb #390ff845
+def _on_shared_tasks(ours, theirs, tasks):
+    "The difference of two scores on the tasks that both groups have; None if one of them is missing."
+    pairs = [(ours[task], theirs[task]) for task in tasks if task in ours and task in theirs]
+    if len(pairs) < len(tasks):
+        return None
+    value = 100 * sum(a.value - b.value for a, b in pairs) / len(pairs)
+    terms = ", ".join(f"{a.value:.8g} − {b.value:.8g}" for a, b in pairs)
+    names = ", ".join(task.removesuffix("_primary") for task in tasks)
+    sources = [one for pair in pairs for one in pair]
+    return SeedValue(value, f"{value:.6g} = 100 x mean over {names} of: {terms}", sources)
 
 
 def _how_measured(found):

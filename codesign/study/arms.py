@@ -100,6 +100,9 @@ def _check_blocks(plan, where):
     named = [name for block in plan.blocks.values() for name in block.names]
     refuse_repeated(f"{where}: arms", named)
     for key, block in plan.blocks.items():
+        for name in ("names", "seeds"):
+            if not getattr(block, name):
+                raise ParameterError(f"{where}, {key}: {name} is empty; give at least one, or leave the block out")
         refuse_repeated(f"{where}, {key}: seeds", block.seeds)
         for task in block.tasks:
             refuse_unknown(f"{where}, {key}: task", task, TASKS)
@@ -115,7 +118,13 @@ def _check_blocks(plan, where):
 # %% ../../nbs/study/arms.ipynb #ebfa0c4b
 def unknown_arms(plan: StudyPlan) -> list[str]:
     "Arms of a study that no notebook makes."
-    made = {group for entry in GRAPH.values() for group in entry["groups"]}
+    made = {
+        group
+        for entry in GRAPH.values()
+        if not entry.get("alone")  # such a notebook times arms, and is none
+        for group, needed in entry["groups"].items()
+        if not isinstance(needed, str)
+    }
 
     def is_known(name):
         members = name.split(SIDE_BY_SIDE)
@@ -133,6 +142,18 @@ def arms_of(plan: StudyPlan, seeds: tuple[int, ...] = ()) -> dict[str, dict]:
             if name not in plan.file.cut:
                 arms[name] = {"seeds": left, **({"tasks": list(block.tasks)} if block.tasks else {})}
     return arms
+
+
+def _check_tasks(plan):
+    "Raises ParameterError for arms that are fine-tuned without tasks, and for arms with tasks that are not."
+    for key, block in plan.blocks.items():
+        tuned = [name for name in block.names if name in RECIPES_TABLE]
+        others = [name for name in block.names if name not in RECIPES_TABLE]
+        where = f"study file {plan.name}, {key}"
+        if tuned and not block.tasks:
+            raise ParameterError(f"{where}: {tuned[0]} is fine-tuned, so the block must give tasks")
+        if others and block.tasks:
+            raise ParameterError(f"{where}: {others[0]} is not fine-tuned; put it into a block without tasks")
 
 
 def _study_tasks(plan, arms):
@@ -163,6 +184,7 @@ def load_study(
     plan = read_study_file(study_file)
     if unknown := unknown_arms(plan):
         raise ParameterError(f"study_file={plan.name} names arms that no notebook makes: {', '.join(unknown)}")
+    _check_tasks(plan)
     refuse_unknown("size", size or plan.file.size, SIZES)
     rehearsal = size not in (None, plan.file.size)
     of_file = {} if rehearsal else {name: getattr(plan.file, name) for name in ("steps", "examples", "epochs")}

@@ -78,15 +78,27 @@ def seconds_of_runs(plan: StudyPlan, grid: Grid, nodes) -> dict[Node, float | No
 
     def seconds(node):
         members = node.group.split(SIDE_BY_SIDE)
-        if len(members) > 1:  # the time of a profiling run grows with its models
+        if len(members) > 1 and (node.notebook, node.group) not in known:  # its time grows with its models
             whole = known.get((node.notebook, "controls"))
             return whole and whole * (len(members) + 2) / (len(GRAPH[node.notebook]["groups"]["controls"]) + 2)
         if node.notebook == "03_sgh_peft" and (node.notebook, node.group) not in known:
             return _as_tuned(plan, grid, node.group, known.get((node.notebook, "M_base")))
+        if node.notebook == "04_challenge" and RECIPES_TABLE[node.group]["pretraining"] == "scratch":
+            return known.get((node.notebook, node.group), base)
         found = seconds_of(node, known, grid)
+        if found is not None and (node.notebook, node.group) not in known:
+            found *= _beside_others(node, grid)
         return base if found is None and node.notebook not in ("05_profiling", "06_results", "11_peers") else found
 
     return {node: seconds(node) for node in nodes}
+
+
+def _beside_others(node, grid):
+    "How many times the work of the others of its notebook a run is, as far as its recipe says."
+    recipe = RECIPES_TABLE.get(node.group, {})
+    if node.notebook == "04_challenge" and recipe.get("branch"):
+        return (1 - recipe["branch"]) / (1 - load_settings(grid.size).pretrain.branch_fraction)
+    return 1 + FORWARD_SHARE if node.notebook == "02_sdm" and recipe.get("distill") else 1.0
 
 
 def _as_tuned(plan, grid, group, base):

@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['StudyToCheck', 'CheckedSize', 'CheckedGroup', 'EveryGroup', 'SetupData', 'SetupTasks', 'StudyToPublish', 'Again',
-           'Replace', 'PlanFile', 'RunName', 'validate_study', 'check_setup', 'publish_study', 'readme_line',
-           'planned_job']
+           'Replace', 'PlanFile', 'RunName', 'validate_study', 'check_setup', 'publish_study', 'preregistered_lines',
+           'readme_line', 'planned_job']
 
 # %% ../../nbs/study/commands_study.ipynb #f0dac00b
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -21,6 +22,7 @@ from .completing import one_of
 from .grid import refuse_unknown
 from .job import run_job
 from .options import A_SIZE, A_STUDY, A_TEXT, DATA_HELP, SOME_TASKS, TASKS_HELP, option
+from .preregistration import preregistration_rows
 from .setup_checks import setup_problems
 from .terminal import show_checks, shown_path
 from .validation import validate
@@ -89,7 +91,26 @@ def publish_study(study: StudyToPublish, again: Again = False, replace: Replace 
     target = repository() / "figures" / study_folder(study).name
     publish(None if again else study_folder(study), target, replace)
     print(f"published {shown_path(target)}")
+    for line in preregistered_lines(target, repository()):
+        print(line)
     print(readme_line(target, repository() / "README.md"))
+
+# %% ../../nbs/study/commands_study.ipynb #ccdb52a4
+def preregistered_lines(target: Path, clone: Path) -> list[str]:
+    "Whether published records came after what was fixed beforehand, with each that did not; empty if nothing was."
+    from codesign.judging.study_records import read_records
+
+    path = target / "study.json"
+    known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    if not known.get("preregistration"):
+        return []
+    records = {record["run"]: record for record in read_records(target)}
+    rows = preregistration_rows(known, records, clone)
+    problems = [f"not preregistered  {what}: {problem}" for what, _, problem in rows if problem]
+    unchecked = [what for what, _, _ in rows[1:] if what not in records]
+    if problems or unchecked:
+        return [*problems, *unchecked]
+    return [f"all {len(records)} records came after {known['preregistration']['file']} was committed"]
 
 
 def readme_line(target: Path, readme: Path) -> str:

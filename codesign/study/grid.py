@@ -125,6 +125,7 @@ class Grid(Asked):
             for name, arm in self.arms.items()
             if name not in RECIPES_TABLE
             for seed in arm["seeds"]
+            if seed in self.seeds
         ]
         return [*with_needs([*filter(self.wants, certain), *others]), *self.readers()]
 

@@ -86,10 +86,16 @@ StudyFileName = Annotated[
 ]
 StudyName = Annotated[
     str | None,
-    option("NAME", "name of the study, a folder in papermill_runs", default="the name of the size", complete=A_STUDY),
+    option(
+        "NAME",
+        "name of the study, a folder in papermill_runs",
+        default="the name of the study file, or of the size",
+        complete=A_STUDY,
+    ),
 ]
 Seeds = Annotated[
-    str | None, option("N,...", "seeds, one set of runs for each", tuple[Seed, ...], "those of the grid file")
+    str | None,
+    option("N,...", "seeds, one set of runs for each", tuple[Seed, ...], "those of the study file or grid file"),
 ]
 Groups = Annotated[
     str | None,
@@ -100,7 +106,9 @@ Groups = Annotated[
         complete=some_of(lambda: RECIPES_TABLE),
     ),
 ]
-StudyData = Annotated[str | None, option("TEXT", DATA_HELP, default="that of the grid file", complete=A_TEXT)]
+StudyData = Annotated[
+    str | None, option("TEXT", DATA_HELP, default="that of the study file or grid file", complete=A_TEXT)
+]
 StudyTasks = Annotated[
     str | None, option("TASK,...", TASKS_HELP, default="those of the grid file", complete=SOME_TASKS)
 ]

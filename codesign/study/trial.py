@@ -124,8 +124,9 @@ def seconds_by_trial(node: Node, grid: Grid, trial: dict) -> float | None:
         split = min(split, p.evaluated_documents * pretrain.get("tokens_per_document", split))
     steps = p.max_steps or max(1, round(p.epochs * pretrain["steps_per_epoch"]))
     retrains = node.notebook == "01_csp" and RECIPES_TABLE[node.group].get("healing") == "extra"
-    branch = RECIPES_TABLE.get(node.group, {}).get("branch") or p.branch_fraction
-    shares = {"01_csp": 2 * csp.heal_fraction * retrains, "04_challenge": 1 - branch}  # of the steps
+    recipe = RECIPES_TABLE.get(node.group, {})
+    left_at = 0.0 if recipe.get("pretraining") == "scratch" else recipe.get("branch") or p.branch_fraction
+    shares = {"01_csp": 2 * csp.heal_fraction * retrains, "04_challenge": 1 - left_at}  # of the steps
     trained = shares.get(node.notebook, 1.0) * steps * p.batch_size * p.length
     read, states = (READINGS[node.notebook] + RETRAINED * retrains) * split, 0
     if node.notebook == "01_csp":
