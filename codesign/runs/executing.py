@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['LEFT_OUT', 'STARTER', 'declared_parameters', 'values_for_papermill', 'own_cells', 'seldom', 'Kernel',
-           'watched_kernel', 'StoppedRun', 'RanOutOfMemory', 'why_it_ended', 'execute']
+           'watched_kernel', 'StoppedRun', 'RanOutOfMemory', 'why_it_ended', 'own_sockets', 'execute']
 
 # %% ../../nbs/runs/executing.ipynb #aec3615f
 import json
@@ -12,6 +12,7 @@ import logging
 import math
 import os
 import signal
+import tempfile
 import textwrap
 import threading
 import time
@@ -199,6 +200,30 @@ def why_it_ended(node: Node, error: Exception, kernel: Kernel, failed: Path | No
         )
     return CodesignError(f"{node} failed: {type(error).__name__}: {textwrap.shorten(str(error), 300)}{notebook}")
 
+# %% ../../nbs/runs/executing.ipynb #b1d2000a
+@contextmanager
+def own_sockets() -> Generator[type]:
+    """The class of a kernel manager whose kernel is spoken to through files of its own, which go after the block.
+
+    Over TCP, a free port is looked up before the kernel takes it. Another run can take the same port in between, and
+    then the kernel ends.
+    """
+    import zmq
+    from jupyter_client.manager import AsyncKernelManager
+
+    if not zmq.has("ipc"):  # Windows
+        yield AsyncKernelManager
+        return
+    longest = 80  # characters; the path of a socket has at most 107 of them
+    folder = tempfile.gettempdir() if len(tempfile.gettempdir()) < longest else "/tmp"
+    with tempfile.TemporaryDirectory(prefix="kernel-", dir=folder) as own:
+
+        class OwnSockets(AsyncKernelManager):
+            def __init__(self, **options):
+                super().__init__(**options, transport="ipc", ip=str(Path(own) / "socket"))
+
+        yield OwnSockets
+
 # %% ../../nbs/runs/executing.ipynb #e6ec646c
 def execute(node: Node, parameters: Parameters) -> Path:
     """Runs the notebook of `node` by papermill and returns the executed copy in <study>/notebooks.
@@ -226,12 +251,11 @@ def _execute_to(node, source, target, values):
     logging.getLogger("papermill").setLevel(logging.CRITICAL)  # it warns of `float | None`; errors get our own line
     engine = _engine_for(node.notebook)
     temporary, failed = target.with_name(f".{target.stem}.{os.getpid()}.ipynb"), target.with_suffix(".failed.ipynb")
-    silent = dict(
-        progress_bar=False, engine_name=engine, extra_arguments=["--IPKernelApp.log_level=40"]
-    )  # no warnings about its sockets
+    silent = dict(progress_bar=False, extra_arguments=["--IPKernelApp.log_level=40"])  # no warnings about its sockets
+    how = dict(engine_name=engine, cwd=str(source.parent), **silent)
     try:
-        with watched_kernel() as kernel:
-            papermill.execute_notebook(str(source), str(temporary), values, cwd=str(source.parent), **silent)
+        with watched_kernel() as kernel, own_sockets() as manager:
+            papermill.execute_notebook(str(source), str(temporary), values, kernel_manager_class=manager, **how)
         os.replace(temporary, target)
         failed.unlink(missing_ok=True)
     except (papermill.exceptions.PapermillExecutionError, RuntimeError) as error:
