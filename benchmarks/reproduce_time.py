@@ -30,6 +30,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections import deque
 from pathlib import Path
 
 PRETRAINING = ("00_baseline", "01_csp", "02_sdm", "04_challenge")
@@ -144,13 +145,16 @@ def made(tree: Path, studies: Path, name: str, options: list[str]) -> dict:
     process = subprocess.Popen(command, cwd=tree, env=environment, stdout=subprocess.PIPE, text=True)
     thread = threading.Thread(target=watch.look, args=(process.pid,))
     thread.start()
+    said = deque(maxlen=20)
     for line in process.stdout:
         watch.read(line)
+        said.append(line)
     code = process.wait()
     watch.over.set()
     thread.join()
     if code:
-        sys.exit(f"the study of {tree.name} ended with exit code {code}; its log is {studies / name / 'snakemake.log'}")
+        print("".join(said), file=sys.stderr)
+        sys.exit(f"the study of {tree.name} ended with exit code {code}; what it said last is above")
     after, stages = os.times(), {}
     for run, seconds in watch.done.items():
         job = json.loads((studies / name / "runs" / run / "record.json").read_text())["wall_s"]
