@@ -29,6 +29,7 @@ from codesign.pillars.channels import kept_for_target
 from codesign.pillars.counting import config_of, flops_per_token
 from codesign.pillars.modelling import LayerwiseMambaConfig, LayerwiseMambaForCausalLM
 from codesign.pillars.training_pace import step_program, timed_in_turn, train_flops_saved, without_masks
+from codesign.runs.run import environment
 from codesign.runs.settings import load_settings
 from codesign.sdm import MaskObjective
 
@@ -86,8 +87,7 @@ def main():
     given = parser.parse_args()
     if given.rounds < 2:
         sys.exit(f"--rounds {given.rounds} gives no interval; valid: from 2")
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
-    lines = [dict(device=device, torch=torch.__version__, threads=torch.get_num_threads())]
+    lines = [environment()]
     print(json.dumps(lines[0]), flush=True)
     for size in given.sizes:
         lines.append(measured(size, given.rounds))
