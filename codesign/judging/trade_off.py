@@ -6,7 +6,7 @@
 __all__ = ['CURVE', 'EQUAL_FLOPS', 'NEW_WEIGHTS', 'SEED_PLACES', 'DASHED', 'PERCENT_STEPS', 'ratios_by_seed', 'has_trade_off',
            'columns_of', 'trade_off_figure']
 
-# %% ../../nbs/judging/trade_off.ipynb #6a201335
+# %% ../../nbs/judging/trade_off.ipynb #1b8e84dd
 import math
 
 import matplotlib
@@ -23,7 +23,7 @@ from ..pillars.group_style import GROUP_COLORS, group_style
 from ..results import Analysis
 from ..runs.graph import RECIPES_TABLE
 
-# %% ../../nbs/judging/trade_off.ipynb #60206246
+# %% ../../nbs/judging/trade_off.ipynb #571bf5da
 CURVE = ("M_base", "M_sdm-15", "M_sdm", "M_sdm-40")  # learned masks with several targets
 EQUAL_FLOPS = (  # models with the FLOPs of M_sdm, in the order in which they stand within a column
     *("M_sdm", "M_sdm-distill", "M_sdm-80"),
@@ -47,7 +47,7 @@ def has_trade_off(analysis: Analysis) -> bool:
     found = [group for group in EQUAL_FLOPS if len(ratios_by_seed(analysis, group))]
     return "M_sdm" in found and len(found) > 1
 
-# %% ../../nbs/judging/trade_off.ipynb #0611129f
+# %% ../../nbs/judging/trade_off.ipynb #5c39a88b
 NEW_WEIGHTS = "new\nweights"
 
 
@@ -64,8 +64,8 @@ def columns_of(analysis: Analysis) -> dict[str, list[str]]:
     columns[NEW_WEIGHTS] = scratch
     return {heading: groups for heading, groups in columns.items() if groups}
 
-# %% ../../nbs/judging/trade_off.ipynb #954de1c6
-SEED_PLACES = (-0.4, -0.14)  # of a place on the right, and of ten percent of FLOPs on the left: where seeds stand
+# %% ../../nbs/judging/trade_off.ipynb #49384c9d
+SEED_PLACES = (-0.42, -0.16)  # of a model's place: where its seeds stand
 
 
 def _draw_model(ax, place, ratios, style, width=1.0):
@@ -90,19 +90,19 @@ def _write_heading(ax, x, text):
     where = dict(transform=ax.get_xaxis_transform(), ha="center", va="bottom", fontsize=6.5)
     ax.text(x, 1.015, text, **where)
 
-# %% ../../nbs/judging/trade_off.ipynb #6a57a8d1
+# %% ../../nbs/judging/trade_off.ipynb #1f1c2d5e
 def _draw_curve(ax, found):
     "M_base and the learned masks, in the order of their FLOPs, joined by a line; returns group -> point."
     points = {}
     for group, ratios in found.items():
         if len(ratios):
             flops = 100 * np.exp(np.log(ratios.flops).mean())
-            points[group] = (flops, _draw_model(ax, flops, ratios, _style(group, filled=True), width=10))
+            points[group] = (flops, _draw_model(ax, flops, ratios, _style(group, filled=True), width=15))
     line = sorted(points.values())
     ax.plot(*zip(*line, strict=True), color=GROUP_COLORS["M_sdm"], lw=0.9, alpha=0.6, zorder=0)
-    low, high = line[0][0] - 7, 118  # the names stand to the right of their points
+    low, high = line[0][0] - 9, 118  # the names stand to the right of their points
     ax.set(xlim=(low, high), xlabel="FLOPs per token,\n% of M_base")
-    ax.xaxis.set_major_locator(matplotlib.ticker.MultipleLocator(20))
+    ax.set_xticks(range(20 * math.ceil(low / 20), 101, 20))
     _write_heading(ax, (low + high) / 2, "learned\nmasks")
     return points
 
@@ -115,11 +115,12 @@ def _name_points(ax, points):
     wanted = {group: y + (-10 if group == "M_base" else 3) for group, (_, y) in on_paper.items()}
     for group in sorted(wanted, key=wanted.get):
         lowest = max(wanted[group], lowest + 7.5)
-        offset = (4, lowest - on_paper[group][1])
-        name = ax.annotate(group, points[group], offset, textcoords="offset points", fontsize=6)
+        right, side = (0, "center") if group == "M_base" else (4, "left")
+        offset = (right, lowest - on_paper[group][1])
+        name = ax.annotate(group, points[group], offset, textcoords="offset points", fontsize=6, ha=side)
         name.set_in_layout(False)
 
-# %% ../../nbs/judging/trade_off.ipynb #e15ed3c8
+# %% ../../nbs/judging/trade_off.ipynb #86386feb
 def _draw_columns(ax, found, columns):
     "The models with the FLOPs of M_sdm side by side, column after column."
     reference, place, names = np.exp(np.log(found["M_sdm"].perplexity).mean()), 0, []
@@ -131,7 +132,7 @@ def _draw_columns(ax, found, columns):
             ax.plot([start, end], [reference] * 2, **DASHED)
         _write_heading(ax, (start + end) / 2, heading)
         for group in groups:
-            _draw_model(ax, place + 0.18, found[group], _style(group, filled="M_sdm" in groups))
+            _draw_model(ax, place + 0.2, found[group], _style(group, filled="M_sdm" in groups))
             place += 1
         names += groups
     ax.set(xlim=(-0.5, place - 0.5))
@@ -143,7 +144,7 @@ def _draw_columns(ax, found, columns):
 
 DASHED = dict(color=GROUP_COLORS["M_sdm"], lw=0.7, ls=(0, (3, 2)), zorder=-1)
 
-# %% ../../nbs/judging/trade_off.ipynb #21f7d2a2
+# %% ../../nbs/judging/trade_off.ipynb #b8b96cab
 PERCENT_STEPS = (-50, -30, -20, -10, -5, 0, 5, 10, 20, 30, 40, 60, 80, 100, 150, 200, 400, 900)
 
 
@@ -160,11 +161,11 @@ def _percent_of_ratios(ax):
     ax.yaxis.set_minor_locator(matplotlib.ticker.NullLocator())
     ax.set(ylim=(low, high), ylabel="perplexity per word, % above M_base")
 
-# %% ../../nbs/judging/trade_off.ipynb #4e6f7361
+# %% ../../nbs/judging/trade_off.ipynb #e95c1576
 @in_print_style
 def trade_off_figure(analysis: Analysis) -> Figure:
     "Perplexity against FLOPs for learned masks; beside it the models with the FLOPs of M_sdm: means, intervals, seeds."
-    figure, axes = column_figure(10.2, 1, 2, sharey=True, gridspec_kw=dict(width_ratios=[1, 1.75]))
+    figure, axes = column_figure(10.2, 1, 2, sharey=True, gridspec_kw=dict(width_ratios=[1, 1.75], wspace=0.02))
     left, right = axes[0]
     found = {group: ratios_by_seed(analysis, group) for group in (*CURVE, *EQUAL_FLOPS)}
     columns = columns_of(analysis)
@@ -180,7 +181,7 @@ def trade_off_figure(analysis: Analysis) -> Figure:
     _name_points(left, points)
     return figure
 
-# %% ../../nbs/judging/trade_off.ipynb #8c9597b6
+# %% ../../nbs/judging/trade_off.ipynb #0e3921fd
 def _note(found, columns):
     "What the caption says beside the study and the groups that lack seeds."
     groups = [group for column in columns.values() for group in column]
@@ -192,10 +193,10 @@ def _note(found, columns):
         f"right: models with {low if low == high else f'{low} to {high}'}% of its FLOPs",
         f"{INTERVAL_NOTE}, left of their mean" if several else "one seed, so no intervals",
         "dashed: M_sdm",
-        "percent at the top: steps of training before pruning",
+        "pruned at: percent of the training steps",
     ]
     if len(columns) > 1:
-        parts.append("models of different columns trained on for different lengths after it")
+        parts.append("models of different columns trained on for different lengths afterwards")
         parts.append("filled: pruned when M_sdm was")
     if "M_challenge" in groups:
         parts.append("M_challenge prunes by magnitude")
