@@ -113,11 +113,11 @@ for claim, faults in docs.CHECKS.items():
 def published(folder):
     "What differs between the records of a published study and what stands beside them; else None."
     from codesign.engine.errors import CodesignError
-    from codesign.judging.study_records import read_records
+    from codesign.judging.study_records import arms_of_study, read_records
     from codesign.results import analyse_study
 
     try:
-        analyses, analysis = analyse_study(read_records(folder))
+        analyses, analysis = analyse_study(read_records(folder), arms=arms_of_study(folder))
         different = [
             *different_texts(folder, analyses, analysis),
             *different_figures(folder, analyses, analysis),
@@ -150,9 +150,9 @@ def different_figures(folder, analyses, analysis):
     import matplotlib.image
 
     from codesign.engine.drawing import png
-    from codesign.judging.figures import FIGURES, draw
+    from codesign.judging.figures import draw, figures_of
 
-    for name in FIGURES:
+    for name in figures_of(analysis):
         kept, pdf = (folder / "figures" / f"{name}.{suffix}" for suffix in ("png", "pdf"))
         made = matplotlib.image.imread(io.BytesIO(png(draw(name, analyses, analysis))))
         pixels = matplotlib.image.imread(kept) if kept.is_file() else None

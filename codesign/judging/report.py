@@ -13,7 +13,7 @@ from ..engine.files import write_atomic
 from ..engine.pages import Fold, PageTable, Paragraph, Picture, Pictures, Section, render_page
 from .cautions import said_first, timing_controls_table
 from .claims import hypotheses_table
-from .figures import FIGURES, draw
+from .figures import FIGURES, draw, figures_of
 from .glance import glance_block, p_value_texts
 from .measures import plural
 from codesign.judging.report_tables import (
@@ -215,7 +215,7 @@ def write_report(
     size: str | None = None,
     data: str | None = None,
     tasks: list | None = None,
-    figures: tuple[str, ...] = tuple(FIGURES),  # names of those that it shows
+    figures: tuple[str, ...] = tuple(FIGURES),  # names of those that it shows, if the study has their models
 ) -> Path:
     """Writes report.html, self-contained, into a study's folder from the records below it; returns its path.
 
@@ -224,6 +224,6 @@ def write_report(
     """
     folder = Path(study_folder)
     analyses, analysis = analyse_study(read_records(folder), size, data, tasks, arms=arms_of_study(folder))
-    pictures = {name: png(draw(name, analyses, analysis), dpi=200) for name in figures}
+    pictures = {name: png(draw(name, analyses, analysis), dpi=200) for name in figures_of(analysis, figures)}
     write_atomic(folder / "report.html", report_page(analyses, analysis, folder, pictures))
     return folder / "report.html"
