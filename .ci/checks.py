@@ -113,8 +113,9 @@ for claim, faults in docs.CHECKS.items():
 def published(folder):
     "What differs between the records of a published study and what stands beside them; else None."
     from codesign.engine.errors import CodesignError
-    from codesign.judging.study_records import arms_of_study, read_records
+    from codesign.judging.study_records import read_records
     from codesign.results import analyse_study
+    from codesign.runs.study_file import arms_of_study
 
     try:
         analyses, analysis = analyse_study(read_records(folder), arms=arms_of_study(folder))

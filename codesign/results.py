@@ -25,7 +25,6 @@ from codesign.judging.study_records import (
     group_of,
     missing_runs,
     notebook_of,
-    planned_seeds,
     seed_of,
     select_records,
 )
@@ -34,6 +33,7 @@ from .judging.verdict_text import seeds_needed, verdict_reason
 from .runs.graph import SIDE_BY_SIDE
 from .runs.records import Record
 from .runs.settings import SIZES
+from .runs.study_file import planned_seeds
 
 # %% ../nbs/06_results.ipynb #cf413534
 ALPHA = 0.025  # one-sided, for a verdict in either direction

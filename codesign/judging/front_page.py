@@ -19,8 +19,9 @@ from .effects import effect_over_seeds, effect_text, mean_text
 from .measures import MEASURES, REFERENCE_MODELS, TRAINED_REFERENCES, measure_of, plural, short_label
 from .pruning_points import pruning_points, same_point
 from .scales import scale_of
-from .study_records import arms_of_study, planned_seeds, read_records
+from .study_records import read_records
 from ..results import ALPHA, Analysis, analyse_study
+from ..runs.study_file import arms_of_study, planned_seeds
 
 # %% ../../nbs/judging/front_page.ipynb #4f595d0b
 PLANNED_SEEDS = 5  # of a study that was not planned in a file

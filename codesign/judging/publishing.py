@@ -15,12 +15,13 @@ from ..engine.files import write_json
 from .figures import FIGURES, write_figures
 from .measures import plural
 from .report import write_report
-from .study_records import arms_of_study, read_records
+from .study_records import read_records
 from .table_files import write_tables
 from ..results import ALPHA, Analysis, analyse_study, data_label
 from ..runs.parameters import data_name
 from ..runs.records import Record
 from ..runs.run import Run
+from ..runs.study_file import arms_of_study
 
 # %% ../../nbs/judging/publishing.ipynb #04a12d0f
 def summarise(run: Run, figures: tuple[str, ...] = tuple(FIGURES)) -> dict:

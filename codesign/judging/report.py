@@ -30,10 +30,11 @@ from codesign.judging.report_tables import (
     sources_block,
     verdicts_block,
 )
-from .study_records import arms_of_study, read_records
+from .study_records import read_records
 from .tables import fewer_tasks, points_apart
 from ..results import Analysis, analyse_study
 from ..runs.records import Record
+from ..runs.study_file import arms_of_study
 
 # %% ../../nbs/judging/report.ipynb #75a9d2bb
 QUESTION = (

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['TASK_NOTEBOOKS', 'read_records', 'notebook_of', 'group_of', 'seed_of', 'Criterion', 'criteria_of', 'select_records',
-           'missing_runs', 'arms_of_study', 'planned_seeds', 'kept_shares']
+           'missing_runs', 'kept_shares']
 
 # %% ../../nbs/judging/study_records.ipynb #3e6d227d
 import json
@@ -20,6 +20,7 @@ from ..engine.errors import DataError
 from ..runs.graph import CONTROLS_TABLE, GRAPH, GROUPS_TABLE, SIDE_BY_SIDE, Node, listed_needs
 from ..runs.parameters import data_name
 from ..runs.records import NOT_RECORDED, Record, read_record
+from ..runs.study_file import planned_seeds
 
 # %% ../../nbs/judging/study_records.ipynb #676f521d
 def read_records(study_folder: Path) -> list[Record]:
@@ -225,22 +226,6 @@ def missing_runs(records: list[Record], seeds=(), arms: dict | None = None) -> l
     ]
 
 # %% ../../nbs/judging/study_records.ipynb #64420fd2
-def arms_of_study(study_folder: Path) -> dict:
-    "The arms that a study's file names, with their seeds; empty for a study without a file or without arms."
-    path = Path(study_folder) / "study.json"
-    try:
-        return json.loads(path.read_text(encoding="utf-8")).get("arms", {}) if path.is_file() else {}
-    except (ValueError, AttributeError, RecursionError) as error:
-        raise DataError(
-            f"{path.parent.name}/study.json cannot be read ({error}); put the study's own file back"
-        ) from None
-
-
-def planned_seeds(arms: dict | None) -> list[int]:
-    "The seeds that the arms of a study name; empty for a study that was not planned in a file."
-    return sorted({seed for arm in (arms or {}).values() for seed in arm["seeds"]})
-
-
 def _missing_of_arms(records, arms):
     "What the planned arms lack: models, fine-tunings, profiles and reference models, each at its own seeds."
     there = {(notebook_of(r), seed_of(r), group_of(r)) for r in records}

@@ -21,6 +21,7 @@ from ..engine.statistics import no_spread, t_interval
 from .group_style import group_style
 from ..runs.places import repository
 from ..runs.records import Record, read_record
+from ..runs.study_file import arms_of_study, planned_seeds
 
 # %% ../../nbs/pillars/published.ipynb #6e80e37e
 def published_folder() -> Path | None:
@@ -33,11 +34,22 @@ def published_folder() -> Path | None:
 
 
 def newest_study(*notebooks: str, figures: Path | None = None) -> Path | None:
-    "The folder of the newest published study that has runs of these notebooks; None if there is none."
+    """The folder of the newest published study that has runs of these notebooks; None if there is none.
+
+    A study that is planned in a file has runs of them for each seed of its plan.
+    Raises DataError for a damaged study.json.
+    """
     figures = figures or published_folder()
     studies = [path.parent for path in figures.glob("*/study.json")] if figures else []
-    studies = [study for study in studies if all(any(study.glob(f"runs/{name}/*/record.json")) for name in notebooks)]
+    studies = [study for study in studies if _has_runs(study, notebooks)]
     return max(studies, key=_when_published, default=None)
+
+
+def _has_runs(study, notebooks):
+    "Whether a study has runs of each of the notebooks: of every planned seed, or of any where no seed was planned."
+    planned = planned_seeds(arms_of_study(study)) if notebooks else []
+    names = [f"*-s{seed}-*" for seed in planned] or ["*"]
+    return all(any(study.glob(f"runs/{notebook}/{name}/record.json")) for notebook in notebooks for name in names)
 
 
 def _when_published(study):
