@@ -184,7 +184,7 @@ def put_into_readme(target: Path, readme: Path, write: bool = True) -> bool:
     if begin not in text or end not in text.split(begin, 1)[1]:
         return False
     before, rest = text.split(begin, 1)
-    section = readme_section(analyse_study(read_records(target))[1], target)
+    section = readme_section(analyse_study(read_records(target), arms=arms_of_study(target))[1], target)
     now = f"{before}{begin}\n{section}{end}{rest.split(end, 1)[1]}"
     if write and now != text:
         write_atomic(readme, now)

@@ -15,6 +15,7 @@ from .cautions import said_first, timing_controls_table
 from .claims import hypotheses_table
 from .figures import FIGURES, draw, figures_of
 from .glance import glance_block, p_value_texts
+from .lessons import lessons
 from .measures import plural
 from codesign.judging.report_tables import (
     NumberLinks,
@@ -151,9 +152,11 @@ def _result_sections(analysis, links, pictures):
         f"no run is planned: most controls are not timed. {points_apart(analysis)} {fewer_tasks(analysis)}"
     )
     reading = [Paragraph(text, "text") for text in p_value_texts(len(analysis.seeds))]
+    learned = [Paragraph(f"{title}. {text}".replace("`", ""), "text") for title, text in lessons(analysis).items()]
     return [
         Section("At a glance", [*_gaps(analysis), glance_block(analysis)]),
         Section("Verdicts", [verdicts_block(analysis), *reading]),
+        Section("What was learned", learned or [Paragraph("No run answers this.")]),
         Section("All groups", [Paragraph(means), Paragraph(analysis.scoring.text), groups_block(analysis, links)]),
         Section("Figures", [Pictures(shown)]),
         Section("What each part changes", [Paragraph(ratios.strip()), ablation_block(analysis, links)]),
