@@ -35,7 +35,9 @@ def change_text(effect: Effect, seeds: int) -> str:
 
 
 def result_text(effect: Effect) -> str:
-    "How the first group of an effect stands: 'clearly better', 'clearly worse' or 'not clearly different'."
+    "How the first group stands: 'clearly better', 'clearly worse', 'not clearly different', or 'no interval'."
+    if effect.seeds < 2:
+        return "no interval"
     if not effect.differs:
         return "not clearly different"
     return "clearly better" if effect.better == effect.group else "clearly worse"
@@ -98,10 +100,14 @@ def _is(effects, result):
     return any(result_text(effect) == result for effect in effects.values())
 
 
+def _with_interval(effects, word=""):
+    "The effects that have an interval and this word in their name. Nothing follows from the others."
+    return {name: effect for name, effect in effects.items() if effect.seeds > 1 and word in name}
+
+
 def _masks_answer(new, ranked):
     "What follows for learned masks."
-    by_activation = {name: effect for name, effect in ranked.items() if "activation" in name}
-    answers = []
+    new, by_activation, answers = _with_interval(new), _with_interval(ranked, "activation"), []
     if _is(new, "clearly worse"):
         answers.append(
             "So learning masks is not worth its cost at this scale: a smaller model from new weights does better."
@@ -109,7 +115,7 @@ def _masks_answer(new, ranked):
     if by_activation and not _is(by_activation, "clearly better"):
         answers.append("Ranking by activation is simpler and not clearly worse, so it is what we recommend over masks.")
     if not new:
-        answers.append("No model from new weights ran, so nothing can be said for learned masks.")
+        answers.append("Without two seeds of a model from new weights, nothing can be said for learned masks.")
     elif not answers and by_activation and all(result_text(e) == "clearly better" for e in new.values()):
         answers.append("So learned masks are worth learning at this scale.")
     return " ".join(answers) or "So it is open whether learning masks is worth its cost."
@@ -159,8 +165,8 @@ def folding_lesson(analysis: Analysis) -> str:
 
 def _folding_answer(new):
     "What follows for folding."
-    if not new:
-        return "No model with four states from new weights ran, so it is open whether folding is worth it."
+    if not _with_interval(new):
+        return "Without two seeds of four states from new weights, it is open whether folding is worth it."
     if _is(new, "clearly worse"):
         return "So fold no states where training anew is possible."
     if _is(new, "clearly better"):
@@ -195,9 +201,9 @@ def adapters_lesson(analysis: Analysis) -> str:
 # %% ../../nbs/judging/lessons.ipynb #41a5cc57
 def _adapters_answer(same):
     "What follows for adapters by importance."
-    shuffled = {name: effect for name, effect in same.items() if "C_shuffled" in name}
+    shuffled = _with_interval(same, "C_shuffled")
     if not shuffled:
-        return "No run shuffled the adapters, so it is open whether it matters which layer gets which."
+        return "Without two seeds of shuffled adapters, it is open whether it matters which layer gets which."
     if not _is(shuffled, "clearly better"):
         return "So it does not matter, as far as these seeds show, which layer gets which adapter."
     return "So it matters which layer gets which adapter."
@@ -220,4 +226,5 @@ def _scope(analysis):
     "Size, text and seeds that a paragraph holds for."
     base = analysis.table.loc["M_base", "params_total"].mean() if "M_base" in analysis.table.index else float("nan")
     size = "" if np.isnan(base) else f" ({base:,.0f} parameters)"
-    return f"Size {analysis.size}{size}, {analysis.data}, {plural(len(analysis.seeds), 'seed')}."
+    planned = f" of {len(analysis.planned)} planned" if len(analysis.seeds) < len(analysis.planned) else ""
+    return f"Size {analysis.size}{size}, {analysis.data}, {plural(len(analysis.seeds), 'seed')}{planned}."
