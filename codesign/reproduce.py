@@ -237,9 +237,8 @@ def reproduce_study(
 ):
     """Make the missing runs of a study, then show its results.
 
-    The results are tables, figures and a verdict on each hypothesis, for each size. The command may be stopped at any
-    time and given again. Runs that are done stay done. Writes papermill_runs/STUDY/: records and models in runs/,
-    executed notebooks in notebooks/, and report.html.
+    The results are tables, figures and verdicts for each size. The command may be stopped and given again. Writes
+    papermill_runs/STUDY/: records and models in runs/, executed notebooks in notebooks/, and report.html.
     """
     grids = asked_grids(size, sizes, study, seeds, groups, data, tasks, steps, controls, examples, epochs, study_file)
     cluster, words = cluster_of(executor, partition, account, sbatch, snakemake), snakemake.split()

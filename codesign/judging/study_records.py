@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['TASK_NOTEBOOKS', 'read_records', 'notebook_of', 'group_of', 'seed_of', 'Criterion', 'criteria_of', 'select_records',
-           'missing_runs', 'arms_of_study', 'planned_seeds', 'kept_shares']
+           'missing_runs', 'arms_of_study', 'sizes_of_study', 'planned_seeds', 'kept_shares']
 
 # %% ../../nbs/judging/study_records.ipynb #3e6d227d
 import json
@@ -225,15 +225,25 @@ def missing_runs(records: list[Record], seeds=(), arms: dict | None = None) -> l
     ]
 
 # %% ../../nbs/judging/study_records.ipynb #64420fd2
-def arms_of_study(study_folder: Path) -> dict:
-    "The arms that a study's file names, with their seeds; empty for a study without a file or without arms."
+def _kept_of_study(study_folder, name):
+    "What a study.json holds under a name; empty if there is no file, or nothing of that name."
     path = Path(study_folder) / "study.json"
     try:
-        return json.loads(path.read_text(encoding="utf-8")).get("arms", {}) if path.is_file() else {}
+        return json.loads(path.read_text(encoding="utf-8")).get(name, {}) if path.is_file() else {}
     except (ValueError, AttributeError, RecursionError) as error:
         raise DataError(
             f"{path.parent.name}/study.json cannot be read ({error}); put the study's own file back"
         ) from None
+
+
+def arms_of_study(study_folder: Path) -> dict:
+    "The arms that a study's file names, with their seeds; empty for a study without a file or without arms."
+    return _kept_of_study(study_folder, "arms")
+
+
+def sizes_of_study(study_folder: Path) -> dict[str, list[int]]:
+    "The seeds of each size of a study of several; empty for a study of one size."
+    return {size: made.get("seeds", []) for size, made in _kept_of_study(study_folder, "sizes").items()}
 
 
 def planned_seeds(arms: dict | None) -> list[int]:

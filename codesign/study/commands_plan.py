@@ -78,7 +78,5 @@ def _show_plan(grid, at_a_time, cards, cluster):
         raise CodesignError(f"study {grid.study} has no run to make; validate it, or give another study")
     of_size = f", size {grid.size}" if grid.sizes else ""
     print(f"study {grid.study}{of_size}: {len(grid.nodes())} runs, {len(work)} to make, {at_a_time} at a time")
-    trial = (
-        None if cards else kept_trial(grid, at_a_time, None)
-    )  # one of this machine's CPU says nothing about GPUs
+    trial = None if cards else kept_trial(grid, at_a_time, None)  # one of this machine's CPU says nothing about GPUs
     print(planned_text(grid, work, at_a_time, cards, cluster, trial))
