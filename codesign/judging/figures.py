@@ -18,6 +18,7 @@ from ..engine.files import write_atomic
 from .forests import contrasts_figure, hypotheses_figure
 from .pictures import ablation_figure, pareto_figure, sizes_figure
 from .run_pictures import latency_figure, layers_figure, learning_figure
+from .size_pictures import growth_figure
 from .trade_off import has_trade_off, trade_off_figure
 from ..results import Analysis
 
@@ -30,6 +31,7 @@ class StudyFigure:
     title: str
     shows: str
     all_sizes: bool = False  # whether `draw` takes the analyses of all sizes
+    several: bool = False  # whether only a study of several sizes has it
     belongs: Callable[[Analysis], bool] = lambda analysis: True  # whether a study has what the figure needs
 
 # %% ../../nbs/judging/figures.ipynb #ec6ae64a
@@ -88,13 +90,22 @@ RUN_FIGURES = {
         "Perplexity, latency and score relative to M_base of the same size, with 95% t intervals over seeds.",
         all_sizes=True,
     ),
+    "growth": StudyFigure(
+        growth_figure,
+        "What a larger model costs, and what it buys",
+        "Parameters, FLOPs, prefill latency, memory, perplexity and score of every group, against the parameters of "
+        "M_base; hollow marks: 130m and 370m with random weights, which have no perplexity.",
+        all_sizes=True,
+        several=True,
+    ),
 }
 FIGURES = EFFECT_FIGURES | RUN_FIGURES
 
 # %% ../../nbs/judging/figures.ipynb #77a05e71
-def figures_of(analysis: Analysis, names: Iterable[str] = tuple(FIGURES)) -> tuple[str, ...]:
-    "Those of the figures that the study has what is needed for."
-    return tuple(name for name in names if FIGURES[name].belongs(analysis))
+def figures_of(analysis: Analysis, names: Iterable[str] = tuple(FIGURES), sizes: int = 1) -> tuple[str, ...]:
+    "Those of the figures that a study of so many sizes has what is needed for."
+    shown = (name for name in names if sizes > 1 or not FIGURES[name].several)
+    return tuple(name for name in shown if FIGURES[name].belongs(analysis))
 
 
 def draw(name: str, analyses: list[Analysis], analysis: Analysis) -> Figure:
@@ -109,9 +120,9 @@ def caption(name: str, analysis: Analysis) -> str:
     return f"{figure.title}. {figure.shows} ({analysis.where}; timed on {analysis.timed_on})"
 
 
-def captions(analysis: Analysis) -> str:
+def captions(analysis: Analysis, sizes: int = 1) -> str:
     "Every figure's name and caption, as Markdown."
-    return "".join(f"- `{name}`: {caption(name, analysis)}\n" for name in figures_of(analysis))
+    return "".join(f"- `{name}`: {caption(name, analysis)}\n" for name in figures_of(analysis, sizes=sizes))
 
 # %% ../../nbs/judging/figures.ipynb #3e831e7d
 def write_figures(
@@ -125,9 +136,9 @@ def write_figures(
     A figure that the study lacks the models for is left out.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    for name in figures_of(analysis, names):
+    for name in figures_of(analysis, names, len(analyses)):
         figure = draw(name, analyses, analysis)
         (folder / f"{name}.png").write_bytes(png(figure))
         (folder / f"{name}.pdf").write_bytes(pdf(figure))
-    write_atomic(folder / "captions.md", captions(analysis))
+    write_atomic(folder / "captions.md", captions(analysis, len(analyses)))
     return sorted(folder.iterdir())

@@ -245,7 +245,7 @@ def sizes_of_study(study_folder: Path) -> dict[str, list[int]]:
     "The seeds of each size of a study of several; empty for a study of one size."
     return {size: made.get("seeds", []) for size, made in _kept_of_study(study_folder, "sizes").items()}
 
-
+# %% ../../nbs/judging/study_records.ipynb #f9d73c2f
 def planned_seeds(arms: dict | None) -> list[int]:
     "The seeds that the arms of a study name; empty for a study that was not planned in a file."
     return sorted({seed for arm in (arms or {}).values() for seed in arm["seeds"]})

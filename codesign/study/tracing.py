@@ -33,12 +33,14 @@ def folder_of_study(study: str | None) -> Path:
 def traced_text(value_id: str, study: str | None, size: str | None = None) -> str:
     "How a value was computed, and how each record behind it was made. Raises ParameterError for an unknown value."
     from codesign.judging.commands import command_of_study
-    from codesign.judging.study_records import read_records
+    from codesign.judging.study_records import read_records, sizes_of_study
     from codesign.judging.tracing import trace
     from codesign.results import analyse_study
 
     folder = folder_of_study(study)
-    found = trace(analyse_study(read_records(folder))[0], f"{size}:{value_id}" if size else value_id)
+    analyses, reported = analyse_study(read_records(folder), planned=sizes_of_study(folder))
+    size = size or (reported.size if len(analyses) > 1 and ":" not in value_id else None)
+    found = trace(analyses, f"{size}:{value_id}" if size else value_id)
     made_by = command_of_study(folder) or "unknown, as its study.json is not here"
     lines = [found.meaning, f"study {shown_path(folder)}, made by: {made_by}", *(f"  {step}" for step in found.steps)]
     for record in found.records:
