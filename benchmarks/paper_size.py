@@ -263,18 +263,11 @@ def time_shapes(target: Path, content: dict, rounds: int, threads: int, sizes: t
 
 def factors(times: dict[str, list[float]], sizes: tuple[str, ...]) -> dict[str, dict]:
     "The time of the last size over that of the first, shape by shape, with a 95% interval over rounds."
-    import numpy as np
-
-    from codesign.engine.timing import ratio_with_interval
-    from codesign.measuring.paper_shapes import PAPER_SHAPES
+    from codesign.measuring.paper_shapes import PAPER_SHAPES, ratio_of_rounds
 
     first, last = sizes[0], sizes[-1]
-    return {
-        f"{last}/{first} {name}": ratio_with_interval(
-            np.array(times[f"{last} {name}"]), np.array(times[f"{first} {name}"])
-        )
-        for name in PAPER_SHAPES
-    }
+    pairs = {name: (times[f"{last} {name}"], times[f"{first} {name}"]) for name in PAPER_SHAPES}
+    return {f"{last}/{first} {name}": ratio_of_rounds(*pair) for name, pair in pairs.items()}
 
 
 def commit_now() -> str:

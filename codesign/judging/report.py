@@ -277,7 +277,8 @@ def write_report(
     """Writes report.html, self-contained, into a study's folder from the records below it; returns its path.
 
     Without `size`, `data` and `tasks` it reports what most records have; of a study of several sizes, the largest. A
-    study with few or no records gets a report that says what is missing. Raises DataError for records that cannot be read.
+    study with few or no records gets a report that says what is missing. Raises DataError for records that cannot be
+    read.
     """
     folder = Path(study_folder)
     planned = sizes_of_study(folder)

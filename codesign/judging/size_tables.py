@@ -107,7 +107,7 @@ def _paper_factor(shapes, group, name, values):
         return "not run"
     first, last = _sizes_of_shapes(shapes)[0], _sizes_of_shapes(shapes)[-1]
     factor = shapes["timed"].get("factors", {}).get(f"{last}/{first} {group}")
-    if name == "latency_prefill_ms" and factor:
+    if name == "latency_prefill_ms" and factor and factor["low"] is not None:
         return f"{factor['ratio']:.2f} [{factor['low']:.2f}, {factor['high']:.2f}]"
     return f"{values[-1] / values[0]:.2f}"
 

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['PAPER_SIZES', 'PAPER_SHAPES', 'COPY', 'paper_configs', 'random_model', 'counted', 'timed_rounds', 'shape_times',
-           'predicted_ms']
+           'ratio_of_rounds', 'predicted_ms']
 
 # %% ../../nbs/measuring/paper_shapes.ipynb #5a1e0103
 import tempfile
@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from ..engine.machine import Ceilings, seconds_of
-from ..engine.timing import ratio_with_interval
+from ..engine.statistics import t_interval
 from .latency import cache_bytes_per_sequence, checkpoint_bytes, prefill
 from .memory_use import inference_memory
 from .roofline import predicted_peak_bytes, predicted_seconds
@@ -81,12 +81,16 @@ def timed_rounds(
 
 
 def shape_times(times: dict[str, list[float]]) -> dict[str, dict[str, float]]:
-    "Median of each model's milliseconds, and the ratio to the first with its 95% bootstrap interval over rounds."
-    first = np.array(next(iter(times.values())))
-    return {
-        name: {"ms": float(np.median(values)), **ratio_with_interval(np.array(values), first)}
-        for name, values in times.items()
-    }
+    "Median of each model's milliseconds, and its ratio to the first with a 95% t interval over rounds."
+    first = next(iter(times.values()))
+    return {name: {"ms": float(np.median(values)), **ratio_of_rounds(values, first)} for name, values in times.items()}
+
+
+def ratio_of_rounds(numerator: list[float], denominator: list[float]) -> dict[str, float | None]:
+    "Mean ratio of times of the same rounds, on the log scale, with its 95% t interval; None for that of one round."
+    log_ratios = np.log(np.array(numerator) / np.array(denominator))
+    mean, low, high = (float(value) for value in np.exp(t_interval(log_ratios)))
+    return dict(ratio=mean, low=low, high=high) if len(log_ratios) > 1 else dict(ratio=mean, low=None, high=None)
 
 
 def predicted_ms(config: LayerwiseMambaConfig, batch: int, length: int, ceilings: Ceilings) -> float:
