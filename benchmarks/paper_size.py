@@ -11,7 +11,8 @@ FOLDER holds wikitext-2, SST-2 and the GPT-NeoX tokenizer (`codesign data list`)
 $CODESIGN_STUDIES, or in a temporary folder, and are deleted at the end: about 12 GB.
 
 With --shapes, nothing is trained. Five shapes of 130m and of 370m are built with random weights, counted, and timed in
-turns in one process. What was counted stays in the record and is not counted again; --counts-only leaves out the times.
+turns in one process. What was counted stays in the record and is not counted again; --counts-only runs no prefill, so it
+leaves out memory and times. All of it takes about 25 minutes on two cores that nothing else uses.
 The record is written after every shape and every round. It needs no data.
 
     python benchmarks/paper_size.py --shapes RECORD.json [--counts-only] [--rounds 6] [--threads 2]
@@ -201,9 +202,9 @@ def machine_of(threads: int) -> dict:
     }
 
 
-def count_shapes(target: Path, content: dict, threads: int, sizes: tuple[str, ...]) -> None:
+def count_shapes(target: Path, content: dict, threads: int, sizes: tuple[str, ...], prefills: bool) -> None:
     "Counts every shape of every size that the record does not have for this prefill, and writes after each."
-    from codesign.measuring.paper_shapes import counted, paper_configs
+    from codesign.measuring.paper_shapes import counted, paper_configs, prefill_bytes
 
     p = load_settings(sizes[0]).profile
     asked = [p.batch_size, p.length]
@@ -214,8 +215,12 @@ def count_shapes(target: Path, content: dict, threads: int, sizes: tuple[str, ..
     for size in sizes:
         rows = found["sizes"].setdefault(size, {})
         for name, config in paper_configs(size).items():
+            before = dict(rows.get(name, {}))
             if name not in rows:
                 rows[name] = counted(config, *asked)
+            if prefills and "mem_peak_bytes" not in rows[name]:
+                rows[name]["mem_peak_bytes"] = prefill_bytes(config, *asked)
+            if rows[name] != before:
                 found |= {"commit": commit_now(), "machine": machine_of(threads)}
                 write_json(target, content)
                 print(f"counted {size} {name}: {json.dumps(rows[name])}", flush=True)
@@ -287,7 +292,7 @@ def measure_shapes(target: Path, counts_only: bool, rounds: int, threads: int, s
 
     torch.set_num_threads(threads)
     content = json.loads(target.read_text(encoding="utf-8")) if target.is_file() else {}
-    count_shapes(target, content, threads, sizes)
+    count_shapes(target, content, threads, sizes, prefills=not counts_only)
     if not counts_only:
         time_shapes(target, content, rounds, threads, sizes)
     print(f"record {target}")
@@ -312,7 +317,9 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("record", type=Path, metavar="RECORD.json", help="the record to write")
     parser.add_argument("--shapes", action="store_true", help="count and time shapes with random weights")
-    parser.add_argument("--counts-only", action="store_true", help="with --shapes: time nothing")
+    parser.add_argument(
+        "--counts-only", action="store_true", help="with --shapes: run no prefill, so measure neither memory nor time"
+    )
     parser.add_argument("--rounds", type=int, default=6, help="with --shapes: timed rounds, after one that warms up")
     parser.add_argument("--threads", type=int, default=2, help="with --shapes: CPU threads")
     parser.add_argument("--sizes", default="130m,370m", help="with --shapes: the sizes, smallest first")
