@@ -11,8 +11,8 @@ FOLDER holds wikitext-2, SST-2 and the GPT-NeoX tokenizer (`codesign data list`)
 $CODESIGN_STUDIES, or in a temporary folder, and are deleted at the end: about 12 GB.
 
 With --shapes, nothing is trained. Five shapes of 130m and of 370m are built with random weights, counted, and timed in
-turns in one process. What was counted stays in the record and is not counted again; --counts-only runs no prefill, so it
-leaves out memory and times. All of it takes about 25 minutes on two cores that nothing else uses.
+turns in one process. What was counted stays in the record and is not counted again; --counts-only runs no prefill, so
+it leaves out memory and times. All of it takes about 25 minutes on two cores that nothing else uses.
 The record is written after every shape and every round. It needs no data.
 
     python benchmarks/paper_size.py --shapes RECORD.json [--counts-only] [--rounds 6] [--threads 2]
