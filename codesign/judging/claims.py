@@ -44,6 +44,8 @@ def load_claims() -> list[dict]:
 # %% ../../nbs/judging/claims.ipynb #60313a29
 GLUE_TASKS = 8
 RELATIVE_KINDS = ("ratio", "reduction", "reduction_interval", "rise", "share", "trend", "p", "supported", "largest_p")
+OF_SHAPES = ("shape", "factor")  # of models with random weights
+SHAPE_OF = {"M_full": "M_sdm"}  # group -> the shape that stands for its models
 
 
 def comparable(claim: dict, analysis: Analysis) -> str:
@@ -97,10 +99,6 @@ def measured(claim: dict, analysis: Analysis) -> str:
     return _mean_of_seeds(claim, analysis)
 
 # %% ../../nbs/judging/claims.ipynb #fae30c76
-OF_SHAPES = ("shape", "factor")
-SHAPE_OF = {"M_full": "M_sdm"}  # group -> the shape that stands for its models
-
-
 def of_shapes(claim: dict, shapes: dict) -> str:
     "What a shape with random weights measures at a larger size, or 370m over 130m; or the command that would tell."
     shape, name = SHAPE_OF.get(claim["group"], claim["group"]), claim["measure"]

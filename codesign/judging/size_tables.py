@@ -70,6 +70,7 @@ PAPER_MEASURES = {  # what is shown: how it is found
     "checkpoint, MiB": "checkpoint_bytes",
     "decoding cache per sequence, KiB": "cache_bytes_per_sequence",
     "inference peak memory, MiB": "mem_peak_bytes",
+    "the same, predicted, MiB": "mem_predicted_bytes",
     "predicted prefill, ms": "predicted_ms",
     "prefill latency, ms": "latency_prefill_ms",
 }
@@ -79,7 +80,7 @@ def _number(value, name):
     "A value in the unit of its measure; 'not run' for None."
     if value is None:
         return "not run"
-    measure = measure_of(name)
+    measure = measure_of(name.replace("predicted", "peak"))
     digits = 1 if name == "predicted_ms" else measure.digits
     scale = 1.0 if name == "predicted_ms" else measure.scale
     return f"{value * scale:,.{digits}f}"
