@@ -67,7 +67,7 @@ def counted(config: LayerwiseMambaConfig, batch: int, length: int) -> dict[str, 
 
 def prefill_bytes(config: LayerwiseMambaConfig, batch: int, length: int) -> int:
     "Bytes at the worst moment of a prefill, counted from the tensors of real ones: three with random weights."
-    return inference_memory(random_model(config), batch, length)["mem_peak_bytes"]
+    return int(inference_memory(random_model(config), batch, length)["mem_peak_bytes"] or 0)
 
 # %% ../../nbs/measuring/paper_shapes.ipynb #5a1e0112
 COPY = "second copy"
@@ -89,7 +89,7 @@ def timed_rounds(
         yield {name: found[name] for name in runs}
 
 
-def shape_times(times: dict[str, list[float]]) -> dict[str, dict[str, float]]:
+def shape_times(times: dict[str, list[float]]) -> dict[str, dict[str, float | None]]:
     "Median of each model's milliseconds, and its ratio to the first with a 95% t interval over rounds."
     first = next(iter(times.values()))
     return {name: {"ms": float(np.median(values)), **ratio_of_rounds(values, first)} for name, values in times.items()}
