@@ -77,7 +77,7 @@ def growth_figure(analyses: list[Analysis], shapes: Mapping | None = None) -> Fi
             ax.set_yscale("log")
         ax.yaxis.set_minor_formatter(matplotlib.ticker.NullFormatter())
         unit = measure.unit if not measure.points else "points"
-        ax.set_title(short_label(name) + (f", {unit}" if unit else ""), pad=3)
+        ax.set_title(short_label(name).removeprefix("inference ") + (f", {unit}" if unit else ""), pad=3)
     handles, labels = axes[0, 0].get_legend_handles_labels()
     legend_above(figure, dict(zip(labels, handles, strict=True)), columnspacing=0.8)
     for ax in axes[-1]:
@@ -85,5 +85,6 @@ def growth_figure(analyses: list[Analysis], shapes: Mapping | None = None) -> Fi
     seeds = ", ".join(f"{a.size} {len(a.seeds)}" for a in analyses) or "none"
     texts = {a.data for a in analyses if a.records}
     parts = [f"sizes and seeds: {seeds}", ", ".join(sorted(texts)), "bars: 95% t interval over seeds"]
-    parts.append("hollow: random weights, 130m and 370m" if shapes["counted"] else "")
+    larger = " and ".join(shapes["counted"].get("sizes", {}))
+    parts.append(f"hollow: random weights, {larger}" if larger else "")
     return add_caption(figure, [*parts, "each size was timed in its own process"])
