@@ -115,10 +115,11 @@ def published(folder):
     from codesign.engine.errors import CodesignError
     from codesign.judging.study_records import read_records
     from codesign.results import analyse_study
-    from codesign.runs.study_file import arms_of_study
+    from codesign.runs.study_file import arms_of_study, sizes_of_study
 
     try:
-        analyses, analysis = analyse_study(read_records(folder), arms=arms_of_study(folder))
+        plan = dict(arms=arms_of_study(folder), planned=sizes_of_study(folder))
+        analyses, analysis = analyse_study(read_records(folder), **plan)
         different = [
             *different_texts(folder, analyses, analysis),
             *different_figures(folder, analyses, analysis),

@@ -9,10 +9,19 @@ compared. Every run is a notebook executed by papermill. Last comes a dry run of
 
 FOLDER holds wikitext-2, SST-2 and the GPT-NeoX tokenizer (`codesign data list`). The studies lie in
 $CODESIGN_STUDIES, or in a temporary folder, and are deleted at the end: about 12 GB.
+
+With --shapes, nothing is trained. Five shapes of 130m and of 370m are built with random weights, counted, and timed in
+turns in one process. What was counted stays in the record and is not counted again; --counts-only runs no prefill, so
+it leaves out memory and times. All of it takes about 25 minutes on two cores that nothing else uses.
+The record is written after every shape and every round. It needs no data.
+
+    python benchmarks/paper_size.py --shapes RECORD.json [--counts-only] [--rounds 6] [--threads 2]
 """
 
+import argparse
 import json
 import os
+import platform
 import shutil
 import signal
 import subprocess
@@ -173,7 +182,119 @@ def main(target: Path) -> None:
         "dry_run_of_130m": dry_run(),
         "metrics": {str(node): readable_record(run_folder(KILLED, node)).metrics for node in CHAIN},
     }
-    write_json(target, content)
+    before = json.loads(target.read_text(encoding="utf-8")) if target.is_file() else {}
+    write_json(target, content | ({"shapes": before["shapes"]} if "shapes" in before else {}))
+    print(f"record {target}")
+
+
+def machine_of(threads: int) -> dict:
+    "The machine that counts or times."
+    import torch
+
+    return {
+        "processor": processor(),
+        "memory_bytes": psutil.virtual_memory().total,
+        "platform": platform.platform(),
+        "python": platform.python_version(),
+        "torch": str(torch.__version__),
+        "device": "cpu",
+        "threads": threads,
+    }
+
+
+def count_shapes(target: Path, content: dict, threads: int, sizes: tuple[str, ...], prefills: bool) -> None:
+    "Counts every shape of every size that the record does not have for this prefill, and writes after each."
+    from codesign.measuring.paper_shapes import counted, paper_configs, prefill_bytes
+
+    p = load_settings(sizes[0]).profile
+    asked = [p.batch_size, p.length]
+    shapes = content.setdefault("shapes", {})
+    if shapes.get("counted", {}).get("prefill_shape") != asked:
+        shapes["counted"] = {"prefill_shape": asked, "sizes": {}}
+    found = shapes["counted"]
+    for size in sizes:
+        rows = found["sizes"].setdefault(size, {})
+        for name, config in paper_configs(size).items():
+            before = dict(rows.get(name, {}))
+            if name not in rows:
+                rows[name] = counted(config, *asked)
+            if prefills and "mem_peak_bytes" not in rows[name]:
+                rows[name]["mem_peak_bytes"] = prefill_bytes(config, *asked)
+            if rows[name] != before:
+                found |= {"commit": commit_now(), "machine": machine_of(threads)}
+                write_json(target, content)
+                print(f"counted {size} {name}: {json.dumps(rows[name])}", flush=True)
+
+
+def time_shapes(target: Path, content: dict, rounds: int, threads: int, sizes: tuple[str, ...]) -> None:
+    "Times every shape of every size in turns, and writes after each round. Says how long it will take."
+    import torch
+
+    from codesign.engine.machine import measure_ceilings
+    from codesign.engine.scan_backends import kernel_path
+    from codesign.measuring.paper_shapes import paper_configs, predicted_ms, shape_times, timed_rounds
+
+    p = load_settings(sizes[0]).profile
+    shape = (p.batch_size, p.length)
+    configs = {f"{size} {name}": config for size in sizes for name, config in paper_configs(size).items()}
+    ceilings = measure_ceilings("cpu", torch.float32)
+    timed = {
+        "command": f"python benchmarks/paper_size.py --shapes RECORD.json --rounds {rounds} --threads {threads}",
+        "measured": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
+        "commit": commit_now(),
+        "machine": machine_of(threads),
+        "kernel": kernel_path(torch.device("cpu")),
+        "prefill_shape": list(shape),
+        "ceilings": vars(ceilings),
+        "predicted_ms": {name: predicted_ms(config, *shape, ceilings) for name, config in configs.items()},
+        "rounds": 0,
+        "milliseconds": {},
+    }
+    bound = sum(timed["predicted_ms"].values()) * (rounds + 1) / 60_000
+    print(f"{rounds + 1} rounds of {len(configs) + 1} prefills of {shape}: at least {bound:.0f} minutes", flush=True)
+    for turn, found in enumerate(timed_rounds(configs, *shape, rounds)):
+        spent = sum(found.values()) / 1e3
+        print(f"round {turn} of {rounds}: {spent:.0f} s; {(rounds - turn) * spent / 60:.0f} minutes left", flush=True)
+        if turn == 0:  # it warms up
+            continue
+        for name, ms in found.items():
+            timed["milliseconds"].setdefault(name, []).append(ms)
+        timed["rounds"] = turn
+        timed["models"] = shape_times(timed["milliseconds"])
+        timed["factors"] = factors(timed["milliseconds"], sizes)
+        content["shapes"]["timed"] = timed
+        write_json(target, content)
+
+
+def factors(times: dict[str, list[float]], sizes: tuple[str, ...]) -> dict[str, dict]:
+    "The time of the last size over that of the first, shape by shape, with a 95% interval over rounds."
+    from codesign.measuring.paper_shapes import PAPER_SHAPES, ratio_of_rounds
+
+    first, last = sizes[0], sizes[-1]
+    pairs = {name: (times[f"{last} {name}"], times[f"{first} {name}"]) for name in PAPER_SHAPES}
+    return {f"{last}/{first} {name}": ratio_of_rounds(*pair) for name, pair in pairs.items()}
+
+
+def commit_now() -> str:
+    "The commit of the code, with -dirty behind it if a file of it was changed."
+    folder = Path(__file__).resolve().parent
+
+    def git(*words):
+        return subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, check=True).stdout
+
+    changed = git("status", "--porcelain", "--untracked-files=no", "--", ":/codesign", ":/benchmarks").strip()
+    return git("rev-parse", "HEAD").strip() + ("-dirty" if changed else "")
+
+
+def measure_shapes(target: Path, counts_only: bool, rounds: int, threads: int, sizes: tuple[str, ...]) -> None:
+    "Counts, and unless `counts_only` times, the shapes; keeps what else the record holds."
+    import torch
+
+    torch.set_num_threads(threads)
+    content = json.loads(target.read_text(encoding="utf-8")) if target.is_file() else {}
+    count_shapes(target, content, threads, sizes, prefills=not counts_only)
+    if not counts_only:
+        time_shapes(target, content, rounds, threads, sizes)
     print(f"record {target}")
 
 
@@ -191,13 +312,29 @@ def differences() -> dict:
     }
 
 
+def arguments() -> argparse.Namespace:
+    "What the command line asks for."
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("record", type=Path, metavar="RECORD.json", help="the record to write")
+    parser.add_argument("--shapes", action="store_true", help="count and time shapes with random weights")
+    parser.add_argument(
+        "--counts-only", action="store_true", help="with --shapes: run no prefill, so measure neither memory nor time"
+    )
+    parser.add_argument("--rounds", type=int, default=6, help="with --shapes: timed rounds, after one that warms up")
+    parser.add_argument("--threads", type=int, default=2, help="with --shapes: CPU threads")
+    parser.add_argument("--sizes", default="130m,370m", help="with --shapes: the sizes, smallest first")
+    return parser.parse_args()
+
+
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
-        sys.exit("give the record to write: python benchmarks/paper_size.py RECORD.json")
+    asked = arguments()
+    if asked.shapes:
+        measure_shapes(asked.record, asked.counts_only, asked.rounds, asked.threads, tuple(asked.sizes.split(",")))
+        sys.exit()
     with tempfile.TemporaryDirectory() as temporary:
         os.environ.setdefault("CODESIGN_STUDIES", temporary)
         try:
-            main(Path(sys.argv[1]))
+            main(asked.record)
         finally:
             for study in (KILLED, WHOLE):
                 shutil.rmtree(study_folder(study), ignore_errors=True)

@@ -19,7 +19,6 @@ from .runs.identity import why_not_done
 from .runs.locks import locked
 from .runs.places import study_folder
 from .runs.study_file import remember_study
-from .study.arms import asked_grid
 from .study.arms_forecast import seed_forecast
 from .study.card_needs import card_shares
 from .study.cards import Cards
@@ -47,7 +46,6 @@ from codesign.study.forecast import (
     expected_seconds,
     forecast_of,
     forecast_text,
-    keep_budget,
     trial_forecast_text,
 )
 from .study.grid import Grid, load_grid, reads_all, runs_alone
@@ -73,6 +71,7 @@ from codesign.study.options import (
     StudyFileName,
     StudyName,
     StudySize,
+    StudySizes,
     StudyTasks,
     Trial,
     number_of_jobs,
@@ -82,6 +81,7 @@ from .study.plan import pending
 from .study.preregistration import arms_to_keep, planned_by
 from .study.several_processes import sharing_batches
 from .study.sharing import cards_to_share, claim_text, prepare_once, trial_for
+from .study.sizes import asked_grids, keep_budget_of_sizes, study_lines
 from .study.slurm_round import not_submitted, planned_resources, run_on_slurm
 from .study.snakemake_elsewhere import submits
 from .study.terminal import show_results
@@ -128,7 +128,8 @@ def announce(grid: Grid, work: dict[Node, str], jobs: int, trial: TrialForecast 
             else forecast_text(expected_seconds(grid, work, jobs), jobs)
         )
         to_make = f", {len(work)} to make, {forecast}"
-    print(f"study {grid.study}: {total} runs, {total - len(work)} done{to_make}", flush=True)
+    of_size = f", size {grid.size}" if grid.sizes else ""
+    print(f"study {grid.study}{of_size}: {total} runs, {total - len(work)} done{to_make}", flush=True)
     if work and (of_seed := seed_forecast(grid, jobs)):
         print(of_seed, flush=True)
 
@@ -146,12 +147,12 @@ def remove_old_records(grid: Grid, work: dict[Node, str]) -> None:
 
 # %% ../nbs/08_reproduce.ipynb #ec60740c
 def reproduce(
-    grid: Grid,
+    grid: Grid | list[Grid],  # several: one for each size of a study, smallest first
     jobs: int = 2,
     gpus: int = 0,
     snakemake_arguments: tuple = (),
     cards: Cards | None = None,  # that several runs share; None: each run takes one of `gpus`
-    trial: dict | None = None,  # of this machine, for the forecast and the memory of runs
+    trial: dict | list[dict | None] | None = None,  # of this machine, for the forecast and the memory of runs
     cluster: Cluster | None = None,  # that makes the runs
 ) -> set[str]:
     """Makes every run of a study that is not done, and shows where the results are.
@@ -159,32 +160,45 @@ def reproduce(
     Returns the names of the runs that failed. Raises RunLocked if another process makes this study, and
     ParameterError if the study was made with other data or settings.
     """
-    refuse_another_study(grid)
-    require_text(grid.data, grid.tasks, grid.size)
-    with locked(study_folder(grid.study), f"study {grid.study}"):
-        fixed = fixed_by_grid(grid) | {"corpus": corpus_digest(grid.data, grid.size)} | planned_by(grid)
-        arms = arms_to_keep(grid, fixed)
-        remember_study(grid.study, fixed, arms=arms, seeds=list(grid.seeds), groups=list(grid.groups))
-        failed, work = set(), pending(grid)
-        announce(grid, work, jobs, forecast_of(grid, work, cards, trial))
-        if work:
-            prepare_once(grid, cards)
-        while work and not failed:
-            remove_old_records(grid, not_submitted(grid.study, work, cluster))
-            if cluster:
-                failed |= run_on_slurm(grid, work, jobs, gpus, cluster, trial)
-            else:
-                shares = card_shares(grid, work, cards, trial) if cards else None
-                asked = planned_resources(job_needs(grid, work, gpus, trial)) if submits(snakemake_arguments) else None
-                failed |= run_plan(grid, work, jobs, gpus, snakemake_arguments, cards, shares, asked)
-            work = pending(grid)
-        if failed:
-            _make_results_with_gaps(grid, jobs, gpus, cards, cluster)
-            print(f"{len(failed)} failed: {', '.join(sorted(failed))}; give the same command to try again")
-        show_results(grid.study, grid.readers())
+    grids = grid if isinstance(grid, list) else [grid]
+    trials = trial if isinstance(trial, list) else [trial] * len(grids)
+    for one in grids:
+        refuse_another_study(one)
+        require_text(one.data, one.tasks, one.size)
+    failed: set[str] = set()
+    with locked(study_folder(grids[0].study), f"study {grids[0].study}"):
+        for one in grids:  # all are fixed before the first run, so that a command that is stopped leaves its plan
+            fixed = fixed_by_grid(one) | {"corpus": corpus_digest(one.data, one.size)} | planned_by(one)
+            arms = arms_to_keep(one, fixed)
+            remember_study(one.study, fixed, arms=arms, seeds=list(one.seeds), groups=list(one.groups))
+        for one, measured in zip(grids, trials, strict=True):
+            failed |= _make_size(one, jobs, gpus, snakemake_arguments, cards, measured, cluster)
+    if failed:
+        print(f"{len(failed)} failed: {', '.join(sorted(failed))}; give the same command to try again")
+    show_results(grids[-1].study, grids[-1].readers())
     return failed
 
 # %% ../nbs/08_reproduce.ipynb #070e1f42
+def _make_size(grid, jobs, gpus, snakemake_arguments, cards, trial, cluster):
+    "Makes the runs of one size in rounds; returns the names of those that failed."
+    failed, work = set(), pending(grid)
+    announce(grid, work, jobs, forecast_of(grid, work, cards, trial))
+    if work:
+        prepare_once(grid, cards)
+    while work and not failed:
+        remove_old_records(grid, not_submitted(grid.study, work, cluster))
+        if cluster:
+            failed |= run_on_slurm(grid, work, jobs, gpus, cluster, trial)
+        else:
+            shares = card_shares(grid, work, cards, trial) if cards else None
+            asked = planned_resources(job_needs(grid, work, gpus, trial)) if submits(snakemake_arguments) else None
+            failed |= run_plan(grid, work, jobs, gpus, snakemake_arguments, cards, shares, asked)
+        work = pending(grid)
+    if failed:
+        _make_results_with_gaps(grid, jobs, gpus, cards, cluster)
+    return failed
+
+
 def _make_results_with_gaps(grid, jobs, gpus, cards, cluster):
     "Makes the results although runs are missing; the tables show the gaps."
     readers = {node: why for node in grid.readers() if (why := why_not_done(grid.study, node, grid.parameters(node)))}
@@ -198,6 +212,7 @@ def _make_results_with_gaps(grid, jobs, gpus, cards, cluster):
 def reproduce_study(
     size: StudySize = None,
     study: StudyName = None,
+    sizes: StudySizes = None,
     seeds: Seeds = None,
     groups: Groups = None,
     data: StudyData = None,
@@ -222,42 +237,46 @@ def reproduce_study(
 ):
     """Make the missing runs of a study, then show its results.
 
-    The results are tables, figures and a verdict on each hypothesis. The command may be stopped at any time and
-    given again. Runs that are done stay done. Writes papermill_runs/STUDY/: records and models in runs/, executed
-    notebooks in notebooks/, and report.html.
+    The results are tables, figures and verdicts for each size. The command may be stopped and given again. Writes
+    papermill_runs/STUDY/: records and models in runs/, executed notebooks in notebooks/, and report.html.
     """
-    grid = asked_grid(size, study, seeds, groups, data, tasks, steps, controls, examples, epochs, study_file)
+    grids = asked_grids(size, sizes, study, seeds, groups, data, tasks, steps, controls, examples, epochs, study_file)
     cluster, words = cluster_of(executor, partition, account, sbatch, snakemake), snakemake.split()
-    run_jobs, run_gpus = number_of_jobs(jobs, elsewhere=bool(cluster or words)), whole_number("gpus", gpus, 0)
+    at_a_time, run_gpus = number_of_jobs(jobs, elsewhere=bool(cluster or words)), whole_number("gpus", gpus, 0)
     minutes = None if budget is None else whole_number("budget", budget, 1)
-    _take_published(grid, published, dry_run)
+    _take_published(grids, published, dry_run)
     cards = cards_to_share(run_gpus, rehearse_card, f"{snakemake} {executor or ''}", dry_run)
-    measured = trial_for(grid, pending(grid), run_jobs, cards, trial)
-    _make_or_show(grid, run_jobs, run_gpus, tuple(words), cards, measured, cluster, minutes, dry_run)
+    measured = [trial_for(grid, pending(grid), at_a_time, cards, trial) for grid in grids]
+    _make_or_show(grids, at_a_time, run_gpus, tuple(words), cards, measured, cluster, minutes, dry_run)
 
 # %% ../nbs/08_reproduce.ipynb #a04e313f
-def _make_or_show(grid, jobs, gpus, words, cards, trial, cluster, minutes, dry_run):
+def _make_or_show(grids, jobs, gpus, words, cards, trials, cluster, minutes, dry_run):
     "Makes the runs unless they take longer than `minutes`, or shows them. Raises typer.Exit if one failed."
+    print("".join(f"{line}\n" for line in study_lines(grids, jobs)), end="")
     if dry_run:
-        trial = trial_of_dry_run(grid, jobs, gpus, cards, trial)
-        show_pending(grid, jobs, cards, trial, gpus)
+        trials = [trial_of_dry_run(grid, jobs, gpus, cards, trial) for grid, trial in zip(grids, trials, strict=True)]
+        for grid, trial in zip(grids, trials, strict=True):
+            show_pending(grid, jobs, cards, trial, gpus)
     if minutes is not None:
-        keep_budget(grid, jobs, minutes, forecast_of(grid, pending(grid), cards, trial))
-    if not dry_run and reproduce(grid, jobs, gpus, words, cards, trial, cluster):
+        forecasts = [forecast_of(grid, pending(grid), cards, trial) for grid, trial in zip(grids, trials, strict=True)]
+        keep_budget_of_sizes(grids, jobs, minutes, forecasts)
+    if not dry_run and reproduce(grids, jobs, gpus, words, cards, trials, cluster):
         raise typer.Exit(1)
 
 
-def _take_published(grid, published, dry_run):
+def _take_published(grids, published, dry_run):
     "Refuses a study of other settings, and copies published records into it if that is asked."
-    refuse_another_study(grid)
+    for grid in grids:
+        refuse_another_study(grid)
     if not published:
         return
     if dry_run:
         raise ParameterError("published= copies records into the study, and dry_run= changes nothing; give one of them")
-    refuse_other_published(grid)
-    print(f"copied {take_published(grid.study)} published records")
+    for grid in grids:
+        refuse_other_published(grid)
+    print(f"copied {take_published(grids[0].study)} published records")
 
-
+# %% ../nbs/08_reproduce.ipynb #26e327f7
 def show_pending(grid: Grid, jobs: int, cards: Cards | None = None, trial: dict | None = None, gpus: int = 0) -> None:
     "Prints the runs of the next round, each with the reason; with a trial, what they ask of a machine too."
     work = pending(grid)

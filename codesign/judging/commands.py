@@ -37,21 +37,44 @@ def _options(given):
 
 # %% ../../nbs/judging/commands.ipynb #6112b6bb
 def command_of_study(folder: Path) -> str | None:
-    "The command that makes a study, from its study.json and the seeds of its records; None without study.json."
+    """The command that makes a study, from its study.json and the seeds of its records; None without study.json.
+
+    Sizes that have other seeds or groups have commands of their own, joined by '&&'.
+    """
     path = Path(folder) / "study.json"
     if not path.is_file():
         return None
     try:
         study = json.loads(path.read_text(encoding="utf-8"))
-        study["seeds"] = sorted({seed_of(record) for record in read_records(folder)} | set(study.get("seeds", [])))
-        with_controls = set(study.pop("groups", None) or []) > set(GROUPS_TABLE) and "study_file" not in study
-        left_out = ("arms", "tasks", "preregistration") if "study_file" in study else ()
-        named = {name.replace("_", "-"): value for name, value in study.items() if name not in (*left_out, "corpus")}
-        options = _options(named)
+        sizes, records = study.pop("sizes", {}), read_records(folder)
+        if sizes:
+            return " && ".join(_commands_of_sizes(Path(folder).name, study, sizes, records))
+        study["seeds"] = sorted({seed_of(record) for record in records} | set(study.get("seeds", [])))
+        return _command(Path(folder).name, study)
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(
             f"{Path(folder).name}/study.json cannot be read ({error}); "
             "restore the study's own file, or delete it; the records stay"
         ) from None
-    controls = ["--controls"] if with_controls else []
-    return " ".join(["codesign reproduce", f"--study {Path(folder).name}", *options, *controls])
+
+# %% ../../nbs/judging/commands.ipynb #c23defca
+def _command(name, study):
+    "The command of a study of one size, or of sizes that are alike."
+    with_controls = set(study.pop("groups", None) or []) > set(GROUPS_TABLE) and "study_file" not in study
+    left_out = ("arms", "tasks", "preregistration") if "study_file" in study else ()
+    named = {key.replace("_", "-"): value for key, value in study.items() if key not in (*left_out, "corpus")}
+    return " ".join(
+        ["codesign reproduce", f"--study {name}", *_options(named), *(["--controls"] if with_controls else [])]
+    )
+
+
+def _commands_of_sizes(name, study, sizes, records):
+    "A command for each set of sizes that have the same seeds and groups."
+    alike = {}
+    for size, made in sizes.items():
+        there = {seed_of(record) for record in records if record["parameters"]["size"] == size}
+        key = tuple(sorted(there | set(made.get("seeds", [])))), tuple(made.get("groups", ()))
+        alike.setdefault(key, []).append(size)
+    shared = {key: value for key, value in study.items() if key not in ("seeds", "groups")}
+    for (seeds, groups), names in alike.items():
+        yield _command(name, shared | {"sizes": names, "seeds": list(seeds), "groups": list(groups)})

@@ -94,10 +94,10 @@ def effect_over_seeds(table: pd.DataFrame, measure: str, group: str, against: st
     return Effect(measure, group, against, estimate, low, high, effect_size(values), len(values))
 
 # %% ../../nbs/judging/effects.ipynb #3e8355cf
-def effect_text(effect: Effect, seeds: int) -> str:
-    "An effect as text, with the number of its seeds where it is not all of them."
+def effect_text(effect: Effect, seeds: int, without: str = "not run") -> str:
+    "An effect as text, with the number of its seeds where it is not all of them; `without` a seed, that text."
     if not effect.seeds:
-        return "not run"
+        return without
     number = _number(effect.measure)
     interval = f" [{number(effect.low)}, {number(effect.high)}]" if effect.has_spread else ""
     fewer = f" ({effect.seeds} of {seeds} seeds)" if effect.seeds < seeds else ""

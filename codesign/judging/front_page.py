@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['PLANNED_SEEDS', 'SHOWN', 'FINDINGS', 'README_MARKS', 'at_a_glance', 'verdict_table', 'finding_table',
-           'readme_section', 'put_into_readme']
+           'readme_section', 'size_tables', 'put_into_readme']
 
 # %% ../../nbs/judging/front_page.ipynb #9bbc23f4
 import math
@@ -19,9 +19,10 @@ from .effects import effect_over_seeds, effect_text, mean_text
 from .measures import MEASURES, REFERENCE_MODELS, TRAINED_REFERENCES, measure_of, plural, short_label
 from .pruning_points import pruning_points, same_point
 from .scales import scale_of
+from .size_tables import factors_table, paper_shapes, verdicts_by_size
 from .study_records import read_records
 from ..results import ALPHA, Analysis, analyse_study
-from ..runs.study_file import arms_of_study, planned_seeds
+from ..runs.study_file import arms_of_study, planned_seeds, sizes_of_study
 
 # %% ../../nbs/judging/front_page.ipynb #4f595d0b
 PLANNED_SEEDS = 5  # of a study that was not planned in a file
@@ -157,8 +158,8 @@ def _perplexities(analysis: Analysis) -> list[str]:
     return [" ".join(sentences)]
 
 
-def readme_section(analysis: Analysis, target: Path) -> str:
-    "What the README says of the published study in the folder `target`, as Markdown."
+def readme_section(analysis: Analysis, target: Path, analyses: list[Analysis] | None = None) -> str:
+    "What the README says of the published study in the folder `target`, as Markdown; `analyses` are of all sizes."
     folder, command = f"figures/{target.name}", command_of_study(target)
     analysis = replace(analysis, planned=planned_seeds(arms_of_study(target)))
     first = said_first(analysis)
@@ -168,11 +169,23 @@ def readme_section(analysis: Analysis, target: Path) -> str:
         at_a_glance(analysis),
         verdict_table(analysis),
         finding_table(analysis),
+        size_tables(analyses or []),
         "\n".join(f"- {text}" for text in (*later, *_perplexities(analysis))),
         f"Made by `{command}`." if command else "",
         f"[Full report]({folder}/report.html), from the records in [`{folder}/runs`]({folder}/runs).",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+# %% ../../nbs/judging/front_page.ipynb #5717cb64
+def size_tables(analyses: list[Analysis]) -> str:
+    "Verdicts by size, and the scaling factors of M_base and M_full, as Markdown; empty for a study of one size."
+    if len(analyses) < 2:
+        return ""
+    verdicts, factors = verdicts_by_size(analyses).drop(columns="claim"), factors_table(analyses, paper_shapes())
+    shown = factors[factors.group.str.split("[,:]", regex=True).str[0].isin(["M_base", "M_full"])]
+    parts = ["Each size is judged by itself:", verdicts.to_markdown(index=False, disable_numparse=True)]
+    parts += ["The larger size divided by the smaller one (score: the difference):"]
+    return "\n\n".join([*parts, shown.to_markdown(index=False, disable_numparse=True)])
 
 # %% ../../nbs/judging/front_page.ipynb #3dd24209
 def put_into_readme(target: Path, readme: Path, write: bool = True) -> bool:
@@ -184,7 +197,8 @@ def put_into_readme(target: Path, readme: Path, write: bool = True) -> bool:
     if begin not in text or end not in text.split(begin, 1)[1]:
         return False
     before, rest = text.split(begin, 1)
-    section = readme_section(analyse_study(read_records(target), arms=arms_of_study(target))[1], target)
+    analyses, analysis = analyse_study(read_records(target), arms=arms_of_study(target), planned=sizes_of_study(target))
+    section = readme_section(analysis, target, analyses)
     now = f"{before}{begin}\n{section}{end}{rest.split(end, 1)[1]}"
     if write and now != text:
         write_atomic(readme, now)

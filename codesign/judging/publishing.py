@@ -21,15 +21,14 @@ from ..results import ALPHA, Analysis, analyse_study, data_label
 from ..runs.parameters import data_name
 from ..runs.records import Record
 from ..runs.run import Run
-from ..runs.study_file import arms_of_study
+from ..runs.study_file import arms_of_study, sizes_of_study
 
 # %% ../../nbs/judging/publishing.ipynb #04a12d0f
 def summarise(run: Run, figures: tuple[str, ...] = tuple(FIGURES)) -> dict:
     "Analyses the study that the run belongs to, and writes tables, figures and verdicts; returns verdicts and counts."
     study, asked = run.folder.parents[2], run.parameters
-    analyses, analysis = analyse_study(
-        read_records(study), asked.size, asked.data, asked.tasks, [asked.seed], arms_of_study(study)
-    )
+    plan = (arms_of_study(study), sizes_of_study(study))
+    analyses, analysis = analyse_study(read_records(study), asked.size, asked.data, asked.tasks, [asked.seed], *plan)
     write_tables(analyses, analysis, run.file("tables"))
     write_figures(analyses, analysis, run.file("figures"), figures)
     verdicts = dict(zip(analysis.verdicts.hypothesis, analysis.verdicts.verdict, strict=True))
@@ -43,11 +42,16 @@ def summarise(run: Run, figures: tuple[str, ...] = tuple(FIGURES)) -> dict:
         hypotheses=_rows(analysis.verdicts),
         components=_rows(analysis.components),
         missing=analysis.missing,
+        **({"verdicts_by_size": _by_size(analyses)} if len(analyses) > 1 else {}),
         aside=analysis.left_out,
     )
     write_json(run.file("verdicts.json"), content)
     counts = dict(n_records=len(analysis.records), n_missing=len(analysis.missing))
     return dict(verdicts=verdicts, **counts, seeds=analysis.seeds)
+
+
+def _by_size(analyses):
+    return {one.size: dict(zip(one.verdicts.hypothesis, one.verdicts.verdict, strict=True)) for one in analyses}
 
 
 def _rows(table):
@@ -108,7 +112,8 @@ def publish(
         raise DataError(
             f"{study_folder or target} holds no records; publish a study that has run: codesign publish --study NAME"
         )
-    analyses, analysis = analyse_study(records, arms=arms_of_study(study_folder or target))
+    place = study_folder or target
+    analyses, analysis = analyse_study(records, arms=arms_of_study(place), planned=sizes_of_study(place))
     _refuse_mixture(records, analyses, analysis, study_folder or target)
     if study_folder is not None:
         _take_over(records, Path(study_folder), target, replace)

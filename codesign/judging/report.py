@@ -28,14 +28,22 @@ from codesign.judging.report_tables import (
     plain_block,
     runs_block,
     scaling_block,
+    sizes_block,
     sources_block,
     verdicts_block,
+)
+from codesign.judging.size_tables import (
+    PAPER_COMMAND,
+    factors_table,
+    paper_shapes,
+    paper_size_table,
+    verdicts_by_size,
 )
 from .study_records import read_records
 from .tables import fewer_tasks, points_apart
 from ..results import Analysis, analyse_study
 from ..runs.records import Record
-from ..runs.study_file import arms_of_study
+from ..runs.study_file import arms_of_study, sizes_of_study
 
 # %% ../../nbs/judging/report.ipynb #75a9d2bb
 QUESTION = (
@@ -108,15 +116,16 @@ def _missing_names(analysis):
     return [*([f"all of {'seed' if len(absent) == 1 else 'seeds'} {seeds}"] if absent else []), *named]
 
 
-def _gaps(analysis: Analysis) -> list[Paragraph]:
+def _gaps(analysis: Analysis, of_size: str = "") -> list[Paragraph]:
     "Which runs are missing, and which records were left out."
     gaps = []
     if analysis.missing:
         runs = plural(len(analysis.missing), "run")
-        gaps.append(Paragraph(f"{runs} missing: {', '.join(_missing_names(analysis))}", "missing"))
+        gaps.append(Paragraph(f"{of_size}{runs} missing: {', '.join(_missing_names(analysis))}", "missing"))
     if analysis.left_out:
         reasons = "; ".join(f"{run} ({why})" for run, why in analysis.left_out.items())
-        gaps.append(Paragraph(f"{plural(len(analysis.left_out), 'record')} left out: {reasons}", "missing"))
+        left_out = plural(len(analysis.left_out), "record")
+        gaps.append(Paragraph(f"{of_size}{left_out} left out: {reasons}", "missing"))
     return gaps
 
 # %% ../../nbs/judging/report.ipynb #a14196a9
@@ -130,6 +139,7 @@ def report_page(
     links = NumberLinks(analyses, analysis)
     sections = [
         *_result_sections(analysis, links, pictures),
+        *(_size_sections(analyses, analysis, links) if len(analyses) > 1 else ()),
         *_control_sections(analyses, analysis, links),
         *_claim_sections(analysis, links),
         *_record_sections(analysis, links, folder),  # last: it lists what was linked to above
@@ -147,9 +157,14 @@ def _result_sections(analysis, links, pictures):
         Picture(content, f"{figure.title}. {figure.shows}", alt=f"Figure: {figure.title}")
         for figure, content in zip(figures, pictures.values(), strict=True)
     ]
+    empty = (
+        "'Not measured': no run was planned for it. 'Not run': a planned run is missing."
+        if analysis.planned
+        else "'Not run' stands also where no run is planned: most controls are not timed."
+    )
     ratios = (
-        "Ratio to M_base within seeds (score: difference in points) with 95% t interval. 'Not run' stands also where "
-        f"no run is planned: most controls are not timed. {points_apart(analysis)} {fewer_tasks(analysis)}"
+        "Ratio to M_base within seeds (score: difference in points) with 95% t interval. "
+        f"{empty} {points_apart(analysis)} {fewer_tasks(analysis)}"
     )
     reading = [Paragraph(text, "text") for text in p_value_texts(len(analysis.seeds))]
     learned = [Paragraph(f"{title}. {text}".replace("`", ""), "text") for title, text in lessons(analysis).items()]
@@ -162,7 +177,7 @@ def _result_sections(analysis, links, pictures):
         Section("What each part changes", [Paragraph(ratios.strip()), ablation_block(analysis, links)]),
     ]
 
-
+# %% ../../nbs/judging/report.ipynb #1cb3b8ae
 def _control_sections(analyses, analysis, links):
     contrasts = (
         "'No difference shown': the 95% interval includes 1 (score: 0). The intervals are not corrected for multiple "
@@ -174,6 +189,48 @@ def _control_sections(analyses, analysis, links):
         Section("What the controls answer", [Paragraph(contrasts), contrasts_block(analysis, links)]),
         Section("Did the models learn?", [learning_block(analysis, links)]),
         Section("Effects at each size", [by_size if len(analyses) > 1 else one_size]),
+    ]
+
+# %% ../../nbs/judging/report.ipynb #4e6409c6
+def _size_sections(analyses, analysis, links):
+    "What a study of several sizes has beside the results of the size that is reported."
+    shapes, others = paper_shapes(), [other for other in analyses if other.size != analysis.size]
+    judged = (
+        f"Each size is judged by itself, with its own seeds. The page reports size {analysis.size}; what was measured "
+        "at the others is below. No verdict is made over sizes."
+    )
+    beside = (
+        "Means over the seeds of each size. The columns with random weights were built and not trained, so they have "
+        f"no perplexity and no score. They come from `{PAPER_COMMAND}`."
+    )
+    factors = (
+        "The larger size divided by the smaller one; scores: the difference. Mean over the seeds that both sizes have, "
+        "with its 95% t interval. Each size was timed in its own process, except those with random weights, which one "
+        "process timed in turns."
+    )
+    fewer = plain_block(paper_size_table(shapes), empty=f"Not run: {PAPER_COMMAND}")
+    return [
+        Section(
+            "Verdicts at each size",
+            [
+                Paragraph(judged),
+                *(gap for other in others for gap in _gaps(other, f"Size {other.size}: ")),
+                plain_block(verdicts_by_size(analyses), cards=True),
+                *(Fold(f"Size {other.size}: what was measured", [verdicts_block(other, False)]) for other in others),
+            ],
+        ),
+        Section("Sizes side by side", [Paragraph(beside), sizes_block(analyses, links)]),
+        Section("Scaling factors", [Paragraph(factors), plain_block(factors_table(analyses, shapes))]),
+        Section("130m and 370m, with random weights", [fewer]),
+        Section("The other sizes in full", [fold for other in others for fold in _folds_of(other, links)]),
+    ]
+
+# %% ../../nbs/judging/report.ipynb #06cc09a7
+def _folds_of(other, links):
+    "All groups of another size, and what each part changes there."
+    return [
+        Fold(f"Size {other.size}: all groups", [groups_block(other, links)]),
+        Fold(f"Size {other.size}: what each part changes", [ablation_block(other, links)]),
     ]
 
 # %% ../../nbs/judging/report.ipynb #44641b7e
@@ -223,11 +280,15 @@ def write_report(
 ) -> Path:
     """Writes report.html, self-contained, into a study's folder from the records below it; returns its path.
 
-    Without `size`, `data` and `tasks` it reports what most records have. A study with few or no records gets a
-    report that says what is missing. Raises DataError for records that cannot be read.
+    Without `size`, `data` and `tasks` it reports what most records have; of a study of several sizes, the largest. A
+    study with few or no records gets a report that says what is missing. Raises DataError for records that cannot be
+    read.
     """
     folder = Path(study_folder)
-    analyses, analysis = analyse_study(read_records(folder), size, data, tasks, arms=arms_of_study(folder))
-    pictures = {name: png(draw(name, analyses, analysis), dpi=200) for name in figures_of(analysis, figures)}
+    planned = sizes_of_study(folder)
+    records, arms = read_records(folder), arms_of_study(folder)
+    analyses, analysis = analyse_study(records, size, data, tasks, arms=arms, planned=planned)
+    shown = figures_of(analysis, figures, len(analyses))
+    pictures = {name: png(draw(name, analyses, analysis), dpi=200) for name in shown}
     write_atomic(folder / "report.html", report_page(analyses, analysis, folder, pictures))
     return folder / "report.html"

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['VERDICT_STYLES', 'NumberLinks', 'verdicts_block', 'components_block', 'groups_block', 'ablation_block',
-           'contrasts_block', 'learning_block', 'scaling_block', 'claims_block', 'sources_block', 'runs_block',
-           'plain_block']
+           'contrasts_block', 'learning_block', 'scaling_block', 'sizes_block', 'claims_block', 'sources_block',
+           'runs_block', 'plain_block']
 
 # %% ../../nbs/judging/report_tables.ipynb #8370cf51
 import math
@@ -18,6 +18,7 @@ from ..engine.statistics import p_text
 from .claims import claims_table, load_claims
 from .commands import command_of
 from .measures import REFERENCE_MODELS, measure_label, measure_of
+from .size_tables import SIZE_MEASURES, paper_shapes, sizes_table
 from .table_files import heading, readable
 from codesign.judging.tables import (
     ABLATION_MEASURES,
@@ -49,7 +50,7 @@ class NumberLinks:
 
     def to(self, value_id: str, text: str, size: str | None = None) -> Piece | str:
         "A number's text as a link; the text alone where there is no such number. Its row leads back to the first one."
-        if text.startswith("not run") or text == "–":
+        if text.startswith(("not run", "not measured")) or text == "–":
             return text
         size = size or self.size
         name = value_id if size == self.size else f"{size}:{value_id}"
@@ -65,11 +66,14 @@ class NumberLinks:
 VERDICT_STYLES = {"Supported": "good", "Refuted": "bad", "Undecided": "open", "Not run": "none"}
 
 
-def verdicts_block(analysis: Analysis) -> PageTable:
-    "One row for each hypothesis; a link to its name leads here, and its name to its components."
+def verdicts_block(analysis: Analysis, reported: bool = True) -> PageTable:
+    """One row for each hypothesis; a link to its name leads here, and its name to its components.
+
+    A size that is not `reported` has no components to lead to.
+    """
     rows = [
         {
-            "hypothesis": Piece(verdict["hypothesis"], link=f"#components-{verdict['hypothesis']}"),
+            "hypothesis": Piece(verdict["hypothesis"], link=f"#components-{verdict['hypothesis']}" if reported else ""),
             "claim": verdict["claim"],
             "measured": verdict["because"],
             "scale": verdict["scale"],
@@ -80,7 +84,8 @@ def verdicts_block(analysis: Analysis) -> PageTable:
         }
         for verdict in analysis.verdicts.to_dict("records")
     ]
-    return table_of_dicts(rows, cards=True, ids=analysis.verdicts.hypothesis.tolist())
+    names = analysis.verdicts.hypothesis
+    return table_of_dicts(rows, cards=True, ids=[name if reported else f"{analysis.size}-{name}" for name in names])
 
 # %% ../../nbs/judging/report_tables.ipynb #20fb425e
 def components_block(analysis: Analysis, links: NumberLinks) -> PageTable:
@@ -117,7 +122,7 @@ def groups_block(analysis: Analysis, links: NumberLinks) -> PageTable:
     shown, rows = main_table(analysis), []
     for column in shown_columns(analysis):
         texts = shown.loc[measure_label(column)]
-        cells = {group: links.to(f"{column}.{group}", texts[group]) for group in GROUPS_TABLE}
+        cells = {group: links.to(f"{column}.{group}", texts[group], analysis.size) for group in GROUPS_TABLE}
         rows.append({"measure": measure_label(column), **cells})
     return table_of_dicts(rows)
 
@@ -127,7 +132,9 @@ def ablation_block(analysis: Analysis, links: NumberLinks) -> PageTable:
     shown, rows = ablation_table(analysis), []
     for row, texts in zip(compared_rows(analysis), shown.itertuples(index=False), strict=True):
         names = [f"{name}.{row}/M_base" for name in ABLATION_MEASURES]
-        rows.append([texts[0], *(links.to(name, text) for name, text in zip(names, texts[1:], strict=True))])
+        rows.append(
+            [texts[0], *(links.to(name, text, analysis.size) for name, text in zip(names, texts[1:], strict=True))]
+        )
     return PageTable(list(shown.columns), rows)
 
 
@@ -182,6 +189,17 @@ def scaling_block(analyses: list[Analysis], links: NumberLinks) -> PageTable:
         }
         for row in scaling_table(analyses).to_dict("records")
     ]
+    return table_of_dicts(rows, empty="No size has run.")
+
+# %% ../../nbs/judging/report_tables.ipynb #354b389f
+def sizes_block(analyses: list[Analysis], links: NumberLinks) -> PageTable:
+    "Every measure of every group, size by size; larger sizes with random weights have no records to lead to."
+    rows = sizes_table(analyses, paper_shapes()).to_dict("records")
+    names = {measure_label(name): name for name in SIZE_MEASURES}
+    for row in rows:
+        for analysis in analyses:
+            name = f"{names[row['measure']]}.{row['group']}"
+            row[analysis.size] = links.to(name, row[analysis.size], analysis.size)
     return table_of_dicts(rows, empty="No size has run.")
 
 # %% ../../nbs/judging/report_tables.ipynb #535f412b

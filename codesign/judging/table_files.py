@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['RUN_ENVIRONMENT', 'VERDICT_COLUMNS', 'P_VALUES', 'HEADINGS', 'SIGNS', 'WIDE_COLUMN', 'LONG_TABLE', 'runs_table',
-           'all_tables', 'readable', 'heading', 'latex', 'write_tables']
+           'all_tables', 'tables_of_sizes', 'readable', 'heading', 'latex', 'write_tables']
 
 # %% ../../nbs/judging/table_files.ipynb #e0bf8531
 import math
@@ -17,6 +17,7 @@ from ..engine.statistics import p_text
 from .cautions import timing_controls_table
 from .claims import claims_table, hypotheses_table
 from .measures import MEASURES, measure_of
+from .size_tables import factors_table, paper_shapes, paper_size_table, sizes_table, verdicts_by_size
 from .study_records import group_of, seed_of
 from .tables import ablation_table, contrasts_table, learning_table, main_table, scaling_table
 from .tracing import values_table
@@ -41,7 +42,7 @@ def runs_table(analysis: Analysis) -> pd.DataFrame:
         rows.append(row | dict(hash=record["hash"], sha256=record.get("sha256")))
     return pd.DataFrame(rows, columns=columns)
 
-
+# %% ../../nbs/judging/table_files.ipynb #5a53bffd
 def all_tables(analyses: list[Analysis], analysis: Analysis) -> dict[str, pd.DataFrame]:
     "Name -> table; `analysis` is the one of `analyses` that all but the table of sizes show."
     return {
@@ -58,6 +59,17 @@ def all_tables(analyses: list[Analysis], analysis: Analysis) -> dict[str, pd.Dat
         "measures": analysis.table.reset_index(),
         "values": values_table(analysis),
         "runs": runs_table(analysis),
+    } | (tables_of_sizes(analyses) if len(analyses) > 1 else {})
+
+
+def tables_of_sizes(analyses: list[Analysis]) -> dict[str, pd.DataFrame]:
+    "Name -> table, of those that only a study of several sizes has."
+    shapes = paper_shapes()
+    return {
+        "verdicts_by_size": verdicts_by_size(analyses),
+        "sizes": sizes_table(analyses, shapes),
+        "factors": factors_table(analyses, shapes),
+        "paper_size": paper_size_table(shapes),
     }
 
 # %% ../../nbs/judging/table_files.ipynb #d755f1d6
@@ -131,11 +143,22 @@ def latex(table: pd.DataFrame, comment: str) -> str:
 
 # %% ../../nbs/judging/table_files.ipynb #6eb6f3c4
 def write_tables(analyses: list[Analysis], analysis: Analysis, folder: Path) -> list[Path]:
-    "Writes every table as .csv, .md and .tex into `folder` (the table of values as .csv only); returns the paths."
+    """Writes every table as .csv, .md and .tex into `folder` (the table of values as .csv only); returns the paths.
+
+    Of a study of several sizes, the tables of each other size go into a folder of its name below.
+    """
+    paths = _write_each(all_tables(analyses, analysis), analysis.where, folder)
+    for other in analyses if len(analyses) > 1 else ():
+        if other.size != analysis.size:
+            paths += _write_each(all_tables([other], other), other.where, folder / other.size)
+    return paths
+
+
+def _write_each(tables, where, folder):
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
-    for name, table in all_tables(analyses, analysis).items():
-        for suffix, text in _texts(table, analysis.where, printed=name != "values").items():
+    for name, table in tables.items():
+        for suffix, text in _texts(table, where, printed=name != "values").items():
             paths.append(folder / f"{name}.{suffix}")
             write_atomic(paths[-1], text)
     return paths

@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['ABLATION_MEASURES', 'CONTRASTS', 'LATER_CONTRASTS', 'ASKS_ABOUT_POINTS', 'COUNTED_BY_SIZE', 'COMPARED_BY_SIZE',
-           'shown_columns', 'main_table', 'compared_rows', 'ablation_table', 'Contrast', 'contrasts_of', 'point_text',
-           'points_apart', 'fewer_tasks', 'contrasts_table', 'learning_table', 'to_base_label', 'scaling_table']
+           'shown_columns', 'main_table', 'compared_rows', 'ablation_table', 'why_empty', 'Contrast', 'contrasts_of',
+           'point_text', 'points_apart', 'fewer_tasks', 'contrasts_table', 'learning_table', 'to_base_label',
+           'scaling_table']
 
 # %% ../../nbs/judging/tables.ipynb #eb93a2e2
 import math
@@ -28,7 +29,7 @@ from codesign.judging.measures import (
 )
 from .pruning_points import pruning_points, same_point
 from ..results import Analysis
-from ..runs.graph import GROUPS_TABLE
+from ..runs.graph import GROUPS_TABLE, RECIPES_TABLE, listed_needs
 
 # %% ../../nbs/judging/tables.ipynb #43a5b98b
 def shown_columns(analysis: Analysis) -> list[str]:
@@ -69,16 +70,42 @@ def compared_rows(analysis: Analysis) -> list[str]:
     rows = dict.fromkeys(analysis.table.index.get_level_values(0))
     return [row for row in rows if row != "M_base" and row not in REFERENCE_MODELS]
 
-
+# %% ../../nbs/judging/tables.ipynb #1a1f2604
 def ablation_table(analysis: Analysis) -> pd.DataFrame:
-    "Each measure of each compared row as ratio to M_base (score: difference in points) with its 95% t interval."
+    """Each measure of each compared row as ratio to M_base (score: difference in points) with its 95% t interval.
+
+    A cell without a value says 'not run'. In a study that was planned in a file it says so only where a planned run is
+    missing, and else 'not measured'.
+    """
     labels = {name: short_label(name) + (", points" if measure_of(name).points else "") for name in ABLATION_MEASURES}
     rows = []
     for row in compared_rows(analysis):
-        effects = {name: effect_over_seeds(analysis.table, name, row, "M_base") for name in ABLATION_MEASURES}
-        texts = {labels[name]: effect_text(effect, len(analysis.seeds)) for name, effect in effects.items()}
+        texts = {}
+        for name in ABLATION_MEASURES:
+            effect = effect_over_seeds(analysis.table, name, row, "M_base")
+            texts[labels[name]] = effect_text(effect, len(analysis.seeds), why_empty(analysis, name, row))
         rows.append({"group": row_label(row), **texts})
     return pd.DataFrame(rows)
+
+
+def why_empty(analysis: Analysis, name: str, row: str) -> str:
+    "What a cell without a value says: 'not measured' where the study's file plans no run for it, else 'not run'."
+    if not analysis.planned:
+        return "not run"
+    missing = [(notebook, group) for notebook, _, group in (run.split("/", 2) for run in analysis.missing)]
+    lacks = any(_would_give(*run, name, member) for run in missing for member in (row, "M_base"))
+    return "not run" if lacks else "not measured"
+
+
+def _would_give(notebook, group, name, row):
+    "Whether a run would give the measure of a row."
+    if row not in RECIPES_TABLE:
+        return False
+    if name in ("ppl_word", "flops_per_token"):
+        return f"{notebook}/{group}" == RECIPES_TABLE[row]["backbone"]
+    if name in ("score_points", "params_trainable"):
+        return (notebook, group) == ("03_sgh_peft", row)
+    return notebook == "05_profiling" and row in {key.split("/")[1] for key in listed_needs(notebook, group)}
 
 # %% ../../nbs/judging/tables.ipynb #7a79fa50
 @dataclass(frozen=True)

@@ -84,7 +84,7 @@ def identity_of(node: Node, parameters: Parameters, inputs: dict[str, Record]) -
 def records_needed(node: Node, parameters: Parameters) -> dict[str, Record | None]:
     "The records that `node` needs, None where one is missing; for a notebook that reads all, those that are there."
     if isinstance(listed_needs(node.notebook, node.group), str):
-        records = study_records(parameters.study, node.size)
+        records = study_records(parameters.study)  # of all sizes: tables show them side by side
         return {name: record for name, record in records.items() if not name.startswith(f"{node.notebook}/")}
     return {key: read_record(run_folder(parameters.study, needed)) for key, needed in needs(node).items()}
 

@@ -9,7 +9,6 @@ __all__ = ['plan_study']
 from ..engine.errors import CodesignError
 from ..runs.locks import locked
 from ..runs.places import study_folder
-from .arms import asked_grid
 from .cluster import Account, Executor, Partition, SbatchWords, cluster_of
 from .continuing import refuse_another_study
 from codesign.study.options import (
@@ -25,11 +24,13 @@ from codesign.study.options import (
     StudyFileName,
     StudyName,
     StudySize,
+    StudySizes,
     StudyTasks,
     number_of_jobs,
     whole_number,
 )
 from .plan import pending
+from .sizes import asked_grids
 from .slurm_round import planned_text
 from .trial import kept_trial
 
@@ -37,6 +38,7 @@ from .trial import kept_trial
 def plan_study(
     size: StudySize = None,
     study: StudyName = None,
+    sizes: StudySizes = None,
     seeds: Seeds = None,
     groups: Groups = None,
     data: StudyData = None,
@@ -55,19 +57,26 @@ def plan_study(
 ):
     """Show what each missing run would ask a cluster for.
 
-    Starts nothing. Writes plan.json to papermill_runs/STUDY: the runs of the next round, what each needs, resources and
-    commands. With --executor, the first command for the scheduler is shown too.
+    Starts nothing. Of several sizes, it takes the smallest with runs to make. Writes plan.json to papermill_runs/STUDY:
+    the runs of the next round, what each needs, resources and commands. With --executor, the first command for the
+    scheduler is shown too.
     """
-    grid = asked_grid(size, study, seeds, groups, data, tasks, steps, controls, examples, epochs, study_file)
+    grids = asked_grids(size, sizes, study, seeds, groups, data, tasks, steps, controls, examples, epochs, study_file)
     cluster = cluster_of(executor, partition, account, sbatch)
     at_a_time, cards = number_of_jobs(jobs, elsewhere=True), whole_number("gpus", gpus, 0)
-    refuse_another_study(grid)
+    for one in grids:
+        refuse_another_study(one)
+    grid = next((one for one in grids if pending(one)), grids[-1])  # sizes are made one after the other
     with locked(study_folder(grid.study), f"study {grid.study}"):
-        work = pending(grid)
-        if not work:
-            raise CodesignError(f"study {grid.study} has no run to make; validate it, or give another study")
-        print(f"study {grid.study}: {len(grid.nodes())} runs, {len(work)} to make, {at_a_time} at a time")
-        trial = (
-            None if cards else kept_trial(grid, at_a_time, None)
-        )  # one of this machine's CPU says nothing about GPUs
-        print(planned_text(grid, work, at_a_time, cards, cluster, trial))
+        _show_plan(grid, at_a_time, cards, cluster)
+
+# %% ../../nbs/study/commands_plan.ipynb #c479d3f4
+def _show_plan(grid, at_a_time, cards, cluster):
+    "Writes the plan of the next round of one size and shows it. Raises CodesignError if there is no run to make."
+    work = pending(grid)
+    if not work:
+        raise CodesignError(f"study {grid.study} has no run to make; validate it, or give another study")
+    of_size = f", size {grid.size}" if grid.sizes else ""
+    print(f"study {grid.study}{of_size}: {len(grid.nodes())} runs, {len(work)} to make, {at_a_time} at a time")
+    trial = None if cards else kept_trial(grid, at_a_time, None)  # one of this machine's CPU says nothing about GPUs
+    print(planned_text(grid, work, at_a_time, cards, cluster, trial))

@@ -18,8 +18,12 @@ from .grid import Grid
 
 # %% ../../nbs/study/continuing.ipynb #209c474a
 def fixed_by_grid(grid: Grid) -> dict:
-    "What a grid fixes of its study, by name."
-    return {name: getattr(grid, name) for name in STUDY_PARAMETERS}
+    "What a grid fixes of its study, by name. One of several sizes fixes its own seeds and groups."
+    fixed = {name: getattr(grid, name) for name in STUDY_PARAMETERS}
+    if not grid.sizes:
+        return fixed
+    del fixed["size"]
+    return fixed | {"sizes": {grid.size: {"seeds": list(grid.seeds), "groups": list(grid.groups)}}}
 
 
 def corpus_digest(data: str, size: str) -> str:
@@ -51,7 +55,9 @@ def refuse_other_published(grid: Grid, source: Path | None = None) -> None:
     try:
         known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
         refuse_change(
-            grid.study, {name: known[name] for name in STUDY_PARAMETERS if name in known}, fixed_by_grid(grid)
+            grid.study,
+            {name: known[name] for name in (*STUDY_PARAMETERS, "sizes") if name in known},
+            fixed_by_grid(grid),
         )
     except (OSError, ValueError, TypeError, RecursionError) as error:
         why = " ".join(str(error).split())[:120]

@@ -103,6 +103,7 @@ class Asked:
     threads: int = 1  # CPU threads of one run
     arms: dict[str, dict] = field(default_factory=dict, hash=False)  # arm -> its seeds and tasks; empty: all alike
     study_file: str | None = None  # that the arms come from
+    sizes: tuple[str, ...] = ()  # of a study of several sizes, smallest first: this grid is of one of them
 
     def groups_of(self, seed: int) -> tuple[str, ...]:
         "The groups that a seed has."
@@ -136,8 +137,9 @@ class Grid(Asked):
         return is_wanted(node, self.groups_of(node.seed))
 
     def readers(self) -> list[Node]:
-        "The runs that read every record of the study."
-        return [node for node in graph_runs(self.size, self.seeds[:1]) if reads_all(node)]
+        "The runs that read every record of the study. Of several sizes, only the largest has them."
+        has_them = self.size in (self.sizes or (self.size,))[-1:]
+        return [node for node in graph_runs(self.size, self.seeds[:1]) if has_them and reads_all(node)]
 
     def below(self, node: Node) -> list[Node]:
         "The runs that must be finished before `node`."

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 
-from ..engine.errors import MissingRun
+from ..engine.errors import MissingRun, ParameterError
 from ..engine.files import write_atomic
-from ..runs.graph import GRAPH, Node, needs, run_folder
+from ..runs.graph import ALL_RECORDS, GRAPH, Node, needs, run_folder
 from ..runs.identity import why_not_done
 from ..runs.locks import locked
 from ..runs.making import passed_down
@@ -24,6 +24,7 @@ from codesign.runs.study_file import (
     read_study,
     refuse_change,
     remember_study,
+    sizes_of,
     study_parameters,
 )
 from .continuing import corpus_digest, require_text
@@ -37,11 +38,25 @@ def parameters_in_study(notebook: str, given: dict) -> Parameters:
     if "data" in given:
         checked_data(given["data"])  # checked even if the run reads no text
     known = of_arm(read_study(given.get("study", "scratch")), given.get("group"))
+    known = _of_one_size(notebook, known, given)
     fixed = {name: known[name] for name in STUDY_PARAMETERS if known.get(name) is not None}
     asked = Parameters.checked(notebook, **{**fixed, **given})
     refuse_change(asked.study, known, {name: getattr(asked, name) for name in STUDY_PARAMETERS if name in given})
     first_seed = {"seed": known["seeds"][0]} if known.get("seeds") else {}
     return Parameters.checked(notebook, **{**fixed, **first_seed, **given})
+
+
+def _of_one_size(notebook, known, given):
+    "What is known of a study, for one of its sizes. Of several, results are those of the largest; others must name it."
+    sizes = sizes_of(known)
+    if not sizes:
+        return known
+    reads_all = ALL_RECORDS in GRAPH[notebook]["groups"].values()
+    size = given.get("size") or (sizes[-1] if reads_all else None)
+    if size is None:
+        raise ParameterError(f"study {given['study']!r} has sizes {', '.join(sizes)}; say which with --size")
+    of_size = {"seeds": seeds} if (seeds := known["sizes"].get(size, {}).get("seeds")) else {}
+    return known | of_size | ({"size": size} if size in sizes else {})
 
 # %% ../../nbs/study/single_run.ipynb #a1cedeb8
 def reads_text(node: Node, study: str) -> bool:

@@ -42,9 +42,12 @@ def show_results(study: str, readers: list[Node]) -> None:
         if report.is_file():
             print(f"report   {shown_path(report)}\n")
         if "verdicts.json" in record["files"]:
-            for row in json.loads(record.file("verdicts.json").read_text())["hypotheses"]:
+            verdicts = json.loads(record.file("verdicts.json").read_text())
+            for row in verdicts["hypotheses"]:
                 scale = f" at scale {row['scale']}" if "scale" in row else ""  # results of an earlier version have none
                 print(f"{row['hypothesis']:<5}{row['because']} {row['verdict']}{scale}.")
+            for size, by_name in verdicts.get("verdicts_by_size", {}).items():  # of a study of several
+                print(f"size {size}: {', '.join(f'{name} {verdict}' for name, verdict in by_name.items())}")
 
 # %% ../../nbs/study/terminal.ipynb #55ca83ac
 def show_checks(rows: list[tuple[str, str | None]]) -> None:

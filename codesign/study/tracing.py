@@ -11,6 +11,7 @@ from pathlib import Path
 from ..engine.errors import ParameterError, did_you_mean
 from ..runs.places import repository, studies_folder
 from ..runs.records import Record
+from ..runs.study_file import arms_of_study, sizes_of_study
 from .terminal import shown_path
 
 # %% ../../nbs/study/tracing.ipynb #1fc442b7
@@ -38,7 +39,9 @@ def traced_text(value_id: str, study: str | None, size: str | None = None) -> st
     from codesign.results import analyse_study
 
     folder = folder_of_study(study)
-    found = trace(analyse_study(read_records(folder))[0], f"{size}:{value_id}" if size else value_id)
+    analyses, reported = analyse_study(read_records(folder), arms=arms_of_study(folder), planned=sizes_of_study(folder))
+    size = size or (reported.size if len(analyses) > 1 and ":" not in value_id else None)
+    found = trace(analyses, f"{size}:{value_id}" if size else value_id)
     made_by = command_of_study(folder) or "unknown, as its study.json is not here"
     lines = [found.meaning, f"study {shown_path(folder)}, made by: {made_by}", *(f"  {step}" for step in found.steps)]
     for record in found.records:

@@ -14,7 +14,7 @@ from ..engine.errors import CodesignError, DataError, MissingRun
 from ..runs.graph import RECIPES_TABLE, Node
 from ..runs.places import PACKAGE, study_folder
 from ..runs.records import Record, read_record
-from ..runs.study_file import read_study
+from ..runs.study_file import read_study, sizes_of
 from .grid import Grid
 from .preregistration import preregistration_rows
 
@@ -98,7 +98,10 @@ def validate(study: str, size: str | None = None, groups=None) -> list[tuple[str
     missing = [
         str(node)
         for node in expected_runs(study)
-        if _is_of(node.group, groups) and str(node) not in records and str(node) not in damaged
+        if size in (None, node.size)
+        and _is_of(node.group, groups)
+        and str(node) not in records
+        and str(node) not in damaged
     ]
     rows: list[tuple[str, str, str | None]] = [(run, "record", "there is none") for run in missing]
     rows += [(run, "record", why) for run, why in damaged.items()]
@@ -140,6 +143,18 @@ def _is_of(group, groups):
 def expected_runs(study: str) -> list[Node]:
     "The runs that `codesign reproduce` has planned for a study; none if it was made by single runs."
     known = read_study(study)
-    if not (known.get("groups") and known.get("seeds") and known.get("size")):
-        return []
-    return Grid(study, known["size"], tuple(known["seeds"]), tuple(known["groups"]), arms=known.get("arms", {})).nodes()
+    sizes = sizes_of(known)
+    made = known.get("sizes") or ({known["size"]: known} if known.get("size") else {})
+    return [
+        node
+        for size in sizes or made
+        if made[size].get("groups") and made[size].get("seeds")
+        for node in Grid(
+            study,
+            size,
+            tuple(made[size]["seeds"]),
+            tuple(made[size]["groups"]),
+            arms=known.get("arms", {}),
+            sizes=sizes,
+        ).nodes()
+    ]
