@@ -18,7 +18,7 @@ def _register_with_auto_classes(module):
     if any(getattr(getattr(other, "__spec__", None), "_initializing", False) for other in others):
         return  # the last of them to be imported calls again
     if "transformers.models.auto.modeling_auto" in sys.modules:
-        import codesign.pillars.modelling  # noqa: F401  (registers its classes)
+        import codesign.pillars.classifying  # noqa: F401  (registers its classes, and those of modelling)
 
 
 for _name in _MODELING:
