@@ -18,8 +18,14 @@ def _register_with_auto_classes(module):
     if any(getattr(getattr(other, "__spec__", None), "_initializing", False) for other in others):
         return  # the last of them to be imported calls again
     if "transformers.models.auto.modeling_auto" in sys.modules:
-        import codesign.pillars.classifying  # noqa: F401  (registers its classes, and those of modelling)
+        import codesign.pillars.modelling  # noqa: F401  (registers its classes)
 
 
 for _name in _MODELING:
     when_imported(_name)(_register_with_auto_classes)
+
+
+@when_imported("codesign.pillars.modelling")
+def _register_classifier(module):
+    "Enters the classifier too; only after `modelling` is whole, since it is built on it."
+    import codesign.pillars.classifying  # noqa: F401  (registers its class)
