@@ -19,7 +19,7 @@ if not parser.read(here / "settings.ini", encoding="utf-8"):
     raise SystemExit("settings.ini is not beside setup.py; build from a clone or from an unpacked sdist")
 settings = parser["DEFAULT"]
 
-EXTRAS = ("dev", "docs", "notebooks", "grid", "slurm", "tracking", "gpu")
+EXTRAS = ("dev", "docs", "notebooks", "grid", "slurm", "tracking", "gpu", "onnx")
 extras = {name: settings[f"{name}_requirements"].split() for name in EXTRAS}
 extras["wandb"] = [name for name in extras["tracking"] if name.startswith("wandb")]  # the one of them by its own name
 extras["slurm"] += extras["grid"]

@@ -23,3 +23,9 @@ def _register_with_auto_classes(module):
 
 for _name in _MODELING:
     when_imported(_name)(_register_with_auto_classes)
+
+
+@when_imported("codesign.pillars.modelling")
+def _register_classifier(module):
+    "Enters the classifier too; only after `modelling` is whole, since it is built on it."
+    import codesign.pillars.classifying  # noqa: F401  (registers its class)

@@ -25,7 +25,7 @@ from .study.cards import Cards
 from .study.cluster import Account, Cluster, Executor, Partition, SbatchWords, cluster_of, job_needs
 from .study.command_line import run_command_line
 from .study.commands_machine import data_get, data_list, doctor
-from .study.commands_models import compress_command, convert_command
+from .study.commands_models import compress_command, convert_command, export_command
 from .study.commands_plan import plan_study
 from .study.commands_profile import compare_command, profile_command
 from .study.commands_runs import finetune_command, results_command, run_command
@@ -306,6 +306,7 @@ COMMAND_TABLE = {
     "publish": publish_study,
     "compress": compress_command,
     "convert": convert_command,
+    "export": export_command,
     "doctor": doctor,
     "init": init_command,
 }

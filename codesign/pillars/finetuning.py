@@ -24,6 +24,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from .classifying import hidden_at
 from codesign.pillars.modelling import (
     LayerwiseMambaConfig,
     LayerwiseMambaForCausalLM,
@@ -75,8 +76,7 @@ class SequenceClassifier(nn.Module):
         lengths: Tensor,  # (B,) real tokens of each sequence
     ) -> Tensor:  # (B, n_labels) logits
         hidden_states = self.backbone(input_ids=input_ids, use_cache=False).last_hidden_state
-        last = hidden_states[torch.arange(len(lengths), device=lengths.device), lengths - 1]
-        return self.head(self.dropout(last))
+        return self.head(self.dropout(hidden_at(hidden_states, lengths - 1)))
 
 
 def classifier_on(model: LayerwiseMambaForCausalLM, task) -> SequenceClassifier:
