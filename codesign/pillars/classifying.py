@@ -119,7 +119,7 @@ class LayerwiseMambaForSequenceClassification(SequenceClassification, LayerwiseM
         "The mixers from the first layer to the last."
         return [cast(LayerwiseMambaMixer, layer.mixer) for layer in self.backbone.layers]
 
-    def save_pretrained(self, save_directory, **options):
+    def save_pretrained(self, save_directory, **options):  # pyrefly: ignore[bad-override]
         "As in transformers. The folder also says where its classes are, for `trust_remote_code=True`."
         name = type(self).__name__
         self.config.auto_map = dict(AUTO_MAP) | {"AutoModelForSequenceClassification": f"{REMOTE_MODULE}.{name}"}
@@ -155,4 +155,4 @@ def register_mamba_classification() -> type:
     mapping = MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING
     if MambaConfig not in mapping:
         AutoModelForSequenceClassification.register(MambaConfig, MambaForSequenceClassification, exist_ok=True)
-    return mapping[MambaConfig]
+    return cast(type, mapping[MambaConfig])
