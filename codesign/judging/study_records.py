@@ -16,7 +16,6 @@ from pathlib import Path
 
 import numpy as np
 
-from ..engine.errors import DataError
 from ..runs.graph import CONTROLS_TABLE, GRAPH, GROUPS_TABLE, SIDE_BY_SIDE, Node, listed_needs
 from ..runs.parameters import data_name
 from ..runs.records import NOT_RECORDED, Record, read_record

@@ -22,7 +22,6 @@ from transformers.models.mamba.modeling_mamba import MambaModel, MambaPreTrained
 from ..engine.model_folders import AUTO_MAP, REMOTE_CODE, REMOTE_MODULE
 from codesign.pillars.modelling import (
     LayerwiseMambaConfig,
-    LayerwiseMambaForCausalLM,
     LayerwiseMambaMixer,
     LayerwiseMambaModel,
     LayerwiseMambaPreTrainedModel,
