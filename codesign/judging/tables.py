@@ -93,8 +93,9 @@ def why_empty(analysis: Analysis, name: str, row: str) -> str:
     if not analysis.planned:
         return "not run"
     missing = [(notebook, group) for notebook, _, group in (run.split("/", 2) for run in analysis.missing)]
-    lacks = any(_would_give(*run, name, member) for run in missing for member in (row, "M_base"))
-    return "not run" if lacks else "not measured"
+    planned = any(_would_give(*run, name, row) for run in missing)
+    alone = name in analysis.table.columns and analysis.table[name].get(row, pd.Series(dtype=float)).notna().any()
+    return "not run" if planned or alone else "not measured"  # alone: M_base is what lacks
 
 
 def _would_give(notebook, group, name, row):
