@@ -115,10 +115,11 @@ def convert_command(path: OriginalFolder, out: OutputFolder, tokenizer: Tokenize
 
 # %% ../../nbs/study/commands_models.ipynb #04f45665
 def export_command(path: CheckpointFolder, out: OutputFolder, tokenizer: TokenizerFolder = None):
-    """Write a model as ONNX, for programs without PyTorch; layers may differ in width.
+    """Convert a model to ONNX, for programs without PyTorch.
 
-    Writes prefill.onnx (a text of any length), decode.onnx (one more token), their weights in float32, and the
-    tokenizer if there is one, to the folder of --out. Both graphs are run and compared with the model first.
+    Its layers may differ in width. Writes prefill.onnx (a text of any length), decode.onnx (one more token), their
+    weights in float32, and the tokenizer if there is one, to the folder of --out. Both graphs are run and compared
+    with the model first.
     """
     from codesign.compressing.requests import check_export
 
