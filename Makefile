@@ -5,7 +5,7 @@ GPUS ?= 0
 NAME ?= $(SIZE)
 DATA ?= embedded
 JOBS ?= 2
-STUDY ?= wikitext
+STUDY ?= preregistered
 BIN := .venv/bin
 
 .PHONY: help .venv reproduce test slow lint lab results readme docs package

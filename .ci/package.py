@@ -232,7 +232,7 @@ def lay_out(codesign, python, empty):
     code, said = run(codesign, "doctor", cwd=laid)
     shown = f"notebooks   {laid.resolve() / 'nbs'}\n" in said
     check("codesign doctor finds the notebooks", None if shown else said[-600:])
-    code, said = run(codesign, "results", "--study", "wikitext", "--trace", "ppl_word.M_full", cwd=laid)
+    code, said = run(codesign, "results", "--study", "preregistered", "--trace", "ppl_word.M_full", cwd=laid)
     check("codesign results traces a published number, laid out", why(code, said))
     code, said = run(codesign, *"pretrain --size nano --steps 20 --study x".split(), cwd=laid)
     made = laid / "papermill_runs/x/runs/00_baseline/nano-s42-M_base/record.json"

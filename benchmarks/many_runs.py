@@ -31,7 +31,7 @@ from codesign.study.job import COMMAND
 def published_records() -> dict:
     "The records of the published study by notebook and group."
     found = {}
-    for path in sorted((repository() / "figures/wikitext/runs").glob("*/*/record.json")):
+    for path in sorted((repository() / "figures/preregistered/runs").glob("*/*/record.json")):
         if record := readable_record(path.parent):
             found.setdefault((record["run"].split("/")[0], record["parameters"]["group"]), []).append(record)
     return found

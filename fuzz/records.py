@@ -14,7 +14,7 @@ import damage
 import outcomes
 from study_files import command
 
-PUBLISHED = Path(__file__).resolve().parent.parent / "figures" / "wikitext"
+PUBLISHED = Path(__file__).resolve().parent.parent / "figures" / "preregistered"
 SEED = "s42"
 MADE = ("00_baseline/M_base", "01_csp/M_csp", "02_sdm/M_sdm", "04_challenge/M_challenge", "03_sgh_peft/M_base")
 
