@@ -199,10 +199,10 @@ def _check_mixer(name: str, mixer: nn.Module) -> None:
 def accelerate_transformers(model: nn.Module) -> Acceleration:
     """Let the Mamba layers of a Hugging Face model run on `selective_scan` and `causal_conv1d`.
 
-    It lasts until `undo` or the end of a `with` block. Logits and gradients are the same, but for two things that
+    It lasts until `undo` or the end of a `with` block. Logits and gradients are the same, but for three things that
     `transformers` 5.23 gets wrong. Several tokens after a filled cache go on from its state; there the scan starts
-    from zero. An adapter on `dt_proj` works, which is warned of; there it has no effect.
-    Packed batches, marked as `DataCollatorWithFlattening` does or by `seq_idx` or `cu_seqlens`, are kept apart.
+    from zero. An adapter on `dt_proj` works, which is warned of; there it has no effect. Packed sequences (see
+    `packing_in` for what marks them) begin at zero; there they run into each other.
     Raises ValueError, before anything is changed, if the model has no layer of transformers' Mamba, a mixer was
     patched, carries the hooks of offloading or is accelerated already, or the configuration asks for another function.
     """
