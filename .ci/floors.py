@@ -34,6 +34,7 @@ LONG_CELLS = {
     "827c16f3": "the Triton forward scan of many states: one program of the GPU",
     "34c69c2d": "the Triton update of one token: one program of the GPU",
     "cf3ff27a": "the Triton backward scan of many states: one program of the GPU",
+    "c0a10009": "the Triton convolution: one program of the GPU",
     "69863f99": "the Triton convolution backwards: one program of the GPU",
     "de10c0de": "the Triton input projection of a token: one program of the GPU",
     "de20c0de": "the Triton scan step of a token: one program of the GPU",

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 
 from torch import Tensor, nn
 
-from .engine.optimization import Objective, TrainingPlan, optimizer_tensors
+from .engine.optimization import DocumentsApart, Objective, TrainingPlan, optimizer_tensors
 from .engine.training import reproducible, train
 from .engine.training_checkpoints import save_checkpoint
 from .pillars.counting import config_of, size_metrics
@@ -126,13 +126,14 @@ def pretrain(
     objective_of: Callable | None = None,  # (model, plan) -> Objective; None: next-token prediction
     at_step: Callable | None = None,  # plan -> {step: f(model, optimizer)}
     config: LayerwiseMambaConfig | None = None,  # the shape of the new model; None: that of the size
+    packed: bool = False,  # whether states begin at zero at every document; where there is no objective_of
 ) -> tuple[LayerwiseMambaForCausalLM, Objective, TrainingPlan, Batches]:
     "Pre-train a model of the run's size from its seed. Returns the model, its objective, the plan and the batches."
     p, seed = run.settings.pretrain, run.parameters.seed
     batch_of, plan = batches_and_plan(run, data)
     with reproducible(seed, run.parameters.threads):
         model = new_model(run.settings, config)
-        objective = objective_of(model, plan) if objective_of else Objective()
+        objective = objective_of(model, plan) if objective_of else _next_token(data, packed)
         train(
             model,
             batch_of,
@@ -147,6 +148,10 @@ def pretrain(
             tokens_per_step=p.batch_size * p.length,
         )
     return model, objective, plan, batch_of
+
+
+def _next_token(data, packed):
+    return DocumentsApart(data.tokenizer.eos_token_id) if packed else Objective()
 
 # %% ../nbs/00_baseline.ipynb #d2f96f73
 def tokens_seen(batch_of: Batches, settings: Settings, plan: TrainingPlan, share: float | None = None) -> dict:

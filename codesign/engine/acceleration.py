@@ -6,13 +6,16 @@
 __all__ = ['cached_convolution', 'cached_scan', 'real_tokens', 'Acceleration', 'accelerate_transformers']
 
 # %% ../../nbs/engine/acceleration.ipynb #b3b8c47d
+import inspect
 import warnings
+from dataclasses import dataclass
 from types import MethodType
 
 import torch
 from torch import Tensor, nn
 
 from .config_fields import FIELDS_OF_RELATED_MODELS, unsupported_field
+from .packing import MARKS_OF_PACKING, Packing, packing_in, refuse_states
 from .scan import selective_scan, selective_state_update
 from .scan_convolution import causal_conv1d, causal_conv1d_update
 
@@ -27,10 +30,13 @@ def cached_convolution(
     bias: Tensor | None,  # (D,)
     cache,  # of transformers, brought up to date; None: from zero
     layer: int,  # whose state in the cache it is
+    packing: Packing | None = None,  # of several sequences in a row; not beside a cache
 ) -> Tensor:  # (B, L, D)
     "The convolution and SiLU of one layer, after the tokens in a cache."
     if cache is None:
-        return causal_conv1d(x, weight, bias)
+        return causal_conv1d(x, weight, bias, seq_idx=packing)
+    if packing is not None:
+        refuse_states("cached_convolution", cache=cache)
     state, length = cache.get_conv_state(layer), x.shape[1]
     one_token = state is not None and length == 1 and not cache.is_recording_past(layer)
     if one_token and not _wants_gradients(x, weight, bias, state):
@@ -50,10 +56,13 @@ def cached_scan(
     cache,  # of transformers, brought up to date; None: from zero
     layer: int,  # whose state in the cache it is
     delta_bias: Tensor | None = None,  # (D,)
+    packing: Packing | None = None,  # of several sequences in a row; not beside a cache
 ) -> Tensor:  # (B, L, D)
     "The scan of one layer with softplus and gate, from the state in a cache."
     if cache is None:
-        return selective_scan(x, delta, A, B, C, D, z, delta_bias, True)
+        return selective_scan(x, delta, A, B, C, D, z, delta_bias, True, seq_idx=packing)
+    if packing is not None:
+        refuse_states("cached_scan", cache=cache)
     state = cache.get_recurrent_state(layer)
     gradients = _wants_gradients(x, delta, A, B, C, D, z, delta_bias, state)
     if state is not None and x.shape[1] == 1 and not gradients:
@@ -82,29 +91,71 @@ def real_tokens(attention_mask: Tensor | None, hidden_states: Tensor) -> Tensor 
         )
     return attention_mask[:, attention_mask.shape[1] - length :, None].to(hidden_states.dtype)
 
+# %% ../../nbs/engine/acceleration.ipynb #52741ba6
+@dataclass
+class _PackedMask:
+    "Goes through a model of transformers in the place of the attention mask."
+
+    packing: Packing
+    attention_mask: Tensor | None
+    arrived: bool = False  # whether a mixer has read it
+
+
+def _read_marks(model, args, kwargs):
+    "Before a forward pass: the marks of packing become a _PackedMask. Raises ValueError beside a cache."
+    marked = any(kwargs.get(name) is not None for name in MARKS_OF_PACKING)
+    if not marked or isinstance(kwargs.get("attention_mask"), _PackedMask):
+        return None
+    given = dict(zip(inspect.signature(model.forward).parameters, args, strict=False)) | kwargs
+    tokens = given.get("inputs_embeds") if given.get("input_ids") is None else given["input_ids"]
+    if tokens is None:
+        return None  # the model says what is missing
+    mask, function = given.get("attention_mask"), "accelerate_transformers"
+    packing = packing_in(function, given, tokens.shape[:2], tokens.device, mask)
+    if packing is None:
+        return None
+    refuse_states(function, cache_params=given.get("cache_params"), use_cache=given.get("use_cache"))
+    return (), given | dict(attention_mask=_PackedMask(packing, mask), use_cache=False)
+
+
+def _require_arrival(model, args, kwargs, output):
+    "After a forward pass: raises RuntimeError if the boundaries did not reach the layers."
+    mask = kwargs.get("attention_mask")
+    if isinstance(mask, _PackedMask) and not mask.arrived:
+        raise RuntimeError(
+            "accelerate_transformers: this version of transformers does not hand its mixers the attention mask, so "
+            "packed sequences would run into each other; pad them, or use transformers 5.23"
+        )
+
 # %% ../../nbs/engine/acceleration.ipynb #f44b7fd9
 def _mixer_forward(mixer, hidden_states, cache_params=None, attention_mask=None, **kwargs):
     "What transformers' MambaMixer computes, on this scan."
-    real = real_tokens(attention_mask, hidden_states)
+    packing = None
+    if isinstance(attention_mask, _PackedMask):
+        attention_mask.arrived = True
+        packing, attention_mask = attention_mask.packing, attention_mask.attention_mask
+    real, layer = real_tokens(attention_mask, hidden_states), mixer.layer_idx
     x, z = mixer.in_proj(hidden_states if real is None else hidden_states * real).chunk(2, dim=-1)
-    x = cached_convolution(x, mixer.conv1d.weight.squeeze(1), mixer.conv1d.bias, cache_params, mixer.layer_idx)
+    x = cached_convolution(x, mixer.conv1d.weight.squeeze(1), mixer.conv1d.bias, cache_params, layer, packing)
     x = x if real is None else x * real.to(x.dtype)  # autocast changes x's type
     low_rank, B, C = mixer.x_proj(x).split([mixer.time_step_rank, mixer.ssm_state_size, mixer.ssm_state_size], dim=-1)
     A = -torch.exp(mixer.A_log.float())
-    y = cached_scan(x, mixer.dt_proj(low_rank), A, B, C, mixer.D.float(), z, cache_params, mixer.layer_idx)
+    y = cached_scan(x, mixer.dt_proj(low_rank), A, B, C, mixer.D.float(), z, cache_params, layer, packing=packing)
     return mixer.out_proj(y)
 
 
 class Acceleration:
     "What `accelerate_transformers` did to a model; `undo`, or leaving a `with` block, takes it back."
 
-    def __init__(self, model: nn.Module, mixers: list[nn.Module]):
-        self.model, self._mixers = model, mixers
+    def __init__(self, model: nn.Module, mixers: list[nn.Module], hooks: list):
+        self.model, self._mixers, self._hooks = model, mixers, hooks
 
     def undo(self) -> None:
         "Give the model its own forward passes back."
         while self._mixers:
             del self._mixers.pop().forward
+        while self._hooks:
+            self._hooks.pop().remove()
 
     def __enter__(self) -> nn.Module:
         return self.model
@@ -148,9 +199,10 @@ def _check_mixer(name: str, mixer: nn.Module) -> None:
 def accelerate_transformers(model: nn.Module) -> Acceleration:
     """Let the Mamba layers of a Hugging Face model run on `selective_scan` and `causal_conv1d`.
 
-    It lasts until `undo` or the end of a `with` block. Logits and gradients are the same, but for two things that
+    It lasts until `undo` or the end of a `with` block. Logits and gradients are the same, but for three things that
     `transformers` 5.23 gets wrong. Several tokens after a filled cache go on from its state; there the scan starts
-    from zero. An adapter on `dt_proj` works, which is warned of; there it has no effect.
+    from zero. An adapter on `dt_proj` works, which is warned of; there it has no effect. Packed sequences (see
+    `packing_in` for what marks them) begin at zero; there they run into each other.
     Raises ValueError, before anything is changed, if the model has no layer of transformers' Mamba, a mixer was
     patched, carries the hooks of offloading or is accelerated already, or the configuration asks for another function.
     """
@@ -170,4 +222,16 @@ def accelerate_transformers(model: nn.Module) -> Acceleration:
         _check_mixer(name, mixer)
     for mixer in mixers.values():
         mixer.forward = MethodType(_mixer_forward, mixer)
-    return Acceleration(model, list(mixers.values()))
+    return Acceleration(model, list(mixers.values()), _hooks_for_packing(model))
+
+
+def _hooks_for_packing(model):
+    "Hooks on every model of transformers in a model, which may be wrapped."
+    from transformers import PreTrainedModel
+
+    hooks = []
+    for module in model.modules():
+        if isinstance(module, PreTrainedModel):
+            hooks.append(module.register_forward_pre_hook(_read_marks, with_kwargs=True))
+            hooks.append(module.register_forward_hook(_require_arrival, with_kwargs=True))
+    return hooks

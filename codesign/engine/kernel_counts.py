@@ -90,7 +90,7 @@ def _signature(launch: Launch) -> tuple[dict, dict, dict]:
         name, value = parameter.name, launch.arguments[parameter.name]
         if isinstance(value, torch.Tensor):
             types[name] = TYPES[value.dtype]
-        elif parameter.is_constexpr or (value == 1 and name not in fixed):
+        elif parameter.is_constexpr or value is None or (value == 1 and name not in fixed):
             types[name], constants[(place,)] = "constexpr", value
         else:
             types[name] = "i32" if abs(value) < 2**31 else "i64"

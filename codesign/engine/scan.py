@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from . import scan_cpu, scan_cpu_backward, scan_reference
+from .packing import Packing, packing_of
 from codesign.engine.scan_backends import (
     choose_backend,
     fused_module,
@@ -116,17 +117,18 @@ def _scan_op(
     capture: Sequence[int],
     keep: bool,
     backend: str,
+    seq_idx: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     note_scan(backend, x, A)
     y, last_state, captured, kept = fused_module(backend, scan_cpu).scan_forward(
-        x, delta, A, B, C, D, z, delta_bias, initial_state, delta_softplus, capture, keep
+        x, delta, A, B, C, D, z, delta_bias, initial_state, delta_softplus, capture, keep, seq_idx
     )
     # `kept` on one axis: an axis of one chunk would tie an exported graph to the lengths of its example
     return y, last_state, captured, kept.reshape(-1)
 
 
 @_scan_op.register_fake
-def _(x, delta, A, B, C, D, z, delta_bias, initial_state, delta_softplus, capture, keep, backend):
+def _(x, delta, A, B, C, D, z, delta_bias, initial_state, delta_softplus, capture, keep, backend, seq_idx=None):
     batch, length, channels = x.shape
     kept = fused_module(backend, scan_cpu).kept_shape(batch, length if keep else 0, channels, A.shape[1], x.device)
     return (
@@ -153,15 +155,16 @@ def _scan_backward_op(
     kept: Tensor,
     delta_softplus: bool,
     backend: str,
+    seq_idx: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     kept = kept.view(fused_module(backend, scan_cpu).kept_shape(*x.shape, A.shape[1], x.device))
     return fused_module(backend, scan_cpu_backward).scan_backward(
-        y_grad, last_state_grad, x, delta, A, B, C, D, z, delta_bias, delta_softplus, kept
+        y_grad, last_state_grad, x, delta, A, B, C, D, z, delta_bias, delta_softplus, kept, seq_idx
     )
 
 
 @_scan_backward_op.register_fake
-def _(y_grad, last_state_grad, x, delta, A, B, C, D, z, delta_bias, initial_state, kept, delta_softplus, backend):
+def _(y_grad, last_state_grad, x, delta, A, B, C, D, z, delta_bias, initial_state, kept, softplus, backend, seq=None):
     per_token = [tensor.new_empty(tensor.shape) for tensor in (x, delta)]
     shared = [tensor.new_empty(tensor.shape) for tensor in (A, B, C)]
     D_grad, bias_grad = A.new_empty(A.shape[0]), A.new_empty(A.shape[0])
@@ -170,16 +173,17 @@ def _(y_grad, last_state_grad, x, delta, A, B, C, D, z, delta_bias, initial_stat
 
 # %% ../../nbs/engine/scan.ipynb #e446e642
 def _save_scan(ctx, inputs, output):
-    *tensors, ctx.delta_softplus, _, _, ctx.backend = inputs
-    ctx.save_for_backward(*tensors, output[3])
+    *tensors, ctx.delta_softplus, _, _, ctx.backend, seq_idx = inputs
+    ctx.save_for_backward(*tensors, output[3], seq_idx)
     ctx.mark_non_differentiable(output[2], output[3])
 
 
 def _differentiate_scan(ctx, y_grad, last_state_grad, captured_grad, kept_grad):
-    saved = ctx.saved_tensors
-    grads = torch.ops.codesign.selective_scan_backward(y_grad, last_state_grad, *saved, ctx.delta_softplus, ctx.backend)
+    *saved, seq_idx = ctx.saved_tensors
+    backward = torch.ops.codesign.selective_scan_backward
+    grads = backward(y_grad, last_state_grad, *saved, ctx.delta_softplus, ctx.backend, seq_idx)
     wanted = (None if tensor is None else grad for tensor, grad in zip(saved[:9], grads, strict=True))
-    return *wanted, None, None, None, None
+    return *wanted, None, None, None, None, None
 
 
 _scan_op.register_autograd(_differentiate_scan, setup_context=_save_scan)
@@ -197,7 +201,7 @@ register_flops(
 )
 
 # %% ../../nbs/engine/scan.ipynb #b3a66c34
-def _scan_mamba_ssm(x, delta, A, B, C, D, z, delta_bias, initial_state, delta_softplus, capture):
+def _scan_mamba_ssm(x, delta, A, B, C, D, z, delta_bias, initial_state, delta_softplus, capture, packing):
     from mamba_ssm.ops.selective_scan_interface import selective_scan_fn as theirs
 
     note_scan("mamba_ssm", x, A)
@@ -206,24 +210,32 @@ def _scan_mamba_ssm(x, delta, A, B, C, D, z, delta_bias, initial_state, delta_so
     return y.mT, last_state.contiguous(), A.new_empty(x.shape[0], 0, *A.shape)
 
 
-def _scan_reference(x, delta, A, B, C, D, z, delta_bias, initial_state, delta_softplus, capture):
+def _scan_reference(x, delta, A, B, C, D, z, delta_bias, initial_state, delta_softplus, capture, packing):
     note_scan("reference", x, A)
     x, delta, B, C, z = (tensor if tensor is None else tensor.to(A.dtype) for tensor in (x, delta, B, C, z))
     if initial_state is None:
         initial_state = torch.zeros(x.shape[0], *A.shape, dtype=A.dtype, device=x.device)
-    return scan_reference.scan(x, delta, A, B, C, D, z, delta_bias, delta_softplus, initial_state, tuple(capture))
+    starts = packing.starts if packing else None
+    inputs = (x, delta, A, B, C, D, z, delta_bias, delta_softplus, initial_state, tuple(capture))
+    return scan_reference.scan(*inputs, starts)
+
+
+def _check_capture(capture, length):
+    "Raises ValueError unless capture holds tokens in ascending order."
+    if capture and not (capture == sorted(set(capture)) and 0 <= capture[0] and capture[-1] < length):
+        raise ValueError(f"selective_scan: capture must be ascending tokens from 0 to {length - 1}, got {capture}")
 
 
 def _wants_gradients(*tensors):
     return torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors)
 
 
-def _scan_fused(backend, x, delta, A, B, C, D, z, delta_bias, initial_state, delta_softplus, capture):
+def _scan_fused(backend, x, delta, A, B, C, D, z, delta_bias, initial_state, delta_softplus, capture, packing):
     if backend == "cpu" and x.dtype == torch.float16:
         x, delta, B, C, z = (tensor if tensor is None else tensor.float() for tensor in (x, delta, B, C, z))
     tensors = (x, delta, A, B, C, D, z, delta_bias, initial_state)
-    keep = _wants_gradients(*tensors)
-    return torch.ops.codesign.selective_scan(*tensors, bool(delta_softplus), capture, keep, backend)[:3]
+    keep, seq_idx = _wants_gradients(*tensors), packing.seq_idx if packing else None
+    return torch.ops.codesign.selective_scan(*tensors, bool(delta_softplus), capture, keep, backend, seq_idx)[:3]
 
 # %% ../../nbs/engine/scan.ipynb #5228cee8
 def selective_scan(
@@ -241,26 +253,28 @@ def selective_scan(
     capture: Sequence[int] = (),  # tokens, ascending, after which the state is wanted as well
     backend: str = "auto",  # 'auto' or a name of BACKENDS
     validate: bool = False,  # whether to look at every number: finite, and A negative
+    seq_idx: Tensor | Packing | None = None,  # (B, L) which packed sequence a token belongs to
+    cu_seqlens: Tensor | None = None,  # (sequences + 1,) where packed sequences begin in a batch of one row
 ):  # y (B, L, D) in x's type [, last state (B, D, N)] [, captured (B, len(capture), D, N)]
     """The selective scan (Mamba, algorithm 2), differentiable in every tensor; captured states carry no gradient.
 
     delta, B, C and z have x's type. It computes, and returns states, in float64 if x is float64, else in float32.
-    Raises ValueError for a shape, type or device that does not fit, for more than MAX_STATES states, and for a backend
-    that is unknown, cannot be used here, or lacks an option. Source: https://arxiv.org/abs/2312.00752.
+    Packed sequences begin at zero. Raises ValueError for shapes, types, devices or boundaries that do not fit, for more
+    than MAX_STATES states, and for a backend that lacks what is asked for. Source: https://arxiv.org/abs/2312.00752.
     """
     if x.ndim != 3:
         raise ValueError(f"selective_scan: x must be (batch, length, channels), got {tuple(x.shape)}")
     tokens = dict(delta=delta, B=B, C=C, z=z)
     constants = dict(A=A, D=D, delta_bias=delta_bias, initial_state=initial_state)
     compute, capture = check_inputs("selective_scan", x, A, tokens, constants, validate), list(capture)
-    if capture and not (capture == sorted(set(capture)) and 0 <= capture[0] and capture[-1] < x.shape[1]):
-        raise ValueError(f"selective_scan: capture must be ascending tokens from 0 to {x.shape[1] - 1}, got {capture}")
+    _check_capture(capture, x.shape[1])
+    packing = packing_of("selective_scan", x.shape, x.device, seq_idx, cu_seqlens, initial_state=initial_state)
     last_has_gradient = return_last_state and _wants_gradients(x, *tokens.values(), *constants.values())
-    only_scan = not (capture or last_has_gradient or initial_state is not None)
+    only_scan = not (capture or last_has_gradient or initial_state is not None or packing)
     name = choose_backend(backend, x.device, lacking_backends(x, only_scan))
     A, D, delta_bias, initial_state = (None if t is None else t.to(compute) for t in constants.values())
     run = {"mamba_ssm": _scan_mamba_ssm, "reference": _scan_reference}.get(name, partial(_scan_fused, name))
-    y, last, captured = run(x, delta, A, B, C, D, z, delta_bias, initial_state, delta_softplus, capture)
+    y, last, captured = run(x, delta, A, B, C, D, z, delta_bias, initial_state, delta_softplus, capture, packing)
     outputs = [y.to(x.dtype), *([last] if return_last_state else []), *([captured.detach()] if capture else [])]
     return outputs[0] if len(outputs) == 1 else tuple(outputs)
 

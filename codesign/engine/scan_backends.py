@@ -125,8 +125,8 @@ def choose_backend(backend: str, device: torch.device, lacking: Sequence[str] = 
         raise ValueError(f"unknown backend {backend!r}; choose one of auto, {', '.join(BACKENDS)}")
     if backend in lacking:
         raise ValueError(
-            f"backend {backend!r} lacks what is asked for (mamba_ssm: initial_state, capture, a gradient through the "
-            "last state, one token, convolution; both GPU backends: float64); use 'auto'"
+            f"backend {backend!r} lacks what is asked for (mamba_ssm: initial_state, capture, packed sequences, a "
+            "gradient through the last state, one token, convolution; both GPU backends: float64); use 'auto'"
         )
     if reason := WHY_NOT[backend]():
         raise ValueError(f"backend {backend!r} cannot be used here: {reason}")

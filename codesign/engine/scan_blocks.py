@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['BLOCK', 'CHUNK', 'memory_of', 'rows_of', 'load_block', 'store_block', 'copy_values', 'copy_rows', 'scratch_rows',
-           'openmp_runtime', 'in_parallel', 'run_items', 'ordered_sum']
+           'start_flags', 'is_start', 'tokens_of_one', 'zero_rows', 'openmp_runtime', 'in_parallel', 'run_items',
+           'ordered_sum']
 
 # %% ../../nbs/engine/scan_blocks.ipynb #f8dac9b8
 import ctypes
@@ -19,6 +20,7 @@ import torch
 from numba import njit
 from torch import Tensor
 
+from .packing import Packing
 from .scan_numba import PART_OPTIONS, compile_once
 
 # %% ../../nbs/engine/scan_blocks.ipynb #76b02d8c
@@ -91,6 +93,37 @@ def copy_rows(rows, source, target):
 def scratch_rows(scratch, first_row, rows):
     "Some rows of a worker's scratch memory, (rows, BLOCK)."
     return scratch[first_row * BLOCK : (first_row + rows) * BLOCK].reshape(rows, BLOCK)
+
+# %% ../../nbs/engine/scan_blocks.ipynb #245ea60c
+def start_flags(seq_idx: Tensor | None) -> np.ndarray:
+    "A byte for every token of (B, L), 1 at the first of a sequence; no byte without packing."
+    if seq_idx is None:
+        return np.zeros(0, dtype=np.uint8)
+    return memory_of(Packing(seq_idx).starts.to(torch.uint8).view(-1))
+
+
+@njit(**PART_OPTIONS)
+def is_start(starts, row):
+    "Whether a sequence begins at a row of tokens."
+    return len(starts) > 0 and starts[row] != 0
+
+
+@njit(**PART_OPTIONS)
+def tokens_of_one(starts, row, tokens):
+    "How many of `tokens` rows, from `row` on, belong to one sequence."
+    if len(starts) > 0:
+        for i in range(1, tokens):
+            if starts[row + i] != 0:
+                return i
+    return tokens
+
+
+@njit(**PART_OPTIONS)
+def zero_rows(rows, first, last):
+    "Rows first..last-1 of BLOCK values are set to zero."
+    for i in range(first, last):
+        for c in range(BLOCK):
+            rows[i, c] = 0
 
 # %% ../../nbs/engine/scan_blocks.ipynb #acb2e046
 _TEAM_WORK = ctypes.CFUNCTYPE(None, ctypes.c_void_p)

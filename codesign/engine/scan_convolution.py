@@ -12,17 +12,26 @@ import torch
 from torch import Tensor
 
 from . import scan_cpu_convolution, scan_reference
+from .packing import Packing, packing_of
 from .scan_backends import choose_backend, fused_module, lacking_backends, note_use, register_flops
 
 # %% ../../nbs/engine/scan_convolution.ipynb #cba84974
 @torch.library.custom_op("codesign::causal_conv1d", mutates_args=())
-def _conv_op(x: Tensor, weight: Tensor, bias: Tensor | None, silu: bool, initial_state: Tensor, backend: str) -> Tensor:
+def _conv_op(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    silu: bool,
+    initial_state: Tensor,
+    backend: str,
+    seq_idx: Tensor | None = None,
+) -> Tensor:
     note_use("convolution", backend)
-    return fused_module(backend, scan_cpu_convolution).conv_forward(x, weight, bias, silu, initial_state)
+    return fused_module(backend, scan_cpu_convolution).conv_forward(x, weight, bias, silu, initial_state, seq_idx)
 
 
 @_conv_op.register_fake
-def _(x, weight, bias, silu, initial_state, backend):
+def _(x, weight, bias, silu, initial_state, backend, seq_idx=None):
     return x.new_empty(x.shape)
 
 # %% ../../nbs/engine/scan_convolution.ipynb #6aa54045
@@ -35,12 +44,14 @@ def _conv_backward_op(
     silu: bool,
     initial_state: Tensor,
     backend: str,
+    seq_idx: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    return fused_module(backend, scan_cpu_convolution).conv_backward(y_grad, x, weight, bias, silu, initial_state)
+    backward = fused_module(backend, scan_cpu_convolution).conv_backward
+    return backward(y_grad, x, weight, bias, silu, initial_state, seq_idx)
 
 
 @_conv_backward_op.register_fake
-def _(y_grad, x, weight, bias, silu, initial_state, backend):
+def _(y_grad, x, weight, bias, silu, initial_state, backend, seq_idx=None):
     x_grad, weight_grad, state_grad = (tensor.new_empty(tensor.shape) for tensor in (x, weight, initial_state))
     return x_grad, weight_grad, weight.new_empty(weight.shape[0]), state_grad
 
@@ -57,14 +68,15 @@ def _(x, state, weight, bias, silu, backend):
 
 # %% ../../nbs/engine/scan_convolution.ipynb #cb619134
 def _save_conv(ctx, inputs, output):
-    x, weight, bias, ctx.silu, initial_state, ctx.backend = inputs
-    ctx.save_for_backward(x, weight, bias, initial_state)
+    x, weight, bias, ctx.silu, initial_state, ctx.backend, seq_idx = inputs
+    ctx.save_for_backward(x, weight, bias, initial_state, seq_idx)
 
 
 def _differentiate_conv(ctx, y_grad):
-    x, weight, bias, initial_state = ctx.saved_tensors
-    grads = torch.ops.codesign.causal_conv1d_backward(y_grad, x, weight, bias, ctx.silu, initial_state, ctx.backend)
-    return grads[0], grads[1], None if bias is None else grads[2], None, grads[3], None
+    x, weight, bias, initial_state, seq_idx = ctx.saved_tensors
+    backward = torch.ops.codesign.causal_conv1d_backward
+    grads = backward(y_grad, x, weight, bias, ctx.silu, initial_state, ctx.backend, seq_idx)
+    return grads[0], grads[1], None if bias is None else grads[2], None, grads[3], None, None
 
 
 _conv_op.register_autograd(_differentiate_conv, setup_context=_save_conv)
@@ -121,15 +133,20 @@ def causal_conv1d(
     initial_state: Tensor | None = None,  # (B, D, K - 1) the inputs before the first token, zero if None
     return_last_state: bool = False,  # whether to return the last K - 1 inputs as well
     backend: str = "auto",  # 'auto', 'reference', 'cpu' or 'triton'
+    seq_idx: Tensor | Packing | None = None,  # (B, L) which packed sequence a token belongs to
+    cu_seqlens: Tensor | None = None,  # (sequences + 1,) where packed sequences begin in a batch of one row
 ):  # y (B, L, D) in x's type [, last state (B, D, K - 1) in x's type]
     """Depthwise causal convolution with an optional SiLU (Mamba, section 3.4), differentiable in every tensor.
 
-    Computes in float64 if x is float64, else in float32. Raises ValueError for a shape that does not fit,
-    an unknown activation or an unknown backend. Source: https://arxiv.org/abs/2312.00752.
+    A packed sequence sees zeros before its first token. Computes in float64 if x is float64, else in float32.
+    Raises ValueError for a shape that does not fit, an unknown activation or backend, and boundaries that do not fit
+    or stand beside an initial state. Source: https://arxiv.org/abs/2312.00752.
     """
     if x.ndim != 3:
         raise ValueError(f"causal_conv1d: x must be (batch, length, channels), got {tuple(x.shape)}")
     compute = _check_convolution("causal_conv1d", x, weight, bias, activation, initial_state, longer=False)
+    packing = packing_of("causal_conv1d", x.shape, x.device, seq_idx, cu_seqlens, initial_state=initial_state)
+    of_token = packing.seq_idx if packing else None
     past, silu = weight.shape[1] - 1, activation is not None
     if initial_state is None:
         state = x.new_zeros(x.shape[0], x.shape[2], past, dtype=compute)
@@ -139,14 +156,16 @@ def causal_conv1d(
     weight, bias = weight.to(compute), bias if bias is None else bias.to(compute)
     if name == "reference" or (name == "cpu" and x.dtype == torch.float16):
         note_use("convolution", "reference")
-        y = scan_reference.convolution(x.to(compute), weight, bias, silu, state).to(x.dtype)
+        y = scan_reference.convolution(x.to(compute), weight, bias, silu, state, of_token).to(x.dtype)
     else:
-        y = torch.ops.codesign.causal_conv1d(x, weight, bias, silu, state, name)
-    return (y, _last_inputs(x, state.to(x.dtype), past)) if return_last_state else y
+        y = torch.ops.codesign.causal_conv1d(x, weight, bias, silu, state, name, of_token)
+    return (y, _last_inputs(x, state.to(x.dtype), past, of_token)) if return_last_state else y
 
-
-def _last_inputs(x, state, past):
-    "The last K - 1 inputs, (B, D, K - 1), of which some are in the state if the sequence is short."
+# %% ../../nbs/engine/scan_convolution.ipynb #7ef9286e
+def _last_inputs(x, state, past, seq_idx):
+    "The last K - 1 inputs of the last sequence, (B, D, K - 1); zero, or of the state, where it is shorter."
+    if seq_idx is not None:
+        x = torch.where((seq_idx == seq_idx[:, -1:])[..., None], x, 0)
     known = torch.cat([state, x[:, max(0, x.shape[1] - past) :].mT], dim=-1)
     return known[..., max(0, min(x.shape[1], past)) :].contiguous()
 

@@ -17,12 +17,16 @@ from codesign.engine.scan_blocks import (
     BLOCK,
     CHUNK,
     copy_rows,
+    is_start,
     load_block,
     memory_of,
     rows_of,
     run_items,
     scratch_rows,
+    start_flags,
     store_block,
+    tokens_of_one,
+    zero_rows,
 )
 from codesign.engine.scan_numba import (
     LOG2_E,
@@ -119,22 +123,20 @@ def _leave_chunk(tokens, row, d, width, out, z, has_gate, y):
 # %% ../../nbs/engine/scan_cpu.ipynb #3a343b6f
 @numba_kernel
 def _forward_kernel(
-    worker, first, last, scratches, length, inputs, constants, initial_state, options, capture, y, states_out
+    worker, first, last, scratches, length, inputs, constants, initial_state, options, capture, y, states_out, starts
 ):
     "Work items first..last-1. Kept is the state at the start of every chunk, captured those after tokens of `capture`."
     (x, delta, B, C, z), (A, D, delta_bias) = inputs, constants
     has_softplus, has_gate, keep = options
     kept, last_state, captured = states_out
     channels, states = A.shape
-    blocks = (channels + BLOCK - 1) // BLOCK
-    scratch = scratches[worker]
+    blocks, scratch = (channels + BLOCK - 1) // BLOCK, scratches[worker]
     a2, h = scratch_rows(scratch, 0, states), scratch_rows(scratch, states, states)
     vectors = scratch_rows(scratch, 2 * states, 3 * CHUNK + 1)
     Delta, write, out = vectors[:CHUNK], vectors[CHUNK : 2 * CHUNK], vectors[2 * CHUNK : 3 * CHUNK]
     for item in range(first, last):
         b, block, captures, t = item // blocks, item % blocks, 0, 0
-        d = block * BLOCK
-        width = min(BLOCK, channels - d)
+        d, width = block * BLOCK, min(BLOCK, channels - block * BLOCK)
         load_block(A, d, width, a2)
         load_block(initial_state[b], d, width, h)
         vectors[:] = 0  # channels beyond the last one stay zero
@@ -143,15 +145,17 @@ def _forward_kernel(
         while t < length:
             if keep and t % CHUNK == 0:
                 copy_rows(states, h, kept[b, block, t // CHUNK])
-            end = min(length, t - t % CHUNK + CHUNK)
+            row, end = b * length + t, min(length, t - t % CHUNK + CHUNK)
             if captures < len(capture):
                 end = min(end, capture[captures] + 1)
-            tokens, row = end - t, b * length + t
+            if is_start(starts, row):
+                zero_rows(h, 0, states)
+            tokens = tokens_of_one(starts, row, end - t)
             enter_chunk(tokens, row, d, x, delta, CHUNK, bias, D_block, has_softplus, Delta, write, out)
             in_range = _stays_in_range(tokens, Delta, steepest)
             _advance_states(tokens, row, in_range, Delta, write, B, C, a2, h, out)
             _leave_chunk(tokens, row, d, width, out, z, has_gate, y)
-            t = end
+            t += tokens
             if captures < len(capture) and t == capture[captures] + 1:
                 store_block(h, captured[b, captures], d, width)
                 captures += 1
@@ -190,6 +194,7 @@ def scan_forward(
     delta_softplus: bool,  # whether softplus is applied to delta
     capture: Sequence[int],  # tokens after which the state is wanted, ascending
     keep: bool,  # whether a backward pass will follow
+    seq_idx: Tensor | None = None,  # (B, L) int32, which packed sequence a token belongs to
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # y (B, L, D), last state (B, D, N), captured (B, len(capture), D, N), kept
     "The fused scan: bias, softplus, recurrence, direct path and gate in one pass; `kept` is for scan_backward."
     (batch, length, channels), states = x.shape, A.shape[1]
@@ -208,6 +213,7 @@ def scan_forward(
         np.asarray(capture, dtype=np.int64),
         rows_of(y),
         (memory_of(kept), memory_of(last_state), memory_of(captured)),
+        start_flags(seq_idx),
     )
     return y, last_state, captured, kept
 

@@ -13,13 +13,17 @@ from codesign.engine.scan_blocks import (
     BLOCK,
     CHUNK,
     copy_rows,
+    is_start,
     load_block,
     memory_of,
     ordered_sum,
     rows_of,
     run_items,
     scratch_rows,
+    start_flags,
     store_block,
+    tokens_of_one,
+    zero_rows,
 )
 from .scan_cpu import enter_chunk, kernel_inputs, work_of
 from codesign.engine.scan_numba import (
@@ -37,11 +41,11 @@ from codesign.engine.scan_numba import (
 
 # %% ../../nbs/engine/scan_cpu_backward.ipynb #9b45328c
 @njit(**PART_OPTIONS)
-def _repeat_states(tokens, row, Delta, write, B, C, a2, h, decay, out):
-    "The recurrence over a chunk once more, this time keeping its states, from h[0] on, and their decays."
+def _repeat_states(first, last, row, Delta, write, B, C, a2, h, decay, out):
+    "The recurrence over tokens of a chunk once more, this time keeping the states after h[first], and their decays."
     vector_hints()
     (B_memory, B_distance), (C_memory, C_distance) = B, C
-    for i in range(tokens):
+    for i in range(first, last):
         B_t, C_t = (row + i) * B_distance, (row + i) * C_distance
         for n in range(a2.shape[0]):
             B_tn, C_tn = read_value(B_memory, B_t + n), read_value(C_memory, C_t + n)
@@ -51,6 +55,23 @@ def _repeat_states(tokens, row, Delta, write, B, C, a2, h, decay, out):
                 decay[i, n, c] = decay_c
                 h[i + 1, n, c] = state
                 out[i, c] += state * C_tn
+
+
+@njit(**PART_OPTIONS)
+def _repeat_sequences(starts, tokens, row, Delta, write, B, C, a2, h, decay, out, saved):
+    "_repeat_states for each packed sequence in a chunk. A sequence's first decay is zero: nothing goes through it."
+    first, states = 0, a2.shape[0]
+    while first < tokens:
+        last = first + tokens_of_one(starts, row + first, tokens - first)
+        begins = is_start(starts, row + first)
+        if begins:  # the state before still has a use: as the last state of the sequence before
+            copy_rows(states, h[first], saved)
+            zero_rows(h[first], 0, states)
+        _repeat_states(first, last, row, Delta, write, B, C, a2, h, decay, out)
+        if begins:
+            copy_rows(states, saved, h[first])
+            zero_rows(decay[first], 0, states)
+        first = last
 
 # %% ../../nbs/engine/scan_cpu_backward.ipynb #88addda9
 @njit(**PART_OPTIONS)
@@ -126,13 +147,14 @@ def _enter_backward(tokens, row, d, x, delta, bias, D, has_softplus, out_grad, D
 # %% ../../nbs/engine/scan_cpu_backward.ipynb #29675e0c
 @njit(**PART_OPTIONS)
 def _scratch_of(scratch, states):
-    "A worker's scratch memory: rates a and a2, their gradient, the state's gradient; states and decays; six vectors."
+    "A worker's scratch memory: rates a and a2, their gradient, a state's; states, decays, one state; six vectors."
     a, a2 = scratch_rows(scratch, 0, states), scratch_rows(scratch, states, states)
     a_grad, h_grad = scratch_rows(scratch, 2 * states, states), scratch_rows(scratch, 3 * states, states)
     h = scratch_rows(scratch, 4 * states, (CHUNK + 1) * states).reshape(CHUNK + 1, states, BLOCK)
     decay = scratch_rows(scratch, (5 + CHUNK) * states, CHUNK * states).reshape(CHUNK, states, BLOCK)
-    vectors = scratch_rows(scratch, (5 + 2 * CHUNK) * states, 6 * CHUNK)
-    return a, a2, a_grad, h_grad, h, decay, vectors
+    saved = scratch_rows(scratch, (5 + 2 * CHUNK) * states, states)
+    vectors = scratch_rows(scratch, (6 + 2 * CHUNK) * states, 6 * CHUNK)
+    return a, a2, a_grad, h_grad, h, decay, saved, vectors
 
 
 @njit(**PART_OPTIONS)
@@ -147,15 +169,15 @@ def _load_rates(A, d, width, a, a2, a_grad):
 # %% ../../nbs/engine/scan_cpu_backward.ipynb #5f619181
 @numba_kernel
 def _backward_kernel(
-    worker, first, last, scratches, length, inputs, constants, options, kept, y_grad, last_grad, x_grads, z_grad, parts
+    worker, first, last, scratches, length, inputs, constants, options, kept, y_grads, x_grads, z_grad, parts, starts
 ):
     "Work items first..last-1; `parts` of the gradients of A, B, C, D and the bias are summed by the caller, in order."
     (x, delta, B, C, z), (A, D, delta_bias) = inputs, constants
-    has_softplus, has_gate = options
+    (has_softplus, has_gate), (y_grad, last_grad) = options, y_grads
     A_grad, B_grad, C_grad, D_grad, bias_grad, initial_state_grad = parts
     channels, states = A.shape
     blocks = (channels + BLOCK - 1) // BLOCK
-    a, a2, a_grad, h_grad, h, decay, vectors = _scratch_of(scratches[worker], states)
+    a, a2, a_grad, h_grad, h, decay, saved, vectors = _scratch_of(scratches[worker], states)
     Delta, write, out = vectors[:CHUNK], vectors[CHUNK : 2 * CHUNK], vectors[2 * CHUNK : 3 * CHUNK]
     out_grad, write_grad = vectors[3 * CHUNK : 4 * CHUNK], vectors[4 * CHUNK : 5 * CHUNK]
     Delta_grad, h_grads = vectors[5 * CHUNK :], (h_grad, a_grad)
@@ -171,7 +193,7 @@ def _backward_kernel(
             tokens, row = min(CHUNK, length - chunk * CHUNK), b * length + chunk * CHUNK
             copy_rows(states, kept[b, block, chunk], h[0])
             enter_chunk(tokens, row, d, x, delta, -CHUNK, bias, direct, has_softplus, Delta, write, out)
-            _repeat_states(tokens, row, Delta, write, B, C, a2, h, decay, out)
+            _repeat_sequences(starts, tokens, row, Delta, write, B, C, a2, h, decay, out, saved)
             _gate_backward(tokens, row, d, end - d, y_grad, z, out, has_gate, out_grad, z_grad)
             B_sum, C_sum = B_grad[block, row : row + tokens], C_grad[block, row : row + tokens]
             _retreat_states(
@@ -197,6 +219,7 @@ def scan_backward(
     delta_bias: Tensor | None,
     delta_softplus: bool,
     kept: Tensor,  # what scan_forward kept
+    seq_idx: Tensor | None = None,  # as in scan_forward
 ) -> tuple[Tensor, ...]:  # gradients of x, delta, A, B, C, D, z (empty without a gate), delta_bias and initial_state
     "Gradients of the fused scan; the sums over batch and channels are taken in a fixed order."
     (batch, length, channels), states, blocks = x.shape, A.shape[1], kept.shape[1]
@@ -205,20 +228,19 @@ def scan_backward(
     A_grad, initial_state_grad = A.new_empty(batch, channels, states), A.new_empty(batch, channels, states)
     B_grad, C_grad = A.new_empty(blocks, batch * length, states), A.new_empty(blocks, batch * length, states)
     D_grad, bias_grad = A.new_zeros(batch, channels), A.new_zeros(batch, channels)
-    parts = (A_grad, B_grad, C_grad, D_grad, bias_grad, initial_state_grad)
     run_items(
         _backward_kernel,
         *work_of(x, A),
-        (5 + 2 * CHUNK) * states + 6 * CHUNK,
+        (6 + 2 * CHUNK) * states + 6 * CHUNK,
         A.dtype,
         *kernel_inputs(x, delta, A, B, C, D, z, delta_bias),
         (bool(delta_softplus), z is not None),
         memory_of(kept),
-        rows_of(y_grad),
-        memory_of(last_state_grad.contiguous()),
+        (rows_of(y_grad), memory_of(last_state_grad.contiguous())),
         (rows_of(x_grad), rows_of(delta_grad)),
         rows_of(z_grad),
-        tuple(memory_of(part) for part in parts),
+        tuple(memory_of(part) for part in (A_grad, B_grad, C_grad, D_grad, bias_grad, initial_state_grad)),
+        start_flags(seq_idx),
     )
     A_grad, D_grad, bias_grad = (ordered_sum(part, A.dtype) for part in (A_grad, D_grad, bias_grad))
     B_grad, C_grad = (ordered_sum(part, x.dtype).view(batch, length, states) for part in (B_grad, C_grad))

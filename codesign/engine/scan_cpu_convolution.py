@@ -14,13 +14,17 @@ from codesign.engine.scan_blocks import (
     BLOCK,
     CHUNK,
     copy_values,
+    is_start,
     load_block,
     memory_of,
     ordered_sum,
     rows_of,
     run_items,
     scratch_rows,
+    start_flags,
     store_block,
+    tokens_of_one,
+    zero_rows,
 )
 from codesign.engine.scan_numba import (
     PART_OPTIONS,
@@ -57,10 +61,10 @@ def _store_rows(tokens, row, d, width, rows, target):
 
 # %% ../../nbs/engine/scan_cpu_convolution.ipynb #35dfb21d
 @njit(**PART_OPTIONS)
-def _convolve(tokens, rows, weight, bias, out):
-    "out[i] = bias + sum of weight[k] rows[i + k]."
+def _convolve(first, last, rows, weight, bias, out):
+    "out[i] = bias + sum of weight[k] rows[i + k], for i from first to last - 1."
     vector_hints()
-    for i in range(tokens):
+    for i in range(first, last):
         for c in range(BLOCK):
             out[i, c] = bias[c]
         for k in range(weight.shape[0]):
@@ -75,9 +79,21 @@ def _silu(tokens, out):
         for c in range(BLOCK):
             out[i, c] *= sigmoid(out[i, c])
 
+
+@njit(**PART_OPTIONS)
+def _convolve_sequences(starts, tokens, row, rows, weight, bias, out):
+    "_convolve for each packed sequence in a chunk; from its first token on, inputs before that one are zero."
+    first, past = 0, weight.shape[0] - 1
+    while first < tokens:
+        last = first + tokens_of_one(starts, row + first, tokens - first)
+        if is_start(starts, row + first):
+            zero_rows(rows, first, first + past)
+        _convolve(first, last, rows, weight, bias, out)
+        first = last
+
 # %% ../../nbs/engine/scan_cpu_convolution.ipynb #fdd5c794
 @numba_kernel
-def _forward_kernel(worker, first, last, scratches, length, x, initial_state, weight, bias, silu, y):
+def _forward_kernel(worker, first, last, scratches, length, x, initial_state, weight, bias, silu, y, starts):
     "Work items first..last-1: one sequence and one block of channels each."
     channels, taps = weight.shape
     blocks, past = (channels + BLOCK - 1) // BLOCK, taps - 1
@@ -94,7 +110,7 @@ def _forward_kernel(worker, first, last, scratches, length, x, initial_state, we
         for t in range(0, length, CHUNK):
             tokens, row = min(CHUNK, length - t), b * length + t
             _load_rows(tokens, row, d, width, x, rows[past:])
-            _convolve(tokens, rows, w, b_block, out)
+            _convolve_sequences(starts, tokens, row, rows, w, b_block, out)
             if silu:
                 _silu(tokens, out)
             _store_rows(tokens, row, d, width, out, y)
@@ -119,27 +135,28 @@ def conv_forward(
     bias: Tensor | None,  # (D,)
     silu: bool,  # whether SiLU follows
     initial_state: Tensor,  # (B, D, K - 1) the inputs before the first token, in the weight's type
+    seq_idx: Tensor | None = None,  # (B, L) int32, which packed sequence a token belongs to
 ) -> Tensor:  # (B, L, D)
     "The causal convolution and its SiLU in one pass."
     y = x.new_empty(x.shape)
     rows = 2 * weight.shape[1] + 2 * CHUNK
     inputs = _kernel_inputs(x, initial_state, weight, bias, silu)
-    run_items(_forward_kernel, *_work_of(x, weight), rows, weight.dtype, *inputs, rows_of(y))
+    run_items(_forward_kernel, *_work_of(x, weight), rows, weight.dtype, *inputs, rows_of(y), start_flags(seq_idx))
     return y
 
 # %% ../../nbs/engine/scan_cpu_convolution.ipynb #e64c18a5
 @njit(**PART_OPTIONS)
-def _silu_backward(tokens, out, grads):
+def _silu_backward(first, last, out, grads):
     vector_hints()
-    for i in range(tokens):
+    for i in range(first, last):
         for c in range(BLOCK):
             grads[i, c] *= silu_slope(out[i, c])
 
 
 @njit(**PART_OPTIONS)
-def _weight_backward(tokens, rows, grads, w_grad, b_grad):
+def _weight_backward(first, last, rows, grads, w_grad, b_grad):
     vector_hints()
-    for i in range(tokens - 1, -1, -1):
+    for i in range(last - 1, first - 1, -1):
         for c in range(BLOCK):
             b_grad[c] += grads[i, c]
         for k in range(w_grad.shape[0]):
@@ -148,17 +165,55 @@ def _weight_backward(tokens, rows, grads, w_grad, b_grad):
 
 
 @njit(**PART_OPTIONS)
-def _spread(first, tokens, grads, weight, out):
-    "out[i]: gradient of the input at first + i, from those of the outputs at and after it."
+def _spread(shift, first, last, grads, weight, out):
+    "out[i]: gradient of the input at shift + i, from those of the outputs at and after it; i from first to last - 1."
     vector_hints()
     taps = weight.shape[0]
-    for i in range(tokens):
+    for i in range(first, last):
         for c in range(BLOCK):
             out[i, c] = 0
         for k in range(taps):
-            if first + i + k >= 0:
+            if shift + i + k >= 0:
                 for c in range(BLOCK):
-                    out[i, c] += weight[taps - 1 - k, c] * grads[first + i + k, c]
+                    out[i, c] += weight[taps - 1 - k, c] * grads[shift + i + k, c]
+
+# %% ../../nbs/engine/scan_cpu_convolution.ipynb #6489569a
+@njit(**PART_OPTIONS)
+def _forget_earlier(starts, row, known, rows, past):
+    "Zero those of the `past` inputs before a chunk that lie before the sequence at the chunk's first token, `row`."
+    for back in range(known):
+        if is_start(starts, row - back):
+            zero_rows(rows, 0, past - back)
+            return
+
+
+@njit(**PART_OPTIONS)
+def _weights_of_sequences(starts, tokens, row, silu, rows, weight, bias, grads, w_grad, b_grad, out):
+    "Gradients before SiLU, and those of weight and bias, for each sequence in a chunk."
+    first, past = 0, weight.shape[0] - 1
+    while first < tokens:
+        last = first + tokens_of_one(starts, row + first, tokens - first)
+        if is_start(starts, row + first):
+            zero_rows(rows, first, first + past)
+        if silu:
+            _convolve(first, last, rows, weight, bias, out)
+            _silu_backward(first, last, out, grads)
+        _weight_backward(first, last, rows, grads, w_grad, b_grad)
+        first = last
+
+
+@njit(**PART_OPTIONS)
+def _spread_sequences(starts, tokens, row, grads, weight, out):
+    "_spread for each sequence in a chunk, the last one first."
+    last, past = tokens, weight.shape[0] - 1
+    while last > 0:
+        first = last - 1 if len(starts) else 0
+        while first > 0 and not is_start(starts, row + first):
+            first -= 1
+        _spread(0, first, last, grads, weight, out)
+        if is_start(starts, row + first):
+            zero_rows(grads, first, first + past)
+        last = first
 
 # %% ../../nbs/engine/scan_cpu_convolution.ipynb #50cb7b2a
 @njit(**PART_OPTIONS)
@@ -174,7 +229,7 @@ def _backward_scratch(scratch, taps):
 # %% ../../nbs/engine/scan_cpu_convolution.ipynb #11a3d0f1
 @numba_kernel
 def _backward_kernel(
-    worker, first, last, scratches, length, x, initial_state, weight, bias, silu, y_grad, x_grad, parts
+    worker, first, last, scratches, length, x, initial_state, weight, bias, silu, y_grad, x_grad, parts, starts
 ):
     "Work items first..last-1; `parts` of the gradients of weight, bias and state are one per sequence."
     weight_grad, bias_grad, state_grad = parts
@@ -195,23 +250,27 @@ def _backward_kernel(
                 copy_values(BLOCK, head[t + k], rows[k])
             _load_rows(known + tokens, row - known, d, width, x, rows[past - known :])
             _load_rows(tokens, row, d, width, y_grad, grads)
-            if silu:
-                _convolve(tokens, rows, w, b_block, out)
-                _silu_backward(tokens, out, grads)
-            _weight_backward(tokens, rows, grads, w_grad, b_grad)
-            _spread(0, tokens, grads, w, out)
+            _forget_earlier(starts, row, known, rows, past)
+            _weights_of_sequences(starts, tokens, row, silu, rows, w, b_block, grads, w_grad, b_grad, out)
+            _spread_sequences(starts, tokens, row, grads, w, out)
             _store_rows(tokens, row, d, width, out, x_grad)
             if t > 0:
                 for k in range(past - 1, -1, -1):
                     copy_values(BLOCK, grads[k], grads[CHUNK + k])
-        _spread(-past, past, grads, w, head)
+        _spread(-past, 0, past, grads, w, head)
         store_block(head, state_grad[b], d, width)
         store_block(w_grad, weight_grad[b], d, width)
         copy_values(width, b_grad, bias_grad[b, d:])
 
 # %% ../../nbs/engine/scan_cpu_convolution.ipynb #ea7f8086
 def conv_backward(
-    y_grad: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None, silu: bool, initial_state: Tensor
+    y_grad: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    silu: bool,
+    initial_state: Tensor,
+    seq_idx: Tensor | None = None,
 ) -> tuple[Tensor, ...]:
     "Gradients of x, weight, bias and initial_state."
     x_grad, state_grad = x.new_empty(x.shape), torch.empty_like(initial_state, memory_format=torch.contiguous_format)
@@ -225,6 +284,7 @@ def conv_backward(
         rows_of(y_grad),
         rows_of(x_grad),
         (memory_of(weight_grad), memory_of(bias_grad), memory_of(state_grad)),
+        start_flags(seq_idx),
     )
     return x_grad, ordered_sum(weight_grad, weight.dtype), ordered_sum(bias_grad, weight.dtype), state_grad
 

@@ -25,10 +25,13 @@ def next_state(h: Tensor, x: Tensor, Delta: Tensor, A: Tensor, B: Tensor) -> Ten
     return torch.exp(Delta[..., None] * A) * h + (Delta * x)[..., None] * B[:, None]
 
 # %% ../../nbs/engine/scan_reference.ipynb #6879454b
-def recurrence(x: Tensor, Delta: Tensor, A: Tensor, B: Tensor, h: Tensor) -> Iterator[Tensor]:
-    "Yield h_t, (B, D, N), for every token."
-    for x_t, Delta_t, B_t in zip(x.unbind(1), Delta.unbind(1), B.unbind(1), strict=True):
-        h = next_state(h, x_t, Delta_t, A, B_t)
+def recurrence(
+    x: Tensor, Delta: Tensor, A: Tensor, B: Tensor, h: Tensor, starts: Tensor | None = None
+) -> Iterator[Tensor]:
+    "Yield h_t, (B, D, N), for every token; from zero where `starts` (B, L) says that a packed sequence begins."
+    for t, (x_t, Delta_t, B_t) in enumerate(zip(x.unbind(1), Delta.unbind(1), B.unbind(1), strict=True)):
+        before = h if starts is None else torch.where(starts[:, t, None, None], 0, h)
+        h = next_state(before, x_t, Delta_t, A, B_t)
         yield h
 
 # %% ../../nbs/engine/scan_reference.ipynb #eca3abed
@@ -44,13 +47,14 @@ def scan(
     delta_softplus: bool,  # whether softplus is applied to delta
     initial_state: Tensor,  # (B, D, N) state before the first token
     capture: Sequence[int],  # tokens after which the state is wanted, ascending
+    starts: Tensor | None = None,  # (B, L) whether a packed sequence begins at a token
 ) -> tuple[Tensor, Tensor, Tensor]:  # y (B, L, D), last state (B, D, N), captured states (B, len(capture), D, N)
     """The selective scan (Mamba, algorithm 2): any floating type, any device, differentiable by autograd.
 
     Source: https://arxiv.org/abs/2312.00752.
     """
     h, outputs, captured = initial_state, [], []
-    states = recurrence(x, step_size(delta, delta_bias, delta_softplus), A, B, initial_state)
+    states = recurrence(x, step_size(delta, delta_bias, delta_softplus), A, B, initial_state, starts)
     for t, (h, C_t) in enumerate(zip(states, C.unbind(1), strict=True)):
         outputs.append((h @ C_t[..., None]).squeeze(-1))
         if t in capture:
@@ -87,12 +91,17 @@ def convolution(
     bias: Tensor | None,  # (D,)
     silu: bool,  # whether SiLU follows
     initial_state: Tensor,  # (B, D, K - 1) the inputs before the first token
+    seq_idx: Tensor | None = None,  # (B, L) which packed sequence a token belongs to
 ) -> Tensor:  # (B, L, D)
     "Depthwise causal convolution: any floating type, any device, differentiable by autograd."
-    padded = torch.cat([initial_state.mT, x], dim=1)
+    padded, length = torch.cat([initial_state.mT, x], dim=1), x.shape[1]
     y = torch.zeros_like(x)
     for k in range(weight.shape[1]):
-        y = y + padded[:, k : k + x.shape[1]] * weight[:, k]
+        inputs = padded[:, k : k + length]
+        if seq_idx is not None:  # an input of another sequence counts as zero
+            before = torch.nn.functional.pad(seq_idx, (weight.shape[1] - 1 - k, 0), value=-1)[:, :length]
+            inputs = torch.where((before == seq_idx)[..., None], inputs, 0)
+        y = y + inputs * weight[:, k]
     y = y if bias is None else y + bias
     return F.silu(y) if silu else y
 

@@ -51,6 +51,7 @@ def scan_forward(
     delta_softplus: bool,  # whether softplus is applied to delta
     capture: Sequence[int],  # tokens after which the state is wanted, ascending
     keep: bool,  # whether a backward pass will follow
+    seq_idx: Tensor | None = None,  # (B, L) int32, which packed sequence a token belongs to
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # y (B, L, D), last state (B, D, N), captured (B, len(capture), D, N), kept
     "The fused scan on a GPU, or in Triton's interpreter; `kept` is for scan_backward. Raises ValueError for float64."
     if x.dtype == torch.float64:
@@ -59,12 +60,12 @@ def scan_forward(
     kept = A.new_empty(kept_shape(batch, length if keep else 0, channels, states, x.device))
     inputs = (x, delta, A, B, C, D, z, delta_bias, initial_state, bool(delta_softplus), capture)
     if states > LANES_STATES:
-        return *wide_forward(*inputs, kept if keep else None), kept
+        return *wide_forward(*inputs, kept if keep else None, seq_idx), kept
     if x.numel() == 0:
         start = A.new_zeros(batch, *A.shape) if initial_state is None else initial_state.clone()
         return x.new_empty(x.shape), start, A.new_empty(batch, len(capture), *A.shape), kept
     plan = plan_scan(batch, length, channels, states, x.device)
-    return *forward_in_groups(*inputs, kept if keep else None, plan), kept
+    return *forward_in_groups(*inputs, kept if keep else None, plan, seq_idx), kept
 
 # %% ../../nbs/engine/scan_triton.ipynb #34c69c2d
 @triton.jit

@@ -24,6 +24,7 @@ from codesign.engine.scan_triton_parts import (
     combine,
     even_states,
     exponents,
+    infinite_at,
     load_shared,
     load_tokens,
     load_vector,
@@ -32,10 +33,13 @@ from codesign.engine.scan_triton_parts import (
     plan_scan,
     prepare,
     sigmoid,
+    start_flags,
     step_size,
     store_row,
     store_states,
     with_dense_rows,
+    zero_all_at,
+    zero_at,
     zero_states,
 )
 from .scan_triton_wide_backward import scan_backward as wide_backward
@@ -51,6 +55,7 @@ def back_sum_kernel(
     bias_ptr,
     end_ptr,
     sum_ptr,
+    begin_ptr,
     length,
     padded,
     width,
@@ -83,6 +88,8 @@ def back_sum_kernel(
     dy_ptr += (b * length + start) * width
     delta_ptr += b * d_batch + start * d_row
     z_ptr += b * z_batch + start * z_row
+    if begin_ptr is not None:
+        begin_ptr += b * padded + start
     C64 = Cf_ptr.to(tl.pointer_type(tl.int64)) + (b * padded + start) * (NP // 2)
     begin = (tl.cdiv(left, U) - 1) * U
     ys = load_tokens(dy_ptr, width, begin, ch, left, width, U, EVEN)
@@ -102,14 +109,14 @@ def back_sum_kernel(
             if GATE:
                 z = zs[U - 1 - u].to(tl.float32)
                 yg = yg * z * sigmoid(z)
-            total += Delta
+            total = infinite_at(total + Delta, begin_ptr, t, left)
             new = ()
             for p in tl.static_range(NP // 2):
                 C0, C1 = pair(C64, t * (NP // 2) + p)
                 q0 = tl.exp2(Delta * a2[2 * p]) * (q[2 * p] + yg * C0)
                 q1 = tl.exp2(Delta * a2[2 * p + 1]) * (q[2 * p + 1] + yg * C1)
                 new = new + (q0, q1)
-            q = new
+            q = zero_all_at(new, begin_ptr, t, left, NP)
         ys = next_ys
         ds = next_ds
         zs = next_zs
@@ -139,6 +146,7 @@ def backward_kernel(
     dz_ptr,
     dbias_ptr,
     initial_grad_ptr,
+    begin_ptr,
     length,
     padded,
     width,
@@ -194,6 +202,8 @@ def backward_kernel(
     dz_ptr += dense
     Bf_ptr += (b * padded + start) * NP
     Cf_ptr += (b * padded + start) * NP
+    if begin_ptr is not None:
+        begin_ptr += b * padded + start
     known = n < NP
     kept_ptr += (b * chunks + g * span // T) * NP * width
     dBC_ptr += ((block.to(tl.int64) * batch + b) * padded + start) * (2 * STATES)
@@ -222,7 +232,8 @@ def backward_kernel(
                     ok = ch < tl.where(first + u < left, width, 0)
                     B = tl.load(Bf_ptr + (first + u) * NP + n, mask=known, other=0.0)
                     Delta = step_size(ad[u].to(tl.float32) + bias, ok, SOFTPLUS, EVEN)
-                    h = tl.exp2(Delta[:, None] * a2) * h + (Delta * ax[u].to(tl.float32))[:, None] * B[None, :]
+                    decay = zero_at(tl.exp2(Delta[:, None] * a2), begin_ptr, first + u, left)
+                    h = decay * h + (Delta * ax[u].to(tl.float32))[:, None] * B[None, :]
                 ax = next_ax
                 ad = next_ad
             tl.store(local + (T // U - 1) * (BLOCK * STATES), h)
@@ -248,7 +259,7 @@ def backward_kernel(
                 x = rx[u].to(tl.float32)
                 raw = rd[u].to(tl.float32) + bias
                 Delta = step_size(raw, ok, SOFTPLUS, EVEN)
-                decay = tl.exp2(Delta[:, None] * a2)
+                decay = zero_at(tl.exp2(Delta[:, None] * a2), begin_ptr, first + u, left)
                 h = decay * h + (Delta * x)[:, None] * rB[u][None, :]
                 hs = hs + (h,)
                 decays = decays + (decay,)
@@ -300,7 +311,9 @@ def backward_kernel(
 SEGMENT = 2  # tokens that the walk back holds in registers
 
 
-def last_gradients(dy, last_grad, delta, A, Cf, zs, bias, flags: dict, plan: Plan) -> Tensor:
+def last_gradients(
+    dy, last_grad, delta, A, Cf, zs, bias, flags: dict, plan: Plan, begins: Tensor | None = None
+) -> Tensor:
     "The gradient of the state after each group, (B, groups, states, D)."
     (batch, length, width), (_, padded, NP) = dy.shape, Cf.shape
     q, sums = A.new_empty(batch, plan.groups, NP, width), A.new_empty(batch, plan.groups, width)
@@ -308,8 +321,8 @@ def last_gradients(dy, last_grad, delta, A, Cf, zs, bias, flags: dict, plan: Pla
     options |= dict(BLOCK=FORWARD_CHANNELS, U=4, EVEN=length == padded and width % FORWARD_CHANNELS == 0)
     grid = (batch * triton.cdiv(width, FORWARD_CHANNELS), plan.groups - 1)
     sizes = (length, padded, width, plan.groups, plan.span, *strides_of(delta, zs))
-    back_sum_kernel[grid](dy, delta, A, Cf, zs, bias, q, sums, *sizes, **options)
-    combine(q, sums, A, last_grad, reverse=True)
+    back_sum_kernel[grid](dy, delta, A, Cf, zs, bias, q, sums, begins, *sizes, **options)
+    combine(q, sums, A, last_grad, reverse=True, packed=begins is not None)
     return q
 
 
@@ -322,7 +335,7 @@ def partial_sums(x: Tensor, A: Tensor, plan: Plan, states: int) -> tuple[Tensor,
 
 # %% ../../nbs/engine/scan_triton_backward.ipynb #d4e9d054
 def backward_in_groups(
-    y_grad, last_grad, x, delta, A, B, C, D, z, bias, softplus: bool, kept: Tensor, plan: Plan
+    y_grad, last_grad, x, delta, A, B, C, D, z, bias, softplus: bool, kept: Tensor, plan: Plan, seq_idx=None
 ) -> tuple[Tensor, ...]:
     "Gradients of forward_in_groups with the same plan, in the order of scan_backward."
     (batch, length, width), N = x.shape, A.shape[1]
@@ -342,11 +355,11 @@ def backward_in_groups(
     programs, tile = batch * blocks * plan.groups, BACKWARD_CHANNELS * flags["STATES"]
     scratch = A.new_empty(0 if segments == 1 else programs * segments * tile)
     with on_device(x):
-        Bf, Cf = prepare(B, C, padded)
+        (Bf, Cf), begins = prepare(B, C, padded), start_flags(seq_idx, padded)
         if plan.groups > 1:
-            q = last_gradients(dy, q, delta, A, Cf, zs, bias_, flags, plan)
+            q = last_gradients(dy, q, delta, A, Cf, zs, bias_, flags, plan, begins)
         inputs = (dy, q, x, delta, A, Bf, Cf, D_, zs, bias_, kept, scratch)
-        outputs = (dx, dd, dA, dBC, dD, dz, dbias, first_grad)
+        outputs = (dx, dd, dA, dBC, dD, dz, dbias, first_grad, begins)
         sizes = (length, padded, width, plan.groups, plan.span, -(-length // plan.every), batch)
         flags["EVEN"] = length == padded and width % BACKWARD_CHANNELS == 0
         grid = (batch * blocks, plan.groups)
@@ -369,15 +382,16 @@ def scan_backward(
     delta_bias: Tensor | None,
     delta_softplus: bool,
     kept: Tensor,  # what scan_forward kept
+    seq_idx: Tensor | None = None,  # as in scan_forward
 ) -> tuple[Tensor, ...]:  # gradients of x, delta, A, B, C, D, z (empty without a gate), delta_bias and initial_state
     "Gradients of the fused scan; the sums over batch and channels are taken in a fixed order."
     inputs = (x, delta, A, B, C, D, z, delta_bias, bool(delta_softplus), kept)
     if A.shape[1] > LANES_STATES:
-        return wide_backward(y_grad, last_state_grad, *inputs)
+        return wide_backward(y_grad, last_state_grad, *inputs, seq_idx)
     if x.numel() == 0:
         nothing = [torch.zeros_like(tensor) for tensor in (x, delta, A, B, C)]
         z_grad = x.new_empty(0) if z is None else torch.zeros_like(x)
         return *nothing, A.new_zeros(A.shape[0]), z_grad, A.new_zeros(A.shape[0]), last_state_grad.clone()
     batch, length, channels = x.shape
     plan = plan_scan(batch, length, channels, A.shape[1], x.device)
-    return backward_in_groups(y_grad, last_state_grad, *inputs, plan)
+    return backward_in_groups(y_grad, last_state_grad, *inputs, plan, seq_idx)

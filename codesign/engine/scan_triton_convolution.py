@@ -109,6 +109,21 @@ def _filtered(window, x, taps, bias, K: tl.constexpr):
         y += taps[k] * window[k]
     return y
 
+# %% ../../nbs/engine/scan_triton_convolution.ipynb #8c19ee47
+@triton.jit
+def _of_same(values, seq_ptr, t, first, length, COUNT: tl.constexpr):
+    "COUNT values of the tokens from `first` on: as they are in the sequence of token t, and zero in others."
+    if seq_ptr is None:
+        return values
+    else:
+        own = tl.load(seq_ptr + t, mask=t < length, other=0)
+        same = ()
+        for k in tl.static_range(COUNT):
+            given = (first + k >= 0) & (first + k < length)
+            other = tl.load(seq_ptr + first + k, mask=given, other=0)
+            same = same + (tl.where(given & (other == own), values[k], 0.0),)
+        return same
+
 # %% ../../nbs/engine/scan_triton_convolution.ipynb #c0a10009
 @triton.jit(do_not_specialize=["length", "span"])
 def _forward_kernel(
@@ -117,6 +132,7 @@ def _forward_kernel(
     weight_ptr,
     bias_ptr,
     y_ptr,
+    seq_ptr,
     length,
     width,
     span,
@@ -133,6 +149,8 @@ def _forward_kernel(
     "`span` tokens of one sequence and BLOCK channels."
     b, start, ch = _place(width, span, BLOCK)
     left = tl.minimum(span, length - start)
+    if seq_ptr is not None:
+        seq_ptr += b * length
     x_at = x_ptr + b * x_batch + start.to(tl.int64) * x_row + ch
     y_at = y_ptr + (b * length + start) * width + ch
     xs = _first_tokens(x_at, x_row, left, ch, width, U, EVEN)
@@ -144,7 +162,8 @@ def _forward_kernel(
         for u in tl.static_range(U):
             x = xs[u].to(tl.float32)
             ahead = ahead + (_load(x_at, ch, width, (s + 1) * U + u < left, EVEN),)
-            y = _filtered(window, x, taps, bias, K)
+            t = start + s * U + u
+            y = _filtered(_of_same(window, seq_ptr, t, t - (K - 1), length, K - 1), x, taps, bias, K)
             _store(y_at, y * _sigmoid(y) if SILU else y, ch, width, s * U + u < left, EVEN)
             window = _shifted(window, x, K - 1)
             x_at, y_at = x_at + x_row, y_at + width
@@ -189,6 +208,7 @@ def _backward_kernel(
     x_grad_ptr,
     state_grad_ptr,
     part_ptr,
+    seq_ptr,
     length,
     width,
     span,
@@ -207,6 +227,8 @@ def _backward_kernel(
     "Gradients of `span` inputs of one sequence and BLOCK channels, and parts (K + 1, D) of those of weight and bias."
     b, start, ch = _place(width, span, BLOCK)
     left = tl.minimum(span, length - start)
+    if seq_ptr is not None:
+        seq_ptr += b * length
     x_at = x_ptr + b * x_batch + start.to(tl.int64) * x_row + ch
     g_at = y_grad_ptr + b * g_batch + start.to(tl.int64) * g_row + ch
     out_at = x_grad_ptr + (b * length + start) * width + ch
@@ -223,12 +245,14 @@ def _backward_kernel(
         sums = sums + (tl.zeros([BLOCK], tl.float32),)
     for k in tl.static_range(K - 1):
         x = early_xs[k].to(tl.float32)
-        grad = _before_silu(early_gs[k].to(tl.float32), _filtered(window, x, taps, bias, K), SILU)
-        sums = _added(sums, tl.where(start == 0, grad, 0.0), window, x, K)
+        seen = _of_same(window, seq_ptr, start + k, start + k - (K - 1), length, K - 1)
+        grad = _before_silu(early_gs[k].to(tl.float32), _filtered(seen, x, taps, bias, K), SILU)
+        sums = _added(sums, tl.where(start == 0, grad, 0.0), seen, x, K)
         window = _shifted(window, x, K - 1)
         grads = grads + (grad,)
     if start == 0:
-        _store_state_grad(state_grad_ptr + b * width * (K - 1), taps, grads, ch, width, K)
+        of_first = _of_same(grads, seq_ptr, start, start, length, K - 1)
+        _store_state_grad(state_grad_ptr + b * width * (K - 1), taps, of_first, ch, width, K)
     x_at, g_at = x_at + U * x_row, g_at + U * g_row
     for s in range(tl.cdiv(left, U)):
         next_xs, next_gs = (), ()
@@ -238,9 +262,12 @@ def _backward_kernel(
             next_xs = next_xs + (_load(x_at, ch, width, given, EVEN),)
             y_grad = gs[u].to(tl.float32)
             next_gs = next_gs + (_load(g_at, ch, width, given, EVEN),)
-            grad = _before_silu(y_grad, _filtered(window, x, taps, bias, K), SILU)
-            _store(out_at, _spread(taps, grad, grads, K), ch, width, s * U + u < left, EVEN)
-            sums = _added(sums, grad, window, x, K)
+            t = start + s * U + u  # whose input's gradient this is; x is K - 1 tokens later
+            seen = _of_same(window, seq_ptr, t + (K - 1), t, length, K - 1)
+            grad = _before_silu(y_grad, _filtered(seen, x, taps, bias, K), SILU)
+            own = _of_same(grads + (grad,), seq_ptr, t, t, length, K)
+            _store(out_at, _spread(taps, own[K - 1], own, K), ch, width, s * U + u < left, EVEN)
+            sums = _added(sums, grad, seen, x, K)
             window, grads = _shifted(window, x, K - 1), _shifted(grads, grad, K - 1)
             x_at, g_at, out_at = x_at + x_row, g_at + g_row, out_at + width
         xs, gs = next_xs, next_gs
@@ -300,6 +327,7 @@ def conv_forward(
     bias: Tensor | None,  # (D,)
     silu: bool,  # whether SiLU follows
     initial_state: Tensor,  # (B, D, K - 1) the inputs before the first token, float32
+    seq_idx: Tensor | None = None,  # (B, L) int32, contiguous: which packed sequence a token belongs to
 ) -> Tensor:  # (B, L, D)
     "The causal convolution and its SiLU in one pass."
     batch, length, width = x.shape
@@ -310,13 +338,19 @@ def conv_forward(
         grid = (batch * triton.cdiv(width, block), triton.cdiv(length, span))
         with on_device(x):
             _forward_kernel[grid](
-                *inputs, y, length, width, span, *x.stride()[:2], **_options(weight, bias, silu, width, block)
+                *inputs, y, seq_idx, length, width, span, *x.stride()[:2], **_options(weight, bias, silu, width, block)
             )
     return y
 
 # %% ../../nbs/engine/scan_triton_convolution.ipynb #4b64ce82
 def conv_backward(
-    y_grad: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None, silu: bool, initial_state: Tensor
+    y_grad: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    silu: bool,
+    initial_state: Tensor,
+    seq_idx: Tensor | None = None,
 ) -> tuple[Tensor, ...]:
     "Gradients of x, weight, bias and initial_state; sums over batch and tokens are taken in a fixed order."
     (batch, length, width), taps = x.shape, weight.shape[1]
@@ -332,6 +366,7 @@ def conv_backward(
     sizes = (length, width, span, *x.stride()[:2], *y_grad.stride()[:2])
     few: dict = dict(K=taps, BLOCK=32, ROWS=128, num_warps=8)
     with on_device(x):
-        _backward_kernel[grid](*inputs, x_grad, state_grad, parts, *sizes, **_options(weight, bias, silu, width, block))
+        options = _options(weight, bias, silu, width, block)
+        _backward_kernel[grid](*inputs, x_grad, state_grad, parts, seq_idx, *sizes, **options)
         _sum_kernel[(triton.cdiv(width, 32), taps + 1)](parts, weight_grad, bias_grad, len(parts), width, **few)
     return x_grad, weight_grad, bias_grad, state_grad

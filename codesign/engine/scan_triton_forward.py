@@ -21,6 +21,7 @@ from codesign.engine.scan_triton_parts import (
     combine,
     even_states,
     exponents,
+    infinite_at,
     load_states,
     load_tokens,
     load_vector,
@@ -28,10 +29,12 @@ from codesign.engine.scan_triton_parts import (
     pair,
     prepare,
     sigmoid,
+    start_flags,
     step_size,
     store_row,
     store_states,
     with_dense_rows,
+    zero_all_at,
     zero_states,
 )
 
@@ -45,6 +48,7 @@ def sum_kernel(
     bias_ptr,
     end_ptr,
     sum_ptr,
+    begin_ptr,
     padded,
     width,
     groups,
@@ -73,6 +77,8 @@ def sum_kernel(
     total = tl.zeros([BLOCK], tl.float32)
     x_ptr += b * x_batch + start * x_row
     delta_ptr += b * d_batch + start * d_row
+    if begin_ptr is not None:
+        begin_ptr += b * padded + start
     B64 = Bf_ptr.to(tl.pointer_type(tl.int64)) + (b * padded + start) * (NP // 2)
     xs = load_tokens(x_ptr, x_row, 0, ch, span, width, U, EVEN)
     ds = load_tokens(delta_ptr, d_row, 0, ch, span, width, U, EVEN)
@@ -84,7 +90,8 @@ def sum_kernel(
         for u in tl.static_range(U):
             Delta = step_size(ds[u].to(tl.float32) + bias, inside, SOFTPLUS, EVEN)
             w = Delta * xs[u].to(tl.float32)
-            total += Delta
+            total = infinite_at(total + Delta, begin_ptr, first + u, span)
+            h = zero_all_at(h, begin_ptr, first + u, span, NP)
             new = ()
             for p in tl.static_range(NP // 2):
                 B0, B1 = pair(B64, (first + u) * (NP // 2) + p)
@@ -114,6 +121,7 @@ def forward_kernel(
     kept_ptr,
     last_ptr,
     captured_ptr,
+    begin_ptr,
     length,
     padded,
     width,
@@ -163,6 +171,8 @@ def forward_kernel(
     z_ptr += b * z_batch + start * z_row
     y_ptr += (b * length + start) * width
     slot_ptr += start
+    if begin_ptr is not None:
+        begin_ptr += b * padded + start
     kept_ptr += (b * chunks + g * span // T) * NP * width
     B64 = Bf_ptr.to(tl.pointer_type(tl.int64)) + (b * padded + start) * (NP // 2)
     C64 = Cf_ptr.to(tl.pointer_type(tl.int64)) + (b * padded + start) * (NP // 2)
@@ -186,6 +196,7 @@ def forward_kernel(
             w = Delta * x
             ya = direct * x
             yb = tl.zeros([BLOCK], tl.float32)
+            h = zero_all_at(h, begin_ptr, first + u, left, NP)
             new = ()
             for p in tl.static_range(NP // 2):
                 B0, B1 = pair(B64, (first + u) * (NP // 2) + p)
@@ -234,7 +245,7 @@ def strides_of(*tensors: Tensor) -> list[int]:
     return [number for tensor in tensors for number in tensor.stride()[:2]]
 
 
-def first_states(x, delta, A, Bf, bias, initial, softplus: bool, plan: Plan) -> Tensor:
+def first_states(x, delta, A, Bf, bias, initial, softplus: bool, plan: Plan, begins: Tensor | None = None) -> Tensor:
     "What every group starts from, (B, groups, states, D)."
     (batch, _, width), (_, padded, NP) = x.shape, Bf.shape
     start, sums = A.new_empty(batch, plan.groups, NP, width), A.new_empty(batch, plan.groups, width)
@@ -244,8 +255,8 @@ def first_states(x, delta, A, Bf, bias, initial, softplus: bool, plan: Plan) -> 
     grid = (batch * triton.cdiv(width, BLOCK), plan.groups - 1)
     sizes = (padded, width, plan.groups, plan.span, *strides_of(x, delta))
     inputs = (x, delta, A, Bf, A if bias is None else bias)
-    sum_kernel[grid](*inputs, start, sums, *sizes, **options)
-    combine(start, sums, A, initial, reverse=False)
+    sum_kernel[grid](*inputs, start, sums, begins, *sizes, **options)
+    combine(start, sums, A, initial, reverse=False, packed=begins is not None)
     return start
 
 # %% ../../nbs/engine/scan_triton_forward.ipynb #0c6124cd
@@ -263,6 +274,7 @@ def forward_in_groups(
     capture: Sequence[int],
     kept: Tensor | None,  # kept_in_groups(...), float32, written; None if nothing is kept
     plan: Plan,
+    seq_idx: Tensor | None = None,  # (B, L) int32, which packed sequence a token belongs to
 ) -> tuple[Tensor, Tensor, Tensor]:  # y (B, L, D), last state (B, D, N), captured (B, len(capture), D, N)
     "The scan of up to LANES_STATES states a channel."
     (batch, length, width), N = x.shape, A.shape[1]
@@ -277,13 +289,13 @@ def forward_in_groups(
     flags |= dict(INITIAL=initial is not None, GROUPED=plan.groups > 1, KEEP=kept is not None, CAPTURE=bool(capture))
     flags |= dict(N=N, NP=even_states(N), BLOCK=BLOCK, U=TOKENS_AT_ONCE, T=plan.every)
     with on_device(x):
-        Bf, Cf = prepare(B, C, padded)
+        (Bf, Cf), begins = prepare(B, C, padded), start_flags(seq_idx, padded)
         if plan.groups > 1:
             first = None if initial is None else start
-            start = first_states(x, delta, A, Bf, None if bias is None else bias_, first, softplus, plan)
+            start = first_states(x, delta, A, Bf, None if bias is None else bias_, first, softplus, plan, begins)
         inputs = (x, delta, A, Bf, Cf, D_, zs, bias_, start, slots, y, A if kept is None else kept, last, captured)
         sizes = (length, padded, width, plan.groups, plan.span, -(-length // plan.every), len(capture))
         grid = (batch * triton.cdiv(width, BLOCK), plan.groups)
         flags |= dict(EVEN=length == padded and width % BLOCK == 0, num_warps=1)
-        forward_kernel[grid](*inputs, *sizes, *strides_of(x, delta, zs), **flags)
+        forward_kernel[grid](*inputs, begins, *sizes, *strides_of(x, delta, zs), **flags)
     return y, last, captured

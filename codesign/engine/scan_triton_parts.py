@@ -7,8 +7,9 @@ __all__ = ['LANES_STATES', 'FORWARD_CHANNELS', 'BACKWARD_CHANNELS', 'ALIGNED', '
            'MOST_NUMBERS', 'MULTIPROCESSORS', 'KEEP_EVERY', 'KEPT_SHARE', 'LOG2_E', 'LN_2', 'COUNTS', 'Plan',
            'device_limits', 'cut_length', 'choose_groups', 'even_states', 'choose_every', 'choose_channels',
            'plan_scan', 'softplus', 'sigmoid', 'load_row', 'store_row', 'load_tokens', 'step_size', 'load_vector',
-           'load_rows', 'load_shared', 'pair', 'load_states', 'store_states', 'zero_states', 'exponents',
-           'prepare_kernel', 'combine_kernel', 'with_dense_rows', 'on_device', 'capture_slots', 'prepare', 'combine']
+           'load_rows', 'load_shared', 'pair', 'load_states', 'store_states', 'zero_states', 'exponents', 'zero_at',
+           'zero_all_at', 'infinite_at', 'prepare_kernel', 'combine_kernel', 'with_dense_rows', 'on_device',
+           'capture_slots', 'start_flags', 'prepare', 'combine']
 
 # %% ../../nbs/engine/scan_triton_parts.ipynb #d6c45777
 import math
@@ -21,6 +22,8 @@ import torch
 import triton
 import triton.language as tl
 from torch import Tensor
+
+from .packing import Packing
 
 # %% ../../nbs/engine/scan_triton_parts.ipynb #72e98636
 LANES_STATES = 16  # most states a channel that these kernels take; scan_triton_wide takes more
@@ -235,6 +238,36 @@ def exponents(A_ptr, ch, inside, width, N: tl.constexpr, NP: tl.constexpr, BLOCK
         a2 = a2 + (A[n] * LOG2_E,)
     return a2
 
+# %% ../../nbs/engine/scan_triton_parts.ipynb #13c86ba5
+@triton.jit
+def zero_at(value, start_ptr, t, length):
+    "A value, or zero if a sequence begins at token t; `start_ptr` is None without packing."
+    if start_ptr is None:
+        return value
+    else:
+        return tl.where(tl.load(start_ptr + t, mask=t < length, other=0) != 0, 0.0, value)
+
+
+@triton.jit
+def zero_all_at(values, start_ptr, t, length, COUNT: tl.constexpr):
+    "COUNT values, or zeros if a sequence begins at token t."
+    if start_ptr is None:
+        return values
+    else:
+        new = ()
+        for n in tl.static_range(COUNT):
+            new = new + (zero_at(values[n], start_ptr, t, length),)
+        return new
+
+
+@triton.jit
+def infinite_at(total, start_ptr, t, length):
+    "A sum of step sizes, or infinity if a sequence begins at token t."
+    if start_ptr is None:
+        return total
+    else:
+        return tl.where(tl.load(start_ptr + t, mask=t < length, other=0) != 0, float("inf"), total)
+
 # %% ../../nbs/engine/scan_triton_parts.ipynb #d4d6870a
 COUNTS = ["groups", "span"]  # numbers for which a kernel is not compiled anew when they are 1 or a multiple of 16
 
@@ -280,6 +313,7 @@ def combine_kernel(
     SIZE: tl.constexpr,
     REVERSE: tl.constexpr,
     GIVEN: tl.constexpr,
+    PACKED: tl.constexpr,
 ):
     "From what each group adds to what it starts from, in place, in (batch, groups, NP, D)."
     blocks = tl.cdiv(NP * width, SIZE)
@@ -298,7 +332,10 @@ def combine_kernel(
         e = tl.load(place, mask=real, other=0.0)
         s = tl.load(sum_ptr + (b * groups + g) * width + ch, mask=real, other=0.0)
         tl.store(place, h, mask=real)
-        h = tl.exp2(s * a2) * h + e
+        carried = tl.exp2(s * a2) * h
+        if PACKED:
+            carried = tl.where(s == float("inf"), 0.0, carried)
+        h = carried + e
     last = 0 if REVERSE else groups - 1
     tl.store(end_ptr + (b * groups + last) * NP * width + i, h, mask=real)
 
@@ -321,6 +358,13 @@ def capture_slots(capture: Sequence[int], length: int, device: torch.device) -> 
         slots[list(capture)] = torch.arange(len(capture), dtype=torch.int32, device=device)
     return slots
 
+# %% ../../nbs/engine/scan_triton_parts.ipynb #49265234
+def start_flags(seq_idx: Tensor | None, padded: int) -> Tensor | None:
+    "Whether a packed sequence begins at a token, (batch, padded) int32, 0 beyond the last token; None without packing."
+    if seq_idx is None:
+        return None
+    return torch.nn.functional.pad(Packing(seq_idx).starts.int(), (0, padded - seq_idx.shape[1]))
+
 
 def prepare(B: Tensor, C: Tensor, padded: int) -> tuple[Tensor, Tensor]:
     "B and C (batch, L, N) as float32 (batch, padded, even number of states)."
@@ -333,9 +377,12 @@ def prepare(B: Tensor, C: Tensor, padded: int) -> tuple[Tensor, Tensor]:
     return Bf, Cf
 
 
-def combine(end: Tensor, sums: Tensor, A: Tensor, first: Tensor | None, reverse: bool) -> None:
-    "From what each group adds to what it starts from, in place; `first` (B, D, N) is what the first group starts from."
+def combine(end: Tensor, sums: Tensor, A: Tensor, first: Tensor | None, reverse: bool, packed: bool = False) -> None:
+    """From what each group adds to what it starts from, in place; `first` (B, D, N) is what the first one starts from.
+
+    `packed`: whether a sum may be infinite, where a group takes over nothing.
+    """
     (batch, groups, NP, width), N = end.shape, A.shape[1]
-    options: dict = dict(N=N, NP=NP, SIZE=256, REVERSE=reverse, GIVEN=first is not None, num_warps=4)
+    options: dict = dict(N=N, NP=NP, SIZE=256, REVERSE=reverse, GIVEN=first is not None, PACKED=packed, num_warps=4)
     grid = (batch * triton.cdiv(NP * width, 256),)
     combine_kernel[grid](end, sums, A, A if first is None else first, groups, width, **options)

@@ -10,8 +10,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .scan_triton_parts import LOG2_E, load_rows, load_vector, on_device, with_dense_rows
-from .scan_triton_wide import TOKENS, combine_steps, launch_options, step_sizes
+from .scan_triton_parts import LOG2_E, load_rows, load_vector, on_device, start_flags, with_dense_rows
+from .scan_triton_wide import TOKENS, combine_steps, decays_of, launch_options, step_sizes
 
 # %% ../../nbs/engine/scan_triton_wide_backward.ipynb #a26a3671
 @triton.jit
@@ -42,6 +42,7 @@ def _backward_kernel(
     z_grad_ptr,
     bias_grad_ptr,
     initial_grad_ptr,
+    begin_ptr,
     length,
     channels_count,
     chunks,
@@ -79,6 +80,8 @@ def _backward_kernel(
     A_grad = tl.zeros([BLOCK, STATES], tl.float32)
     D_grad, bias_grad = tl.zeros([BLOCK], tl.float32), tl.zeros([BLOCK], tl.float32)
     delta_ptr += b * delta_batch
+    if begin_ptr is not None:
+        begin_ptr += b * length
     for back in range(chunks):
         chunk = chunks - 1 - back
         tokens = chunk * T + steps
@@ -93,7 +96,7 @@ def _backward_kernel(
         out_grad = tl.load(y_grad_ptr + place, mask=row, other=0.0).to(tl.float32)
         # forwards once more
         h = tl.load(kept_ptr + ((b * chunks + chunk) * channels_count) * N + grid, mask=here, other=0.0)
-        decay = tl.exp2(Delta[:, :, None] * a2[None, :, :])
+        decay = decays_of(Delta, a2, begin_ptr, tokens, length)
         write = (Delta * x)[:, :, None] * B[:, None, :]
         nothing = tl.zeros([T, BLOCK, STATES], tl.float32)
         decays, writes, earlier = tl.associative_scan((decay, write, nothing), 0, combine_steps_and_decays)
@@ -107,7 +110,7 @@ def _backward_kernel(
             tl.store(z_grad_ptr + place, z_grad.to(z_grad_ptr.dtype.element_ty), mask=row)
             out_grad = out_grad * z * gate
         # backwards
-        next_decay = tl.exp2(next_Delta[:, :, None] * a2[None, :, :])
+        next_decay = decays_of(next_Delta, a2, begin_ptr, tokens + 1, length)
         from_out = out_grad[:, :, None] * C[:, None, :]
         decays, grads = tl.associative_scan((next_decay, from_out), 0, combine_steps, reverse=True)
         all_grads = decays * h_grad[None, :, :] + grads
@@ -131,6 +134,8 @@ def _backward_kernel(
         first = tl.minimum(length, 1)
         _, first_Delta = step_sizes(delta_ptr, delta_row, steps, first, channels, inside, bias, SOFTPLUS)
         h_grad = h_grad * tl.exp2(tl.sum(first_Delta, axis=0)[:, None] * a2)
+        if begin_ptr is not None:
+            h_grad = tl.zeros([BLOCK, STATES], tl.float32)  # the first token begins a sequence
     tl.store(initial_grad_ptr + b * channels_count * N + grid, h_grad, mask=here)
     tl.store(A_grad_ptr + b * channels_count * N + grid, A_grad, mask=here)
     tl.store(D_grad_ptr + b * channels_count + channels, D_grad, mask=inside)
@@ -150,6 +155,7 @@ def scan_backward(
     delta_bias: Tensor | None,
     delta_softplus: bool,
     kept: Tensor,  # what scan_forward kept
+    seq_idx: Tensor | None = None,  # as in scan_forward
 ) -> tuple[Tensor, ...]:  # gradients of x, delta, A, B, C, D, z (empty without a gate), delta_bias and initial_state
     "Gradients of the fused scan; the sums over batch and channels are taken in a fixed order."
     (batch, length, channels), states = x.shape, A.shape[1]
@@ -165,10 +171,10 @@ def scan_backward(
         D, delta_bias = (A if tensor is None else tensor.contiguous() for tensor in (D, delta_bias))
         inputs = (y_grad.contiguous(), last_state_grad.contiguous(), x, delta, A.contiguous(), B, C, D, z, delta_bias)
         outputs = (x_grad, delta_grad, A_grad, B_grad, C_grad, D_grad, z_grad, bias_grad, initial_state_grad)
-        sizes = (length, channels, -(-length // TOKENS), batch)
+        sizes, begins = (length, channels, -(-length // TOKENS), batch), start_flags(seq_idx, length)
         strides = [number for tensor in (x, delta, B, C, z) for number in tensor.stride()[:2]]
         with on_device(x):
-            _backward_kernel[(batch, blocks)](*inputs, kept, *outputs, *sizes, *strides, **options)
+            _backward_kernel[(batch, blocks)](*inputs, kept, *outputs, begins, *sizes, *strides, **options)
     A_grad, D_grad, bias_grad = (part.sum(0) for part in (A_grad, D_grad, bias_grad))
     B_grad, C_grad = (part.sum(0).to(x.dtype) for part in (B_grad, C_grad))
     return x_grad, delta_grad, A_grad, B_grad, C_grad, D_grad, z_grad, bias_grad, initial_state_grad

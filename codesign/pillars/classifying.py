@@ -25,7 +25,7 @@ from codesign.pillars.modelling import (
     LayerwiseMambaMixer,
     LayerwiseMambaModel,
     LayerwiseMambaPreTrainedModel,
-    refuse_ignored_arguments,
+    boundaries_in,
 )
 
 # %% ../../nbs/pillars/classifying.ipynb #08c3ba6a
@@ -63,6 +63,17 @@ def _positions(padding: int | None, input_ids, attention_mask, inputs_embeds) ->
         )
     return last_real_positions(torch.ones(batch, length, device=given.device))
 
+
+def _refuse_packed(arguments, input_ids, inputs_embeds, attention_mask):
+    "Raises ValueError for boundaries in a row, which has one label here."
+    tokens = inputs_embeds if input_ids is None else input_ids
+    mask = attention_mask if isinstance(attention_mask, Tensor) else None  # accelerated, it may hold boundaries
+    if boundaries_in(arguments, tokens, mask) is not None:
+        raise ValueError(
+            "packed sequences are not supported by this classifier, which gives every row one answer; pad them, or use "
+            "codesign.pillars.finetuning.SequenceClassifier(...)(input_ids, lengths, packed=True)"
+        )
+
 # %% ../../nbs/pillars/classifying.ipynb #98b00d5d
 class SequenceClassification(PreTrainedModel):
     "The head, the loss and the forward pass of a classifier; `backbone` comes from the class below."
@@ -90,7 +101,7 @@ class SequenceClassification(PreTrainedModel):
         A text of padding alone is classified by its first position. Raises ValueError for packed sequences, for a mask
         of another shape, and for several texts without a mask where the configuration names no padding token.
         """
-        refuse_ignored_arguments(kwargs, attention_mask)
+        _refuse_packed(kwargs, input_ids, inputs_embeds, attention_mask)
         positions = _positions(self.config.pad_token_id, input_ids, attention_mask, inputs_embeds)
         given = dict(inputs_embeds=inputs_embeds, attention_mask=attention_mask, use_cache=False)
         output = self.backbone(input_ids, output_hidden_states=output_hidden_states, return_dict=True, **given)

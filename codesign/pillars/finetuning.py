@@ -38,6 +38,7 @@ from .saved_models import load_model
 from ..engine.corpora import load_corpus
 from ..engine.errors import CodesignError
 from ..engine.optimization import Objective, TrainingPlan
+from ..engine.packing import pack_padded
 from ..engine.task_scores import task_metrics, write_predictions
 from ..engine.tasks import encode_task, load_task
 from ..engine.token_streams import epoch_order
@@ -74,11 +75,16 @@ class SequenceClassifier(nn.Module):
         self,
         input_ids: Tensor,  # (B, L), padded on the right
         lengths: Tensor,  # (B,) real tokens of each sequence
+        packed: bool = False,  # whether to take the padding out first: the same logits to rounding, in less time
     ) -> Tensor:  # (B, n_labels) logits
+        if packed:
+            ids, packing, last = pack_padded(input_ids, lengths)
+            hidden_states = self.backbone(input_ids=ids, seq_idx=packing, use_cache=False).last_hidden_state
+            return self.head(self.dropout(hidden_states[0, last]))
         hidden_states = self.backbone(input_ids=input_ids, use_cache=False).last_hidden_state
         return self.head(self.dropout(hidden_at(hidden_states, lengths - 1)))
 
-
+# %% ../../nbs/pillars/finetuning.ipynb #6870d7d2
 def classifier_on(model: LayerwiseMambaForCausalLM, task) -> SequenceClassifier:
     "A new head for a task, on a copy of the model's backbone."
     return SequenceClassifier(copy.deepcopy(model.backbone), max(1, len(task.labels)))
@@ -117,16 +123,21 @@ def padded_batch(sequences: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
 class Classification(Objective):
     "Cross-entropy of classes, or the squared error of scores; means over examples."
 
+    def __init__(self, packed: bool = False):
+        self.packed = packed
+
     def loss(self, model: nn.Module, batch) -> Tensor:
         ids, lengths, labels = batch  # (B, L), (B,), (B,)
-        logits = model(ids, lengths).float()
+        logits = model(ids, lengths, packed=self.packed).float()
         if labels.is_floating_point():
             return nn.functional.mse_loss(logits[:, 0], labels.float())
         return nn.functional.cross_entropy(logits, labels)
 
 
 @torch.no_grad()
-def predict(model: nn.Module, sequences: Sequence[np.ndarray], batch_size: int = 64) -> np.ndarray:
+def predict(
+    model: nn.Module, sequences: Sequence[np.ndarray], batch_size: int = 64, packed: bool = False
+) -> np.ndarray:
     "Predicted label of each sequence, or its score where the head has one output."
     was_training, device = model.training, next(model.parameters()).device
     model.eval()
@@ -136,7 +147,7 @@ def predict(model: nn.Module, sequences: Sequence[np.ndarray], batch_size: int =
     for i in range(0, len(order), batch_size):
         chosen = order[i : i + batch_size]
         ids, lengths = padded_batch([sequences[j] for j in chosen])
-        logits = model(ids.to(device), lengths.to(device)).float()
+        logits = model(ids.to(device), lengths.to(device), packed=packed).float()
         found.append(logits[:, 0] if result.dtype == float else logits.argmax(-1))
     if found:
         result[order] = torch.cat(found).cpu().numpy()
@@ -211,11 +222,11 @@ def _plan(settings, steps, batch_size):
     )
 
 
-def _held_out_score(task, sequences, labels):
+def _held_out_score(task, sequences, labels, packed):
     "model -> its score on the held-out examples: accuracy, or the task's metric where there are no classes."
 
     def score_of(model):
-        found = task_metrics(task.name, labels, predict(model, sequences))
+        found = task_metrics(task.name, labels, predict(model, sequences, packed=packed))
         score = found["accuracy"] if "accuracy" in found else found["primary"]
         return -1.0 if score is None else score  # a correlation that is not defined is no progress
 
@@ -243,8 +254,8 @@ class _Scored(NamedTuple):
     metrics: dict
 
 
-def _scored(classifier, task, sequences, labels) -> _Scored:
-    predictions = predict(classifier, sequences)
+def _scored(classifier, task, sequences, labels, packed) -> _Scored:
+    predictions = predict(classifier, sequences, packed=packed)
     metrics = task_metrics(task.name, labels, predictions) | constant_answers(task, labels)
     return _Scored(predictions, metrics)
 
@@ -273,18 +284,18 @@ def finetune(
     place: Path | None = None,  # where trackers put their files
 ) -> Outcome:
     "Fine-tune with early stopping, go back to the best epoch, and score once the rows that were never looked at."
-    rows, length = divided_rows(task, settings), settings.length
+    rows, length, packed = divided_rows(task, settings), settings.length, settings.packed
     sequences, labels = encode_task(task, "train", tokenizer, length, rows=rows.train)
     stopped_by = encode_task(task, "train", tokenizer, length, rows=rows.stopping)
     batch_size = min(settings.batch_size, len(sequences))
     per_epoch, epochs = len(sequences) // batch_size, settings.epochs[task.name]
-    stopping = EarlyStopping(_held_out_score(task, *stopped_by), settings.patience)
+    stopping = EarlyStopping(_held_out_score(task, *stopped_by, packed), settings.patience)
     with _encoded_meanwhile(task, tokenizer, length, rows.scored) as encoded:
         train(
             classifier,
             _batches(sequences, labels, batch_size, seed),
             _plan(settings, epochs * per_epoch, batch_size),
-            Classification(),
+            Classification(packed),
             log=log,
             name=name,
             place=place,
@@ -293,7 +304,7 @@ def finetune(
         if not stopping.stopped:
             stopping(classifier)
         stopping.restore(classifier)
-        found = {which: _scored(classifier, task, *future.result()) for which, future in encoded.items()}
+        found = {which: _scored(classifier, task, *future.result(), packed) for which, future in encoded.items()}
     learned = dict(epochs_run=len(stopping.scores), n_train=len(rows.train), n_stopping=len(rows.stopping))
     return Outcome(
         _all_metrics(task, found) | learned, len(stopping.scores), stopping.scores, found["validation"].predictions
@@ -391,10 +402,7 @@ def predict_split(
 
 def predict_split_of_run(run: Run, split: str) -> list[Path]:
     "`predict_split` for a run whose inputs are loaded."
-    tasks, length = (
-        [load_task(name, run.parameters.data) for name in run.parameters.tasks],
-        run.settings.finetune.length,
-    )
+    settings, tasks = run.settings.finetune, [load_task(name, run.parameters.data) for name in run.parameters.tasks]
     for task in tasks:
         if split not in task.splits:
             raise CodesignError(f"task {task.name} has no split {split!r}; available: {', '.join(task.splits)}")
@@ -402,9 +410,10 @@ def predict_split_of_run(run: Run, split: str) -> list[Path]:
     for task in tasks:
         classifier = _trained_classifier(run, task, tokenizer, model)
         for part in (name for name in task.splits if name in (split, f"{split}_mismatched")):
-            sequences, _ = encode_task(task, part, tokenizer, length, labelled=False)
+            sequences, _ = encode_task(task, part, tokenizer, settings.length, labelled=False)
             folder = run.folder / "predictions" / split
-            written.append(write_predictions(task, part, predict(classifier, sequences), folder))
+            predictions = predict(classifier, sequences, packed=settings.packed)
+            written.append(write_predictions(task, part, predictions, folder))
     return written
 
 # %% ../../nbs/pillars/finetuning.ipynb #aae10dc0

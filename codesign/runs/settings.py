@@ -128,6 +128,7 @@ class FinetuneSettings:
     length: PositiveInt
     max_examples: PositiveInt | None  # rows of the training file that are drawn by hash; None: all
     precision: Precision
+    packed: bool = False  # whether a batch is one row of sequences without padding
     patience: PositiveInt = 3
     holdout_fraction: Proportion = 0.1
     policy: Literal["quantile", "threshold", "seed002", "budget"] = "quantile"
@@ -140,12 +141,11 @@ class FinetuneSettings:
     scored_examples: dict[str, PositiveInt] = field(default_factory=dict)  # by task: training rows kept for the score
 
     def __post_init__(self):
-        for task in self.scored_examples:
-            if task not in TASKS:
-                raise ParameterError(
-                    f"finetune, scored_examples: task {shortened(task)} is unknown"
-                    f"{did_you_mean(task, TASKS) or ';'} valid: {', '.join(TASKS)}"
-                )
+        for task in (name for name in self.scored_examples if name not in TASKS):
+            raise ParameterError(
+                f"finetune, scored_examples: task {shortened(task)} is unknown"
+                f"{did_you_mean(task, TASKS) or ';'} valid: {', '.join(TASKS)}"
+            )
 
     def rows_to_score(self, task: str, rows: int) -> int:
         "How many of a training file's rows are kept for the score: `scored_examples`, or 0 if that is over half."
@@ -255,7 +255,10 @@ def _read_section(section, own, name):
 
 # %% ../../nbs/runs/settings.ipynb #e7a166d0
 # settings that a record leaves out at these values
-SWITCHES = {"pretrain": {"compiled": "", "graphed": False, "evaluated_documents": None}}
+SWITCHES = {
+    "pretrain": {"compiled": "", "graphed": False, "evaluated_documents": None},
+    "finetune": {"packed": False},
+}
 
 
 def settings_as_recorded(settings: Settings) -> dict[str, dict]:
