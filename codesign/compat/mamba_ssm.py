@@ -137,11 +137,10 @@ def selective_state_update(
     more = dict(state_batch_indices=state_batch_indices, pad_slot=pad_slot_id, out=out)
     return scan.selective_state_update(state, x, dt, A, B, C, D, z, dt_bias, dt_softplus, **more)
 
-# %% ../../nbs/compat/mamba_ssm.ipynb #e52b234e
-def _rows(tensor: Tensor, channels_last: Tensor) -> Tensor:
-    "(B, L, (N two)) as (B, N, (L two)): real and imaginary parts in turn along the length."
-    parts = tensor.unflatten(-1, (-1, 2))
-    return parts.permute(0, 2, 1, 3).flatten(2) if channels_last.is_complex() else tensor.mT
+# %% ../../nbs/compat/mamba_ssm.ipynb #7a9a4d91
+def _tokens_last(tensor: Tensor, is_complex: bool) -> Tensor:
+    "(B, L, N) as (B, N, L); if complex, pairs along the states become pairs along the length."
+    return tensor.unflatten(-1, (-1, 2)).permute(0, 2, 1, 3).flatten(2) if is_complex else tensor.mT
 
 
 def _normalised(tensor: Tensor, weight: Tensor | None, epsilon: float) -> Tensor:
@@ -169,7 +168,7 @@ def _inner(
         (C, low[..., low.shape[-1] - states :], C_bias, C_norm),
     ):
         columns = columns if bias is None else columns + bias.to(columns.dtype)
-        found.append(_rows(_normalised(columns, norm, epsilon), A) if given is None else given)
+        found.append(_tokens_last(_normalised(columns, norm, epsilon), A.is_complex()) if given is None else given)
     y = scan_with(x, delta.to(x.dtype), A, *found, D, z.to(x.dtype), delta_bias, delta_softplus)
     return F.linear(y.mT, out_proj, out_bias)
 
