@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # From the lowest level to the highest. A module imports from its own level and from those below it.
 LEVELS = {
-    "engine": ("engine",),
+    "engine": ("engine", "compat"),
     "runs": ("runs",),
     "pillars": ("pillars", "baseline", "csp", "sdm", "sgh_peft", "challenge"),
     "measuring": ("measuring", "profiling", "modes", "compressing", "compress"),
@@ -33,6 +33,7 @@ LONG_CELLS = {
     "bac0c0de": "the Triton backward scan: one program of the GPU",
     "827c16f3": "the Triton forward scan of many states: one program of the GPU",
     "34c69c2d": "the Triton update of one token: one program of the GPU",
+    "5a10c0de": "the Triton update of one token with heads: one program of the GPU",
     "cf3ff27a": "the Triton backward scan of many states: one program of the GPU",
     "c0a10009": "the Triton convolution: one program of the GPU",
     "69863f99": "the Triton convolution backwards: one program of the GPU",

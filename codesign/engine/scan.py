@@ -25,6 +25,7 @@ from codesign.engine.scan_backends import (
     note_use,
     register_flops,
 )
+from .scan_heads import update_in_slots
 
 # %% ../../nbs/engine/scan.ipynb #e01c551e
 MAX_STATES = 256  # per channel; the limit of mamba-ssm, and of a Triton block
@@ -323,28 +324,41 @@ def _(state, x, delta, A, B, C, D, z, delta_bias, delta_softplus, backend):
 register_flops(torch.ops.codesign.selective_state_update, lambda state, x, *others, **more: 9 * math.prod(state))
 
 # %% ../../nbs/engine/scan.ipynb #459a2fc6
+def _is_plain(state: Tensor, x: Tensor, delta: Tensor, B: Tensor, C: Tensor, z: Tensor | None) -> bool:
+    "Whether a step has one head, one type and a dense state in the computing type: there are kernels for just that."
+    one_type = x.dtype == delta.dtype == B.dtype == C.dtype and (z is None or z.dtype == x.dtype)
+    compute = torch.float64 if x.dtype == torch.float64 else torch.float32
+    return one_type and x.ndim == 2 and state.dtype == compute and state.is_contiguous()
+
+
 def selective_state_update(
-    state: Tensor,  # (B, D, N) updated in place
-    x: Tensor,  # (B, D) input of one token
-    delta: Tensor,  # (B, D) step size before bias and softplus
-    A: Tensor,  # (D, N) decay rates
-    B: Tensor,  # (B, N) input projection
-    C: Tensor,  # (B, N) output projection
-    D: Tensor | None = None,  # (D,) direct path
-    z: Tensor | None = None,  # (B, D) gate
-    delta_bias: Tensor | None = None,  # (D,) added to delta
+    state: Tensor,  # (B, D, N), or (B, heads, D, N); updated in place; (slots, ...) with indices
+    x: Tensor,  # (B, D), or (B, heads, D): input of one token
+    delta: Tensor,  # as x: step size before bias and softplus
+    A: Tensor,  # (D, N), or (heads, D, N): decay rates
+    B: Tensor,  # (B, N), or (B, groups, N): input projection
+    C: Tensor,  # as B: output projection
+    D: Tensor | None = None,  # (D,), or (heads, D): direct path
+    z: Tensor | None = None,  # as x: gate
+    delta_bias: Tensor | None = None,  # (D,), or (heads, D): added to delta
     delta_softplus: bool = False,  # whether softplus is applied to delta
     backend: str = "auto",  # 'auto', 'reference', 'cpu' or 'triton'
-) -> Tensor:  # (B, D) output of the token, in x's type
-    """One decoding step of the selective scan; no gradients. Computes in the precision of `state`.
+    state_batch_indices: Tensor | None = None,  # (B,) which state is a row's; negative for none
+    pad_slot: int = -1,  # an index that stands for none too
+    out: Tensor | None = None,  # as x: where the output is written
+) -> Tensor:  # as x, in x's type, or `out`
+    """One decoding step of the selective scan; no gradients.
 
+    Computes in float64 if x is float64, else in float32; a state in another type is rounded where it is written.
     Raises ValueError for a shape, type or device that does not fit, and for a backend that cannot be used here.
     """
+    if state_batch_indices is not None or out is not None or not _is_plain(state, x, delta, B, C, z):
+        constants = (D, z, delta_bias, delta_softplus)
+        return update_in_slots(state, x, delta, A, B, C, *constants, state_batch_indices, pad_slot, out, backend)
     constants = dict(A=A, D=D, delta_bias=delta_bias, state=state)
     compute = check_inputs("selective_state_update", x, A, dict(delta=delta, B=B, C=C, z=z), constants)
     name = choose_backend(backend, x.device, lacking_backends(x, only_scan=False))
-    known_type = x.dtype in (torch.float32, torch.float64, torch.bfloat16)
-    if name == "reference" or not (known_type and state.dtype == compute and state.is_contiguous()):
+    if name == "reference" or x.dtype not in (torch.float32, torch.float64, torch.bfloat16):
         note_use("scan_step", "reference")
         return scan_reference.state_update(state, x, delta, A, B, C, D, z, delta_bias, delta_softplus)
     A, D, delta_bias = (tensor if tensor is None else tensor.detach().to(compute) for tensor in (A, D, delta_bias))

@@ -14,6 +14,7 @@ from torch import Tensor
 from . import scan_cpu_convolution, scan_reference
 from .packing import Packing, packing_of
 from .scan_backends import choose_backend, fused_module, lacking_backends, note_use, register_flops
+from .scan_window import update_windows
 
 # %% ../../nbs/engine/scan_convolution.ipynb #cba84974
 @torch.library.custom_op("codesign::causal_conv1d", mutates_args=())
@@ -171,13 +172,19 @@ def _last_inputs(x, state, past, seq_idx):
 
 # %% ../../nbs/engine/scan_convolution.ipynb #bad24eed
 def causal_conv1d_update(
-    x: Tensor,  # (B, D) input of one token
-    state: Tensor,  # (B, D, S) the inputs before it, S at least K - 1, updated in place
+    x: Tensor,  # (B, D) input of one token, or (B, L, D) of several
+    state: Tensor,  # (B, D, S) the inputs before it, S at least K - 1, updated in place; (slots, D, S) with indices
     weight: Tensor,  # (D, K) one filter per channel, oldest token first
     bias: Tensor | None = None,  # (D,)
     activation: str | None = "silu",  # 'silu' or None
-) -> Tensor:  # (B, D) output of the token
-    "One decoding step of the causal convolution; no gradients. Raises ValueError for a shape that does not fit."
+    cache_seqlens: Tensor | None = None,  # (B,) tokens seen so far: the state is a ring, token t at place t mod S
+    conv_state_indices: Tensor | None = None,  # (B,) which state is a row's; negative for none
+    pad_slot: int = -1,  # an index that stands for none too
+) -> Tensor:  # as x: outputs of the tokens
+    "Decoding steps of the causal convolution; no gradients. Raises ValueError for a shape that does not fit."
+    if x.ndim == 3 or cache_seqlens is not None or conv_state_indices is not None:
+        tokens, where = x[:, None] if x.ndim == 2 else x, (cache_seqlens, conv_state_indices, pad_slot)
+        return update_windows(tokens, state, weight, bias, activation, *where).view(x.shape)
     compute = _check_convolution("causal_conv1d_update", x, weight, bias, activation, state, longer=True)
     silu = activation is not None
     if x.device.type != "cpu" or x.dtype == torch.float16 or state.dtype != x.dtype or not state.is_contiguous():

@@ -14,37 +14,37 @@ from .scan import selective_scan
 from .scan_reference import step_size
 
 # %% ../../nbs/engine/scan_mamba_ssm.ipynb #5514f572
-def _scan_constant(u, delta, A, B, C, D, z, delta_bias, delta_softplus):
-    "The recurrence with B, C or both constant in time: (D, N) instead of (B, L, N); channels last, in PyTorch."
+def _per_token(tensor: torch.Tensor, channels: int, is_complex: bool) -> torch.Tensor:
+    "B or C, one (B or 1, D or 1, N) for each token: (L or 1, ...)."
+    if tensor.ndim == 2:
+        return tensor[None, None]
+    if is_complex:
+        tensor = torch.view_as_complex(tensor.unflatten(-1, (-1, 2)).contiguous())
+    grouped = tensor[:, None] if tensor.ndim == 3 else tensor.repeat_interleave(channels // tensor.shape[1], dim=1)
+    return grouped.permute(3, 0, 1, 2)
+
+
+def _scan_by_tokens(u, delta, A, B, C, D, z, delta_bias, delta_softplus):
+    "The recurrence for every form of A, B and C; u, delta, z channels last, in PyTorch."
     Delta = step_size(delta, delta_bias, delta_softplus)
-    read, write = (
-        tensor.expand(u.shape[1], 1, *tensor.shape) if tensor.ndim == 2 else tensor.transpose(0, 1)[:, :, None]
-        for tensor in (C, B)
-    )
-    h, outputs = u.new_zeros(u.shape[0], *A.shape), []
+    read, write = (_per_token(t, A.shape[0], A.is_complex()).expand(u.shape[1], -1, -1, -1) for t in (C, B))
+    h, outputs = A.new_zeros(u.shape[0], *A.shape), []
     for u_t, Delta_t, B_t, C_t in zip(u.unbind(1), Delta.unbind(1), write, read, strict=True):
         h = torch.exp(Delta_t[..., None] * A) * h + (Delta_t * u_t)[..., None] * B_t
-        outputs.append((h * C_t).sum(-1))
+        y_t = (h * C_t).sum(-1)
+        outputs.append(2 * y_t.real if A.is_complex() else y_t)
     y = torch.stack(outputs, dim=1) if outputs else torch.zeros_like(u)
     y = y if D is None else y + D * u
     return (y if z is None else y * F.silu(z)), h
 
 
-def _ungrouped(tensor):
-    "One group instead of an axis of groups. Raises ValueError for several."
-    if tensor.ndim != 4:
-        return tensor
-    if tensor.shape[1] != 1:
-        raise ValueError("selective_scan_fn: B or C in several groups beside the other constant is not supported")
-    return tensor[:, 0]
-
-
-def _scan_with_constants(u, delta, A, B, C, D, z, delta_bias, delta_softplus, return_last_state):
-    "The scan where B, C or both are (D, N); u, delta, z channels last, the rest as mamba-ssm has it."
+def _scan_in_pytorch(u, delta, A, B, C, D, z, delta_bias, delta_softplus, return_last_state):
+    "The scan where A is complex, or B, C or both are (D, N); u, delta, z channels last, the rest as mamba-ssm has it."
     compute = torch.promote_types(u.dtype, torch.float32)
-    B, C = (tensor if tensor.ndim == 2 else _ungrouped(tensor).mT for tensor in (B, C))
-    wide = (None if tensor is None else tensor.to(compute) for tensor in (u, delta, A, B, C, D, z, delta_bias))
-    y, last_state = _scan_constant(*wide, delta_softplus)
+    kinds = {False: compute, True: torch.promote_types(compute, torch.complex32)}
+    tensors = (u, delta, A, B, C, D, z, delta_bias)
+    wide = (None if tensor is None else tensor.to(kinds[tensor.is_complex()]) for tensor in tensors)
+    y, last_state = _scan_by_tokens(*wide, delta_softplus)
     return y.to(u.dtype), last_state
 
 # %% ../../nbs/engine/scan_mamba_ssm.ipynb #e67960f1
@@ -70,22 +70,26 @@ def _scan_in_groups(u, delta, A, B, C, D, z, delta_bias, delta_softplus, return_
 def _check_projections(u: Tensor, A: Tensor, projections: dict[str, Tensor]) -> None:
     "Raises ValueError unless B and C have one of the three forms beside u (B, D, L) and A (D, N)."
     (batch, channels, length), states = u.shape, A.shape[-1]
+    length *= 2 if A.is_complex() else 1
     for name, tensor in projections.items():
         groups = tensor.shape[1] if tensor.ndim == 4 else 1
         forms = {2: (channels, states), 3: (batch, states, length), 4: (batch, groups, states, length)}
         if tuple(tensor.shape) != forms.get(tensor.ndim) or channels % groups:
             raise ValueError(
                 f"selective_scan_fn: {name} must be (batch, states, length), (batch, groups, states, length) or "
-                f"(channels, states) beside u {tuple(u.shape)} and A {tuple(A.shape)}, got {tuple(tensor.shape)}"
+                f"(channels, states) beside u {tuple(u.shape)} and A {tuple(A.shape)}, got {tuple(tensor.shape)}; "
+                "beside a complex A the length is twice that of u"
             )
+        if tensor.is_complex() and (tensor.ndim > 2 or not A.is_complex()):
+            raise ValueError(f"selective_scan_fn: {name} is complex; only a constant {name} beside a complex A may be")
 
-
+# %% ../../nbs/engine/scan_mamba_ssm.ipynb #26f80d92
 def selective_scan_fn(
     u: Tensor,  # (B, D, L)
     delta: Tensor,  # (B, D, L)
-    A: Tensor,  # (D, N), real
-    B: Tensor,  # (B, N, L), (B, G, N, L) or (D, N)
-    C: Tensor,  # (B, N, L), (B, G, N, L) or (D, N)
+    A: Tensor,  # (D, N), real or complex
+    B: Tensor,  # (B, N, L), (B, G, N, L) or (D, N); beside a complex A: 2 L, or complex (D, N)
+    C: Tensor,  # as B
     D: Tensor | None = None,  # (D,)
     z: Tensor | None = None,  # (B, D, L)
     delta_bias: Tensor | None = None,  # (D,)
@@ -94,15 +98,16 @@ def selective_scan_fn(
 ):  # (B, D, L) in u's type [, (B, D, N) in the computing type]
     """Drop-in for `mamba_ssm.ops.selective_scan_interface.selective_scan_fn`, on the backend that 'auto' picks.
 
-    Unlike there, the last state has a gradient. Raises ValueError for complex A, and wherever `selective_scan` does.
+    Unlike there, the last state has a gradient. Raises ValueError wherever `selective_scan` does.
     """
-    if A.is_complex():
-        raise ValueError("selective_scan_fn: A must be real; complex states are not supported")
-    if u.ndim != 3:
-        raise ValueError(f"selective_scan_fn: u must be (batch, channels, length), got {tuple(u.shape)}")
+    if u.ndim != 3 or A.ndim != 2:
+        raise ValueError(
+            f"selective_scan_fn: u must be (batch, channels, length) and A (channels, states), "
+            f"got {tuple(u.shape)} and {tuple(A.shape)}"
+        )
     _check_projections(u, A, dict(B=B, C=C))
     x, delta, z = (None if tensor is None else tensor.mT.to(u.dtype) for tensor in (u, delta, z))
-    run = _scan_with_constants if 2 in (B.ndim, C.ndim) else _scan_in_groups
+    run = _scan_in_pytorch if A.is_complex() or 2 in (B.ndim, C.ndim) else _scan_in_groups
     y, last_state = run(x, delta, A, B, C, D, z, delta_bias, delta_softplus, return_last_state)
     y = y.mT.contiguous()
     return (y, last_state) if return_last_state else y
