@@ -113,9 +113,10 @@ def packing_of(
     **states,  # by name: what sequences would go on from, refused beside boundaries
 ) -> Packing | None:  # None if neither is given
     "Boundaries, checked. Raises ValueError in one line for those that do not fit, or that contradict each other."
-    wanted = (int(shape[0]), int(shape[1]))
-    if seq_idx is not None or cu_seqlens is not None:
-        refuse_states(function, **states)
+    if seq_idx is None and cu_seqlens is None:
+        return None
+    refuse_states(function, **states)
+    wanted = (shape[0], shape[1])  # not int(): it would tie an exported graph to the lengths of its example
     if isinstance(seq_idx, Packing) and cu_seqlens is None:
         _require_fit(function, seq_idx, wanted, device)
         return seq_idx
