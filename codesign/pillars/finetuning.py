@@ -128,7 +128,7 @@ class Classification(Objective):
 
     def loss(self, model: nn.Module, batch) -> Tensor:
         ids, lengths, labels = batch  # (B, L), (B,), (B,)
-        logits = model(ids, lengths, packed=self.packed).float()
+        logits = (model(ids, lengths, packed=True) if self.packed else model(ids, lengths)).float()
         if labels.is_floating_point():
             return nn.functional.mse_loss(logits[:, 0], labels.float())
         return nn.functional.cross_entropy(logits, labels)
