@@ -116,7 +116,7 @@ def packing_of(
     if seq_idx is None and cu_seqlens is None:
         return None
     refuse_states(function, **states)
-    wanted = (shape[0], shape[1])  # not int(): it would tie an exported graph to the lengths of its example
+    wanted = (shape[0], shape[1])
     if isinstance(seq_idx, Packing) and cu_seqlens is None:
         _require_fit(function, seq_idx, wanted, device)
         return seq_idx
@@ -128,7 +128,7 @@ def packing_of(
         found.append(Packing(_from_cu_seqlens(function, cu_seqlens, wanted, device)))
     if len(found) == 2:
         _require_agreement(function, "seq_idx", found[0], "cu_seqlens", found[1])
-    return found[0] if found else None
+    return found[0]
 
 # %% ../../nbs/engine/packing.ipynb #8f7b5d06
 def _require_fit(function, packing, shape, device):

@@ -128,7 +128,7 @@ class Classification(Objective):
 
     def loss(self, model: nn.Module, batch) -> Tensor:
         ids, lengths, labels = batch  # (B, L), (B,), (B,)
-        logits = model(ids, lengths, packed=self.packed).float()
+        logits = (model(ids, lengths, packed=True) if self.packed else model(ids, lengths)).float()
         if labels.is_floating_point():
             return nn.functional.mse_loss(logits[:, 0], labels.float())
         return nn.functional.cross_entropy(logits, labels)
@@ -222,7 +222,7 @@ def _plan(settings, steps, batch_size):
     )
 
 
-def _held_out_score(task, sequences, labels, packed):
+def _held_out_score(task, packed, sequences, labels):
     "model -> its score on the held-out examples: accuracy, or the task's metric where there are no classes."
 
     def score_of(model):
@@ -254,7 +254,7 @@ class _Scored(NamedTuple):
     metrics: dict
 
 
-def _scored(classifier, task, sequences, labels, packed) -> _Scored:
+def _scored(classifier, task, packed, sequences, labels) -> _Scored:
     predictions = predict(classifier, sequences, packed=packed)
     metrics = task_metrics(task.name, labels, predictions) | constant_answers(task, labels)
     return _Scored(predictions, metrics)
@@ -289,7 +289,7 @@ def finetune(
     stopped_by = encode_task(task, "train", tokenizer, length, rows=rows.stopping)
     batch_size = min(settings.batch_size, len(sequences))
     per_epoch, epochs = len(sequences) // batch_size, settings.epochs[task.name]
-    stopping = EarlyStopping(_held_out_score(task, *stopped_by, packed), settings.patience)
+    stopping = EarlyStopping(_held_out_score(task, packed, *stopped_by), settings.patience)
     with _encoded_meanwhile(task, tokenizer, length, rows.scored) as encoded:
         train(
             classifier,
@@ -304,7 +304,7 @@ def finetune(
         if not stopping.stopped:
             stopping(classifier)
         stopping.restore(classifier)
-        found = {which: _scored(classifier, task, *future.result(), packed) for which, future in encoded.items()}
+        found = {which: _scored(classifier, task, packed, *future.result()) for which, future in encoded.items()}
     learned = dict(epochs_run=len(stopping.scores), n_train=len(rows.train), n_stopping=len(rows.stopping))
     return Outcome(
         _all_metrics(task, found) | learned, len(stopping.scores), stopping.scores, found["validation"].predictions
