@@ -41,7 +41,7 @@ LEVELS = {
     "measuring": "Profiles, and the compression of a checkpoint.",
     "pillars": "The model, CSP, SDM, SGH-PEFT, the magnitude-pruned baseline.",
     "runs": "Parameters, settings, the graph of runs, records, locks.",
-    "engine": "Scan, decoding, training, text, timing, memory, statistics, drawing.",
+    "engine": "Scan, decoding, training, text, timing, memory, statistics, drawing; names of mamba-ssm.",
 }
 MARK = re.compile(r"^<!-- (\w+) -->$", re.M)
 

@@ -8,8 +8,9 @@ __all__ = ['MODULES', 'causal_conv1d_fn', 'causal_conv1d_update', 'causal_conv1d
            'selective_state_update_ref', 'causal_conv1d_ref', 'causal_conv1d_update_ref',
            'causal_conv1d_varlen_states_ref']
 
-# %% ../../nbs/compat/mamba_ssm.ipynb #7573a1d3
+# %% ../../nbs/compat/mamba_ssm.ipynb #0029125c
 import sys
+from importlib.machinery import ModuleSpec
 from types import ModuleType
 
 import torch
@@ -252,6 +253,7 @@ def stand_in() -> list[str]:
     for name, functions in MODULES.items():
         module = ModuleType(name, f"{name} as codesign.compat.mamba_ssm has it.")
         module.__stand_in__, module.__path__ = True, []
+        module.__spec__ = ModuleSpec(name, None, is_package=True)  # without one, a search for the package fails
         for function in functions.split():
             setattr(module, function, globals()[function])
         sys.modules[name] = module

@@ -323,14 +323,21 @@ def _(state, x, delta, A, B, C, D, z, delta_bias, delta_softplus, backend):
 
 register_flops(torch.ops.codesign.selective_state_update, lambda state, x, *others, **more: 9 * math.prod(state))
 
-# %% ../../nbs/engine/scan.ipynb #459a2fc6
+# %% ../../nbs/engine/scan.ipynb #5107ca5d
+def _constant(tensor: Tensor | None, compute: torch.dtype) -> Tensor | None:
+    "A constant of a step in the computing type, without gradient; itself if it is that already, which saves time."
+    if tensor is None or (tensor.dtype == compute and not tensor.requires_grad):
+        return tensor
+    return tensor.detach().to(compute)
+
+
 def _is_plain(state: Tensor, x: Tensor, delta: Tensor, B: Tensor, C: Tensor, z: Tensor | None) -> bool:
     "Whether a step has one head, one type and a dense state in the computing type: there are kernels for just that."
     one_type = x.dtype == delta.dtype == B.dtype == C.dtype and (z is None or z.dtype == x.dtype)
     compute = torch.float64 if x.dtype == torch.float64 else torch.float32
     return one_type and x.ndim == 2 and state.dtype == compute and state.is_contiguous()
 
-
+# %% ../../nbs/engine/scan.ipynb #459a2fc6
 def selective_state_update(
     state: Tensor,  # (B, D, N), or (B, heads, D, N); updated in place; (slots, ...) with indices
     x: Tensor,  # (B, D), or (B, heads, D): input of one token
@@ -361,7 +368,7 @@ def selective_state_update(
     if name == "reference" or x.dtype not in (torch.float32, torch.float64, torch.bfloat16):
         note_use("scan_step", "reference")
         return scan_reference.state_update(state, x, delta, A, B, C, D, z, delta_bias, delta_softplus)
-    A, D, delta_bias = (tensor if tensor is None else tensor.detach().to(compute) for tensor in (A, D, delta_bias))
+    A, D, delta_bias = _constant(A, compute), _constant(D, compute), _constant(delta_bias, compute)
     return torch.ops.codesign.selective_state_update(state, x, delta, A, B, C, D, z, delta_bias, delta_softplus, name)
 
 # %% ../../nbs/engine/scan.ipynb #0d03254d

@@ -107,11 +107,10 @@ def update_heads(
     tensors = [A if tensor is None else tensor.contiguous() for tensor in (x, delta, A, B, C, D, z, delta_bias)]
     options = dict(SLOTS=slots is not None, SOFTPLUS=bool(delta_softplus), TIED=A.shape[1:] != (channels, states))
     options |= dict(GATE=z is not None, DIRECT=D is not None, BIAS=delta_bias is not None)
+    cut = dict(N=states, STATES=padded, BLOCK=block, num_warps=4)
     sizes = (channels, heads // B.shape[1], *state.stride())
     grid = (batch, heads, triton.cdiv(channels, block))
     with on_device(x):
-        _update_kernel[grid](
-            state, state if slots is None else slots.contiguous(), *tensors, y, *sizes,
-            N=states, STATES=padded, BLOCK=block, num_warps=4, **options,
-        )  # fmt: skip
+        places = state if slots is None else slots.contiguous()
+        _update_kernel[grid](state, places, *tensors, y, *sizes, **options | cut)
     return y
