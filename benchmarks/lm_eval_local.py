@@ -213,9 +213,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--python", default=sys.executable, help="an interpreter with lm-eval; this one if left out")
     parser.add_argument("--batch-size", default="8", help="of lm-eval: a number of texts")
-    parser.add_argument(
-        "--keep", type=Path, help="a new folder for models, tasks, results; left out: a temporary one"
-    )
+    parser.add_argument("--keep", type=Path, help="a new folder for models, tasks, results; left out: a temporary one")
     given = parser.parse_args()
     asked = "from importlib.metadata import version as v; print(v('lm-eval'), v('transformers'), v('torch'))"
     there = subprocess.run([given.python, "-c", asked], capture_output=True, text=True)
@@ -223,7 +221,8 @@ def main():
         sys.exit(f"{given.python} has no lm-eval; name an interpreter that has with --python (docs/how-to/lm-eval.md)")
     if given.keep and given.keep.exists():
         sys.exit(f"{given.keep} is there already; give a folder that is not")
-    print("lm-eval {}, transformers {}, torch {}".format(*there.stdout.split()), f"models: {version('transformers')}")
+    here = f"models written with transformers {version('transformers')}"
+    print("lm-eval {}, transformers {}, torch {}".format(*there.stdout.split()), here, sep="; ", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         return tried(given, (given.keep or Path(folder) / "work").resolve())
 
@@ -233,9 +232,7 @@ def tried(given, work):
     work.mkdir(parents=True)
     rows, problems = make_rows(), []
     write_tasks(work / "tasks", rows)
-    print(
-        "| model | accuracy | word perplexity | bits per byte | largest difference | equal texts |"
-    )
+    print("| model | accuracy | word perplexity | bits per byte | largest difference | equal texts |")
     print("|---|---|---|---|---|---|", flush=True)
     for kind, folder in make_models(work).items():
         found, metrics = direct(folder, rows)
@@ -248,7 +245,8 @@ def tried(given, work):
         cells += [f"{documents['bits_per_byte,none']:.6f}", f"{nats:.1e} nats, {relative:.1e} of the value"]
         print("| " + " | ".join([*cells, f"{equal} of {texts}"]) + " |", flush=True)
         problems += [f"{kind}: {line}" for line in wrong]
-    print(*problems, sep="\n")
+    if problems:
+        print(*problems, sep="\n")
     return int(bool(problems))
 
 

@@ -101,6 +101,14 @@ def tried(python, cache):
     return dict(versions=first["versions"], results=results, seconds=round(time.perf_counter() - began, 1))
 
 
+def label_of(asked):
+    "How a version is called in the record: as it was asked for; a checkout by its folder's name and its commit."
+    if not asked or not Path(asked).is_dir():
+        return asked
+    commit = run("git", "-C", asked, "rev-parse", "--short", "HEAD") if shutil.which("git") else None
+    return Path(asked).name + (f"@{commit.stdout.strip()}" if commit and not commit.returncode else "")
+
+
 def name_of(one):
     "Version, and its source where that is no release."
     version = one.get("versions", {}).get("transformers", "")
@@ -121,6 +129,7 @@ def rows_of(tried_versions, kind):
 
 def table(tried_versions):
     "The Markdown: checks, faults, and what was said where something broke."
+    tried_versions = sorted(tried_versions, key=lambda one: [int(part) for part in re.findall(r"\d+", name_of(one))])
     whole = [one for one in tried_versions if "problem" not in one]
     lines = []
     for kind, title in (("check", "check"), ("fault", "fault of transformers")):
@@ -144,7 +153,9 @@ def all_tried(wanted):
         for asked in wanted:
             problem = install(python, asked) if asked else None
             one = dict(problem=problem) if problem else tried(python, Path(folder) / "cache")
-            one |= dict(asked=asked or one.get("versions", {}).get("transformers"), date=date.today().isoformat())
+            one |= dict(
+                asked=label_of(asked) or one.get("versions", {}).get("transformers"), date=date.today().isoformat()
+            )
             broken = [line for line in one.get("results", []) if line["outcome"] == "broke"]
             said = one.get("problem") or f"{len(broken)} of {len(one['results'])} broke in {one['seconds']} s"
             print(f"{name_of(one)}: {said}", flush=True)
@@ -180,7 +191,7 @@ def main():
     wanted = given.versions or (released(given.since) if given.since else [given.source])
     found = json.loads(given.out.read_text(encoding="utf-8")) if given.out and given.out.exists() else []
     new = []
-    for one in all_tried(wanted):
+    for one in all_tried(wanted):  # written after each, so that an interruption loses one version only
         new.append(one)
         found = [other for other in found if other["asked"] != one["asked"]] + [one]
         if given.out:
