@@ -7,7 +7,7 @@
     python benchmarks/transformers_versions.py --here                     what is installed already
     python benchmarks/transformers_versions.py --table transformers_versions.json
 
-The versions are installed in turn into one temporary environment, which takes every other library from the
+Each version is installed into a temporary environment of its own, which takes every other library from the
 interpreter that runs this. pip adds what a version needs in another version, and the record says which that was. The
 interpreter's own libraries are not changed. It prints a line for each version, then a Markdown table. The exit code is
 1 if something broke, or if a version could not be installed.
@@ -95,9 +95,12 @@ def tried(python, cache):
     except subprocess.TimeoutExpired:
         return dict(problem="the checks took more than 30 minutes")
     lines = [json.loads(line) for line in done.stdout.splitlines()]
-    if not lines or done.returncode not in (0, 1):
-        return dict(problem=f"the checks ended with code {done.returncode}: {last_line(done.stderr)}")
+    ended = f"the checks ended with code {done.returncode}: {last_line(done.stderr)}"
+    if not lines:
+        return dict(problem=ended)
     first, *results = lines
+    if done.returncode not in (0, 1):  # a crash; what was seen before stays
+        results.append(dict(check="the rest", outcome="broke", said=ended))
     return dict(versions=first["versions"], results=results, seconds=round(time.perf_counter() - began, 1))
 
 
@@ -149,13 +152,12 @@ def table(tried_versions):
 def all_tried(wanted):
     "Installs and tries versions in turn, None for the one that is there; says a line for each."
     with tempfile.TemporaryDirectory() as folder:
-        python = borrowing_environment(Path(folder) / "venv") if any(wanted) else Path(sys.executable)
-        for asked in wanted:
+        for number, asked in enumerate(wanted):  # a new environment each: what one needs does not stay for the next
+            python = borrowing_environment(Path(folder) / f"venv{number}") if asked else Path(sys.executable)
             problem = install(python, asked) if asked else None
             one = dict(problem=problem) if problem else tried(python, Path(folder) / "cache")
-            one |= dict(
-                asked=label_of(asked) or one.get("versions", {}).get("transformers"), date=date.today().isoformat()
-            )
+            label = label_of(asked) or one.get("versions", {}).get("transformers")
+            one |= dict(asked=label, date=date.today().isoformat())
             broken = [line for line in one.get("results", []) if line["outcome"] == "broke"]
             said = one.get("problem") or f"{len(broken)} of {len(one['results'])} broke in {one['seconds']} s"
             print(f"{name_of(one)}: {said}", flush=True)
