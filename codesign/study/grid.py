@@ -84,7 +84,18 @@ def with_needs(nodes: list[Node]) -> list[Node]:
     return list(ordered)
 
 # %% ../../nbs/study/grid.ipynb #e93b205a
-SHARED = ("study", "data", "tasks", "steps", "examples", "epochs", "threads")  # by all runs of a grid
+SHARED = (
+    "study",
+    "data",
+    "tasks",
+    "lr",
+    "steps",
+    "examples",
+    "epochs",
+    "batch",
+    "length",
+    "threads",
+)  # by all runs of a grid
 
 
 @dataclass(frozen=True)
@@ -100,6 +111,9 @@ class Asked:
     steps: int | None = None  # of pre-training; None: the size's own
     examples: int | None = None  # most training examples of a task; None: the size's own
     epochs: int | None = None  # of fine-tuning; None: the size's own
+    lr: float | None = None  # peak learning rate; None: the size's own
+    batch: int | None = None  # sequences of a step of adapting to a text; None: the size's own
+    length: int | None = None  # tokens of such a sequence; None: the size's own
     threads: int = 1  # CPU threads of one run
     arms: dict[str, dict] = field(default_factory=dict, hash=False)  # arm -> its seeds and tasks; empty: all alike
     study_file: str | None = None  # that the arms come from
