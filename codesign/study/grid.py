@@ -161,6 +161,10 @@ class Grid(Asked):
             return [other for other in self.nodes() if not reads_all(other)]
         return list(needs(node).values())
 
+    def tasks_read(self) -> tuple[str, ...]:
+        "The tasks whose files the runs need; none where no run is fine-tuned on tasks."
+        return self.tasks if any("tasks" in GRAPH[node.notebook].get("text", ()) for node in self.nodes()) else ()
+
     def parameters(self, node: Node) -> Parameters:
         "The checked parameters of one run. Raises ParameterError for what the run cannot be asked."
         own: dict = {"size": node.size, "seed": node.seed, "group": node.group}
@@ -281,6 +285,9 @@ def _checked_groups(groups, controls):
     return listed
 
 
+_NUMBERS = ("lr", "steps", "examples", "epochs", "batch", "length")
+
+
 def checked_grid(grid: Grid) -> Grid:
     "The grid with the values that its runs were checked to have. Raises ParameterError if it has no run."
     checked = [grid.parameters(node) for node in grid.nodes()]
@@ -289,4 +296,4 @@ def checked_grid(grid: Grid) -> Grid:
             f"the graph of {', '.join(GRAPH)} lists no run for groups={','.join(grid.groups)}; "
             "give groups that graph.yaml lists"
         )
-    return replace(grid, **{name: getattr(checked[0], name) for name in ("data", "steps", "examples", "epochs")})
+    return replace(grid, **{name: getattr(checked[0], name) for name in ("data", *_NUMBERS)})
