@@ -62,9 +62,9 @@ from codesign.study.forecast import (
     forecast_text,
     trial_forecast_text,
 )
-from .study.grid import Grid, load_grid, reads_all, runs_alone
 
 # %% ../nbs/08_reproduce.ipynb #ea04282f
+from .study.grid import Grid, load_grid, reads_all, runs_alone, tasks_read
 from .study.job import COMMAND, STOPPED, die_with_parent  # noqa: F401  (papermill_runs/Snakefile and tests)
 from .study.laying_out import init_command
 from codesign.study.options import (
@@ -94,6 +94,8 @@ from codesign.study.options import (
     number_of_jobs,
     whole_number,
 )
+
+# %% ../nbs/08_reproduce.ipynb #b6cda2f5
 from .study.plan import pending
 from .study.preregistration import arms_to_keep, planned_by
 from .study.several_processes import sharing_batches
@@ -181,7 +183,7 @@ def reproduce(
     trials = trial if isinstance(trial, list) else [trial] * len(grids)
     for one in grids:
         refuse_another_study(one)
-        require_text(one.data, one.tasks_read(), one.size)
+        require_text(one.data, tasks_read(one), one.size)
     failed: set[str] = set()
     with locked(study_folder(grids[0].study), f"study {grids[0].study}"):
         for one in grids:  # all are fixed before the first run, so that a command that is stopped leaves its plan

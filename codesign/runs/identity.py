@@ -39,7 +39,7 @@ def declared_settings(notebook: str, settings: Settings) -> Settings:
     hidden = [section for section in SECTIONS if section not in GRAPH[notebook]["settings"]]
     return replace(settings, **{section: UndeclaredSection(section, notebook) for section in hidden})
 
-
+# %% ../../nbs/runs/identity.ipynb #01781faf
 _OF_PHASES = ("lr", "steps", "examples", "epochs")  # parameters that replace settings of pre-training and fine-tuning
 _OF_MODES = {  # of the adaptation modes: parameter -> setting
     "lr": "lr",
@@ -87,7 +87,7 @@ def text_of(node: Node, parameters: Parameters) -> dict:
         found |= {f"source_{part}": source[part] for part in ("corpus", "tokenizer")}
     return {part: found[part] for part in parts}
 
-
+# %% ../../nbs/runs/identity.ipynb #9ff3eb89
 def identity_of(node: Node, parameters: Parameters, inputs: dict[str, Record]) -> dict:
     "Everything that the result of `node` depends on, as plain data."
     entry = GRAPH[node.notebook]

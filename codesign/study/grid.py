@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['SHARED', 'DEFAULT_SEEDS', 'reads_all', 'runs_alone', 'notebook_of_arm', 'graph_runs', 'is_wanted', 'with_needs',
-           'Asked', 'Grid', 'refuse_unknown', 'names_in', 'refuse_repeated', 'GridFile', 'grid_file', 'check_grid_file',
-           'load_grid', 'checked_seeds', 'checked_grid']
+           'Asked', 'Grid', 'tasks_read', 'refuse_unknown', 'names_in', 'refuse_repeated', 'GridFile', 'grid_file',
+           'check_grid_file', 'load_grid', 'checked_seeds', 'checked_grid']
 
 # %% ../../nbs/study/grid.ipynb #10812569
 from dataclasses import dataclass, field, replace
@@ -97,7 +97,7 @@ SHARED = (
     "threads",
 )  # by all runs of a grid
 
-
+# %% ../../nbs/study/grid.ipynb #bf86d679
 @dataclass(frozen=True)
 class Asked:
     "What a study was asked to consist of."
@@ -161,16 +161,18 @@ class Grid(Asked):
             return [other for other in self.nodes() if not reads_all(other)]
         return list(needs(node).values())
 
-    def tasks_read(self) -> tuple[str, ...]:
-        "The tasks whose files the runs need; none where no run is fine-tuned on tasks."
-        return self.tasks if any("tasks" in GRAPH[node.notebook].get("text", ()) for node in self.nodes()) else ()
-
     def parameters(self, node: Node) -> Parameters:
         "The checked parameters of one run. Raises ParameterError for what the run cannot be asked."
         own: dict = {"size": node.size, "seed": node.seed, "group": node.group}
         if "tasks" in GRAPH[node.notebook].get("text", ()):  # others depend on no task, or on those of the study
             own["tasks"] = self.tasks_of(node.group)
         return Parameters.checked(node.notebook, **{name: getattr(self, name) for name in SHARED} | own)
+
+# %% ../../nbs/study/grid.ipynb #88b3ef9e
+def tasks_read(grid: Grid) -> tuple[str, ...]:
+    "The tasks whose files the runs of a grid need; none where no run is fine-tuned on tasks."
+    reads = any("tasks" in GRAPH[node.notebook].get("text", ()) for node in grid.nodes())
+    return grid.tasks if reads else ()
 
 # %% ../../nbs/study/grid.ipynb #8af9bd51
 def refuse_unknown(name: str, value, valid) -> None:
