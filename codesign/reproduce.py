@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['COMMAND_TABLE', 'app', 'data_app', 'draw_grid', 'announce', 'remove_old_records', 'reproduce', 'reproduce_study',
-           'show_pending', 'main', 'COMMAND', 'STOPPED', 'die_with_parent', 'load_grid', 'validate']
+           'modes_study', 'show_pending', 'main', 'COMMAND', 'STOPPED', 'die_with_parent', 'load_grid', 'validate']
 
 # %% ../nbs/08_reproduce.ipynb #c0645691
 from collections.abc import Callable
@@ -26,6 +26,20 @@ from .study.cluster import Account, Cluster, Executor, Partition, SbatchWords, c
 from .study.command_line import run_command_line
 from .study.commands_machine import data_get, data_list, doctor
 from .study.commands_models import compress_command, convert_command, export_command
+from codesign.study.commands_modes import (
+    QUICK,
+    SIX,
+    Batch,
+    Length,
+    ModeEpochs,
+    ModeNames,
+    ModeSeeds,
+    Sequences,
+    make_quick,
+    modes_grid,
+    quick_lines,
+    show_mode_files,
+)
 from .study.commands_plan import plan_study
 from .study.commands_profile import compare_command, profile_command
 from .study.commands_runs import finetune_command, results_command, run_command
@@ -48,9 +62,9 @@ from codesign.study.forecast import (
     forecast_text,
     trial_forecast_text,
 )
-from .study.grid import Grid, load_grid, reads_all, runs_alone
 
 # %% ../nbs/08_reproduce.ipynb #ea04282f
+from .study.grid import Grid, load_grid, reads_all, runs_alone, tasks_read
 from .study.job import COMMAND, STOPPED, die_with_parent  # noqa: F401  (papermill_runs/Snakefile and tests)
 from .study.laying_out import init_command
 from codesign.study.options import (
@@ -62,7 +76,10 @@ from codesign.study.options import (
     Gpus,
     Groups,
     Jobs,
+    LearningRate,
+    OneJob,
     Published,
+    Quick,
     RehearsedCard,
     Seeds,
     Snakemake,
@@ -77,6 +94,8 @@ from codesign.study.options import (
     number_of_jobs,
     whole_number,
 )
+
+# %% ../nbs/08_reproduce.ipynb #b6cda2f5
 from .study.plan import pending
 from .study.preregistration import arms_to_keep, planned_by
 from .study.several_processes import sharing_batches
@@ -164,7 +183,7 @@ def reproduce(
     trials = trial if isinstance(trial, list) else [trial] * len(grids)
     for one in grids:
         refuse_another_study(one)
-        require_text(one.data, one.tasks, one.size)
+        require_text(one.data, tasks_read(one), one.size)
     failed: set[str] = set()
     with locked(study_folder(grids[0].study), f"study {grids[0].study}"):
         for one in grids:  # all are fixed before the first run, so that a command that is stopped leaves its plan
@@ -276,6 +295,45 @@ def _take_published(grids, published, dry_run):
         refuse_other_published(grid)
     print(f"copied {take_published(grids[0].study)} published records")
 
+# %% ../nbs/08_reproduce.ipynb #e8e88526
+def modes_study(
+    mode: ModeNames = None,
+    seeds: ModeSeeds = None,
+    size: StudySize = None,
+    data: StudyData = None,
+    epochs: ModeEpochs = None,
+    batch: Batch = None,
+    lr: LearningRate = None,
+    length: Length = None,
+    examples: Sequences = None,
+    steps: Steps = None,
+    study: StudyName = None,
+    quick: Quick = False,
+    jobs: OneJob = None,
+):
+    """Compare ways to adapt a model to another text.
+
+    A model is pre-trained on the embedded text, and each mode adapts it to --data, wikitext-2 unless given. Writes
+    papermill_runs/STUDY/: records and models in runs/, tables, text files and picture in modes/, and report.html.
+    """
+    at_a_time = number_of_jobs(jobs or ("2" if quick else "1"))
+    own = dict(epochs=epochs, batch=batch, lr=lr, length=length, examples=examples, steps=steps)
+    if not quick:
+        grid = modes_grid(mode, seeds, size, data, study, **own)
+        failed = reproduce(grid, at_a_time)
+        show_mode_files(grid.study)
+        if failed:
+            raise typer.Exit(1)
+        return
+    given = dict(seeds=seeds, size=size, data=data, study=study or "modes-quick", **own)
+    grid = modes_grid(mode or ",".join(SIX), **QUICK | {k: value for k, value in given.items() if value is not None})
+    make_quick(grid, at_a_time)
+    lines, passed = quick_lines(grid)
+    show_mode_files(grid.study)
+    print("\n".join([*lines, "PASS: all modes" if passed else "FAILED: see the reasons above"]))
+    if not passed:
+        raise typer.Exit(1)
+
 # %% ../nbs/08_reproduce.ipynb #26e327f7
 def show_pending(grid: Grid, jobs: int, cards: Cards | None = None, trial: dict | None = None, gpus: int = 0) -> None:
     "Prints the runs of the next round, each with the reason; with a trial, what they ask of a machine too."
@@ -298,6 +356,7 @@ COMMAND_TABLE = {
     "finetune": sharing_batches(finetune_command),
     "challenge": sharing_batches(run_command("04_challenge")),
     "peers": sharing_batches(run_command("11_peers")),
+    "modes": modes_study,
     "profile": profile_command,
     "compare": compare_command,
     "results": results_command,

@@ -144,15 +144,15 @@ def folding_lesson(analysis: Analysis) -> str:
     cost = effect_over_seeds(analysis.table, "ppl_word", "M_csp-N4", "M_base-healed")
     if not cost.seeds:
         return ""
-    seeds, sentences = len(analysis.seeds), []
+    seeds, sentences, more = len(analysis.seeds), [], _more_steps(analysis)
     if rises := _one_shot(analysis):
         sentences.append(
             f"Cut from 16 states to 4 without training, the dense model rises in perplexity by {rises[0]:.2f}% with "
             f"our fold, and by {rises[1]:.2f}% with the best choice without a fold ({rises[2]})."
         )
     sentences.append(
-        f"After 5% more steps, `M_csp-N4` against the dense model with the same steps: {change_text(cost, seeds)}, "
-        f"{result_text(cost)}."
+        f"After {more} more steps, `M_csp-N4` against the dense model with the same steps: "
+        f"{change_text(cost, seeds)}, {result_text(cost)}."
     )
     latency = _effects(analysis, "latency_prefill_ms", "M_csp-N4", {"`M_base`": "M_base"})
     if latency:
@@ -160,17 +160,24 @@ def folding_lesson(analysis: Analysis) -> str:
     new = _effects(analysis, "ppl_word", "M_csp-N4", {"four states from new weights (`C_scratch-N4`)": "C_scratch-N4"})
     if new:
         sentences.append(f"Its perplexity against {_beside(new, seeds)}.")
-    return " ".join([*sentences, _claimed("seed 003, H1", "CSP lowers latency"), _folding_answer(new)])
+    return " ".join([*sentences, _claimed("seed 003, H1", "CSP lowers latency"), _folding_answer(new, more)])
 
 
-def _folding_answer(new):
+def _more_steps(analysis):
+    "The steps of training after folding as a share of those of pre-training, such as '5%', from the settings recorded."
+    runs = [record for record in analysis.records if notebook_of(record) == "01_csp" and group_of(record) == "M_csp-N4"]
+    shares = sorted({record["settings"]["csp"]["heal_fraction"] for record in runs})
+    return " or ".join(f"{100 * share:g}%" for share in shares) or "some"
+
+
+def _folding_answer(new, more):
     "What follows for folding."
     if not _with_interval(new):
         return "Without two seeds of four states from new weights, it is open whether folding is worth it."
     if _is(new, "clearly worse"):
         return "So fold no states where training anew is possible."
     if _is(new, "clearly better"):
-        return "So folding a trained model does better than training four states anew, at equal tokens but for the 5%."
+        return f"So folding a trained model does better than training four states anew, at equal tokens but for {more}."
     return "So folding a trained model does as well as training four states anew, as far as these seeds show."
 
 # %% ../../nbs/judging/lessons.ipynb #bb8b8d6a

@@ -96,6 +96,12 @@ def _reads(part, record):
 def _made_by(notebook, group, record):
     return notebook_of(record) == notebook and group in (None, group_of(record))
 
+
+def _depends_on(notebook, name, record):
+    "Whether a record is of a notebook, and of a group whose result the parameter may change."
+    ignores = GRAPH.get(notebook, {}).get("ignores", {}).get(group_of(record), ())
+    return notebook_of(record) == notebook and name not in ignores
+
 # %% ../../nbs/judging/study_records.ipynb #3fe8aa32
 def criteria_of(records: list[Record], data: str | None, tasks: list | None) -> list[Criterion]:
     "What the records must share, in the order in which it is checked."
@@ -113,9 +119,9 @@ def criteria_of(records: list[Record], data: str | None, tasks: list | None) -> 
         criteria.append(
             Criterion(f"the text of {task}", partial(_task_digest, task), lambda r, task=task: task in _tasks_read(r))
         )
-    for name in ("lr", "steps", "examples", "epochs"):
+    for name in ("lr", "steps", "examples", "epochs", "batch", "length"):
         for notebook in notebooks:
-            criteria.append(Criterion(name, partial(_parameter, name), partial(_made_by, notebook, None)))
+            criteria.append(Criterion(name, partial(_parameter, name), partial(_depends_on, notebook, name)))
     for kind in kinds:
         for name in ("settings", "recipe", "code"):
             criteria.append(Criterion(name, lambda r, name=name: r.get(name), partial(_made_by, *kind)))

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['GROUPS_TABLE', 'CONTROLS_TABLE', 'RECIPES_TABLE', 'ALL_RECORDS', 'SIDE_BY_SIDE', 'GRAPH', 'PARAMETER_NAMES', 'Node',
-           'run_folder', 'load_graph', 'listed_needs', 'needs']
+           'run_folder', 'load_graph', 'deciding_parameters', 'listed_needs', 'needs']
 
 # %% ../../nbs/runs/graph.ipynb #36e4741e
 import os
@@ -79,13 +79,16 @@ def load_graph() -> dict:
 GRAPH = LazyMapping(load_graph)
 
 # %% ../../nbs/runs/graph.ipynb #91cba702
-PARAMETER_NAMES = "size seed group data tasks study lr steps examples epochs threads".split()  # fields of Parameters
+PARAMETER_NAMES = (
+    "size seed group data tasks study lr steps examples epochs batch length threads".split()
+)  # fields of Parameters
 _KEYS = {  # of the entry of a notebook
     "groups": dict,
     "settings": list,
     "parameters": list,
     "text": list,
     "keeps": list,
+    "ignores": dict,
     "on_demand": list,
     "side_by_side": bool,
     "alone": bool,
@@ -102,6 +105,7 @@ def _check_graph(graph, where):
         _check_keys(entry, f"{where}, {notebook}")
         _check_lists(entry, f"{where}, {notebook}")
         _check_groups(entry["groups"], f"{where}, {notebook}")
+        _check_ignores(entry, f"{where}, {notebook}")
     runs = {f"{notebook}/{group}": listed for notebook in graph for group, listed in graph[notebook]["groups"].items()}
     for run, listed in runs.items():
         for needed in [] if listed == ALL_RECORDS else listed:
@@ -145,7 +149,7 @@ def _check_lists(entry, where):
     choices = {
         "settings": SECTIONS,
         "parameters": PARAMETER_NAMES,
-        "text": ("corpus", "tokenizer", "tasks"),
+        "text": ("corpus", "tokenizer", "tasks", "source_corpus", "source_tokenizer"),
         "keeps": PARAMETER_NAMES,
         "on_demand": entry["groups"],
     }
@@ -167,6 +171,19 @@ def _check_groups(groups, where):
                 f"valid: [], [00_baseline/M_base], {ALL_RECORDS}"
             )
 
+# %% ../../nbs/runs/graph.ipynb #9de51230
+def _check_ignores(entry, where):
+    "Groups that do not depend on a parameter of their notebook: each must be listed, and each parameter too."
+    for group, names in entry.get("ignores", {}).items():
+        if group not in entry["groups"]:
+            valid = ", ".join(entry["groups"])
+            raise ParameterError(f"{where}: ignores names the group {shortened(group)}; valid: {valid}")
+        for name in names if isinstance(names, list) else [names]:
+            if name not in entry["parameters"]:
+                raise ParameterError(
+                    f"{where}: ignores, {group} lists {shortened(name)}; valid: {', '.join(entry['parameters'])}"
+                )
+
 # %% ../../nbs/runs/graph.ipynb #ee11e9ed
 def _refuse_circles(runs, where):
     "Raises ParameterError for runs that need each other."
@@ -185,6 +202,12 @@ def _refuse_circles(runs, where):
         follow(run, [])
 
 # %% ../../nbs/runs/graph.ipynb #a87ccd8a
+def deciding_parameters(notebook: str, group: str, graph: Mapping = GRAPH) -> list[str]:
+    "The parameters that the result of a group depends on."
+    entry = graph[notebook]
+    return [name for name in entry["parameters"] if name not in entry.get("ignores", {}).get(group, ())]
+
+
 def listed_needs(notebook: str, group: str, graph: Mapping = GRAPH) -> list[str] | str:
     """What the graph lists for a group of a notebook: runs as 'notebook/group', or `ALL_RECORDS`.
 

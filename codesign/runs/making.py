@@ -20,7 +20,7 @@ from ..engine.system import keep_freed_memory
 from .card_share import card_peak, hold_to_share
 from .checking import validated
 from .executing import execute
-from .graph import GRAPH, Node, needs, run_folder
+from .graph import GRAPH, Node, deciding_parameters, needs, run_folder
 from codesign.runs.identity import (
     declared_settings,
     identity_of,
@@ -175,9 +175,19 @@ COMMANDS = {
     "04_challenge": "challenge",
     "05_profiling": "profile",
     "06_results": "results",
+    "07_modes": "modes",
     "11_peers": "peers",
 }
-_PASSED = ("data", "tasks", "lr", "steps", "examples", "epochs")  # parameters that runs below may get
+_PASSED = (
+    "data",
+    "tasks",
+    "lr",
+    "steps",
+    "examples",
+    "epochs",
+    "batch",
+    "length",
+)  # parameters that runs below may get
 
 # %% ../../nbs/runs/making.ipynb #23c81185
 def _usable_inputs(node, parameters):
@@ -230,7 +240,7 @@ def _require_usable(node, needed, parameters, record):
         made = record["parameters"].get(name)  # a record may be older than a parameter
         if name == "data" and made is not None:
             asked, made = data_name(asked), data_name(made)
-        if name in GRAPH[needed.notebook]["parameters"] and asked != made:
+        if name in deciding_parameters(needed.notebook, needed.group) and asked != made:
             raise MissingRun(
                 f"{node} needs {needed} at {name}={asked}, but {study} has it at {name}={made}; use another study"
             )

@@ -31,8 +31,10 @@ class Parameters:
     study: str = "scratch"
     lr: PositiveFloat | None = None
     steps: PositiveInt | None = None  # of pre-training
-    examples: PositiveInt | None = None  # of a task, for fine-tuning
-    epochs: PositiveInt | None = None  # of fine-tuning
+    examples: PositiveInt | None = None  # of a task, for fine-tuning; or sequences of the text to adapt to
+    epochs: PositiveInt | None = None  # of fine-tuning, or of adapting to a text
+    batch: PositiveInt | None = None  # sequences of a step, of adapting to a text
+    length: PositiveInt | None = None  # tokens of a sequence, of adapting to a text
     threads: Threads | None = None  # of the processor
 
     @classmethod

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['CONFIGS', 'SECTIONS', 'SIZES', 'SWITCHES', 'ModelSettings', 'PretrainSettings', 'SDMSettings', 'CSPSettings',
-           'FinetuneSettings', 'ProfileSettings', 'Settings', 'model_scale', 'load_settings', 'settings_as_recorded']
+           'FinetuneSettings', 'ProfileSettings', 'ModesSettings', 'Settings', 'model_scale', 'load_settings',
+           'settings_as_recorded']
 
 # %% ../../nbs/runs/settings.ipynb #452b8f19
 import math
@@ -169,7 +170,31 @@ class ProfileSettings:
     scaling_rounds: PositiveInt = 5
     trials: PositiveInt = 20  # repeats of the A/A control and of the known-slowdown control
 
+# %% ../../nbs/runs/settings.ipynb #1ac76df5
+@dataclass(frozen=True)
+class ModesSettings:
+    "Chapter 07: how a pre-trained model is adapted to a text, in each of the modes that are compared."
 
+    lr: PositiveFloat
+    batch_size: PositiveInt  # sequences per optimizer step
+    micro_batch_size: PositiveInt  # sequences per forward pass
+    length: PositiveInt  # tokens per sequence
+    epochs: PositiveInt
+    max_examples: PositiveInt | None  # sequences of the training text, from its first; None: all of them
+    weight_decay: NonNegativeFloat
+    beta1: Proportion
+    beta2: Proportion
+    eps: PositiveFloat
+    warmup_fraction: Proportion
+    min_lr_fraction: Proportion
+    clip_norm: PositiveFloat
+    precision: Precision
+    checkpoint_every: PositiveInt  # optimizer steps
+    rank: PositiveInt = 16  # of LoRA
+    alpha_factor: PositiveFloat = 2.0  # alpha of LoRA, as a multiple of its rank
+    dropout: Proportion = 0.05  # before LoRA
+
+# %% ../../nbs/runs/settings.ipynb #ddc71dd3
 @dataclass(frozen=True)
 class Settings:
     "Everything that a size decides."
@@ -181,6 +206,7 @@ class Settings:
     csp: CSPSettings
     finetune: FinetuneSettings
     profile: ProfileSettings
+    modes: ModesSettings
 
 # %% ../../nbs/runs/settings.ipynb #d9a1bbba
 CONFIGS = PACKAGE / "configs"
@@ -191,6 +217,7 @@ SECTIONS = {
     "csp": (CSPSettings, "csp.yaml"),
     "finetune": (FinetuneSettings, "finetune_glue.yaml"),
     "profile": (ProfileSettings, "profile.yaml"),
+    "modes": (ModesSettings, "modes.yaml"),
 }
 
 

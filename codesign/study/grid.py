@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['SHARED', 'DEFAULT_SEEDS', 'reads_all', 'runs_alone', 'notebook_of_arm', 'graph_runs', 'is_wanted', 'with_needs',
-           'Asked', 'Grid', 'refuse_unknown', 'names_in', 'refuse_repeated', 'GridFile', 'grid_file', 'check_grid_file',
-           'load_grid', 'checked_seeds', 'checked_grid']
+           'Asked', 'Grid', 'tasks_read', 'refuse_unknown', 'names_in', 'refuse_repeated', 'GridFile', 'grid_file',
+           'check_grid_file', 'load_grid', 'checked_seeds', 'checked_grid']
 
 # %% ../../nbs/study/grid.ipynb #10812569
 from dataclasses import dataclass, field, replace
@@ -84,9 +84,20 @@ def with_needs(nodes: list[Node]) -> list[Node]:
     return list(ordered)
 
 # %% ../../nbs/study/grid.ipynb #e93b205a
-SHARED = ("study", "data", "tasks", "steps", "examples", "epochs", "threads")  # by all runs of a grid
+SHARED = (
+    "study",
+    "data",
+    "tasks",
+    "lr",
+    "steps",
+    "examples",
+    "epochs",
+    "batch",
+    "length",
+    "threads",
+)  # by all runs of a grid
 
-
+# %% ../../nbs/study/grid.ipynb #bf86d679
 @dataclass(frozen=True)
 class Asked:
     "What a study was asked to consist of."
@@ -100,6 +111,9 @@ class Asked:
     steps: int | None = None  # of pre-training; None: the size's own
     examples: int | None = None  # most training examples of a task; None: the size's own
     epochs: int | None = None  # of fine-tuning; None: the size's own
+    lr: float | None = None  # peak learning rate; None: the size's own
+    batch: int | None = None  # sequences of a step of adapting to a text; None: the size's own
+    length: int | None = None  # tokens of such a sequence; None: the size's own
     threads: int = 1  # CPU threads of one run
     arms: dict[str, dict] = field(default_factory=dict, hash=False)  # arm -> its seeds and tasks; empty: all alike
     study_file: str | None = None  # that the arms come from
@@ -153,6 +167,12 @@ class Grid(Asked):
         if "tasks" in GRAPH[node.notebook].get("text", ()):  # others depend on no task, or on those of the study
             own["tasks"] = self.tasks_of(node.group)
         return Parameters.checked(node.notebook, **{name: getattr(self, name) for name in SHARED} | own)
+
+# %% ../../nbs/study/grid.ipynb #88b3ef9e
+def tasks_read(grid: Grid) -> tuple[str, ...]:
+    "The tasks whose files the runs of a grid need; none where no run is fine-tuned on tasks."
+    reads = any("tasks" in GRAPH[node.notebook].get("text", ()) for node in grid.nodes())
+    return grid.tasks if reads else ()
 
 # %% ../../nbs/study/grid.ipynb #8af9bd51
 def refuse_unknown(name: str, value, valid) -> None:
@@ -267,6 +287,9 @@ def _checked_groups(groups, controls):
     return listed
 
 
+_NUMBERS = ("lr", "steps", "examples", "epochs", "batch", "length")
+
+
 def checked_grid(grid: Grid) -> Grid:
     "The grid with the values that its runs were checked to have. Raises ParameterError if it has no run."
     checked = [grid.parameters(node) for node in grid.nodes()]
@@ -275,4 +298,4 @@ def checked_grid(grid: Grid) -> Grid:
             f"the graph of {', '.join(GRAPH)} lists no run for groups={','.join(grid.groups)}; "
             "give groups that graph.yaml lists"
         )
-    return replace(grid, **{name: getattr(checked[0], name) for name in ("data", "steps", "examples", "epochs")})
+    return replace(grid, **{name: getattr(checked[0], name) for name in ("data", *_NUMBERS)})

@@ -6,9 +6,9 @@
 __all__ = ['Complete', 'SIZE_HELP', 'DATA_HELP', 'TASKS_HELP', 'A_SIZE', 'A_TEXT', 'SOME_TASKS', 'SOME_SIZES', 'A_STUDY', 'Size',
            'SeedOption', 'Data', 'Tasks', 'Study', 'LearningRate', 'Steps', 'Examples', 'Epochs', 'ThreadsOption',
            'ProcessesOption', 'StudySize', 'StudySizes', 'StudyFileName', 'StudyName', 'Seeds', 'Groups', 'StudyData',
-           'StudyTasks', 'Controls', 'Jobs', 'Gpus', 'Snakemake', 'RehearsedCard', 'Trial', 'DryRun', 'Published',
-           'Budget', 'SPLITS', 'Predict', 'ProfiledGroup', 'Against', 'Device', 'RecordFile', 'TracedValue',
-           'OutputFolder', 'TokenizerFolder', 'option', 'group_option', 'whole_number', 'number_of_jobs',
+           'StudyTasks', 'Controls', 'Jobs', 'OneJob', 'Quick', 'Gpus', 'Snakemake', 'RehearsedCard', 'Trial', 'DryRun',
+           'Published', 'Budget', 'SPLITS', 'Predict', 'ProfiledGroup', 'Against', 'Device', 'RecordFile',
+           'TracedValue', 'OutputFolder', 'TokenizerFolder', 'option', 'group_option', 'whole_number', 'number_of_jobs',
            'number_of_threads', 'number_of_processes']
 
 # %% ../../nbs/study/options.ipynb #8667437b
@@ -127,6 +127,17 @@ StudyTasks = Annotated[
 ]
 Controls = Annotated[bool, typer.Option(help="make the control groups too")]
 Jobs = Annotated[str, option("N", "runs at the same time, 1 to eight for each core")]
+OneJob = Annotated[
+    str | None,
+    option(
+        "N",
+        "runs at the same time, 1 to eight for each core; several lengthen each other's times",
+        default="1, with --quick 2",
+    ),
+]
+Quick = Annotated[
+    bool, typer.Option(help="try six modes at size nano in under two minutes, and print PASS or the reason")
+]
 Gpus = Annotated[str, option("N", "GPUs that the runs may share", NonNegativeInt)]
 Snakemake = Annotated[str, option("WORDS", "further options for Snakemake, such as '--verbose'")]
 
