@@ -162,7 +162,7 @@ def folding_lesson(analysis: Analysis) -> str:
         sentences.append(f"Its perplexity against {_beside(new, seeds)}.")
     return " ".join([*sentences, _claimed("seed 003, H1", "CSP lowers latency"), _folding_answer(new, more)])
 
-
+# %% ../../nbs/judging/lessons.ipynb #fb5a2e2e
 def _more_steps(analysis):
     "The steps of training after folding as a share of those of pre-training, such as '5%', from the settings recorded."
     runs = [record for record in analysis.records if notebook_of(record) == "01_csp" and group_of(record) == "M_csp-N4"]

@@ -287,6 +287,14 @@ def boundaries_in(
         refuse_states("Mamba", cache_params=cache_params, use_cache=use_cache)
     return packing
 
+
+def _cache_and_boundaries(input_ids, inputs_embeds, attention_mask, cache_params, cache, use_cache, others):
+    "The cache of a call, whether it is returned, and the boundaries of packed sequences, which go without one."
+    cache_params = one_cache(cache_params, cache, others)
+    tokens = inputs_embeds if input_ids is None else input_ids
+    packing = boundaries_in(others, tokens, attention_mask, cache_params, use_cache)
+    return cache_params, use_cache if packing is None else False, packing
+
 # %% ../../nbs/pillars/modelling.ipynb #f346a231
 def _options(model, use_cache, output_hidden_states, return_dict):
     "The options of a forward pass; the configuration decides those that the caller left open."
@@ -355,12 +363,10 @@ class LayerwiseMambaModel(LayerwiseMambaPreTrainedModel):
 
         Raises ValueError unless exactly one of input_ids and inputs_embeds is given; also as `boundaries_in` does.
         """
-        cache_params = one_cache(cache_params, cache, kwargs)
-        tokens = inputs_embeds if input_ids is None else input_ids
-        packing = boundaries_in(kwargs, tokens, attention_mask, cache_params, use_cache)
+        inputs = (input_ids, inputs_embeds, attention_mask)
+        cache_params, use_cache, packing = _cache_and_boundaries(*inputs, cache_params, cache, use_cache, kwargs)
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("give input_ids or inputs_embeds, one of the two")
-        use_cache = use_cache if packing is None else False
         use_cache, collect, return_dict = _options(self, use_cache, output_hidden_states, return_dict)
         cache_params, use_cache = _states_to_update(self, cache_params, use_cache)
         last, every = _through_layers(self, input_ids, inputs_embeds, cache_params, attention_mask, collect, packing)
@@ -421,10 +427,8 @@ class LayerwiseMambaForCausalLM(LayerwiseMambaWithHead, MambaGenerationMixin):
 
         The loss is a mean over labels, or their sum over `num_items_in_batch`. Raises as `LayerwiseMambaModel` does.
         """
-        cache_params = one_cache(cache_params, cache, kwargs)
-        tokens = inputs_embeds if input_ids is None else input_ids
-        packing = boundaries_in(kwargs, tokens, attention_mask, cache_params, use_cache)
-        use_cache = use_cache if packing is None else False
+        inputs = (input_ids, inputs_embeds, attention_mask)
+        cache_params, use_cache, packing = _cache_and_boundaries(*inputs, cache_params, cache, use_cache, kwargs)
         use_cache, collect, return_dict = _options(self, use_cache, output_hidden_states, return_dict)
         labelled = labels is not None or kwargs.get("shift_labels") is not None
         if use_cache and not (labelled or collect) and attention_mask is None:
