@@ -112,5 +112,6 @@ def update_heads(
     grid = (batch, heads, triton.cdiv(channels, block))
     with on_device(x):
         places = state if slots is None else slots.contiguous()
-        _update_kernel[grid](state, places, *tensors, y, *sizes, **options | cut)
+        arguments: list = [state, places, *tensors, y, *sizes]
+        _update_kernel[grid](*arguments, **options | cut)
     return y
