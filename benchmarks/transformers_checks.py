@@ -15,6 +15,7 @@ import copy
 import importlib
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -465,7 +466,8 @@ def one_line(error):
     while at and at.tb_next:
         at = at.tb_next
     where = f" ({Path(at.tb_frame.f_code.co_filename).name}:{at.tb_lineno})" if at else ""
-    said = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    text = re.sub(r"(/[^\s/:'\"()]+)+/site-packages/", "", " ".join(str(error).split()))  # the place is this machine's
+    said = f"{type(error).__name__}: {text}"
     return said if isinstance(error, AssertionError) else said[:300] + where
 
 

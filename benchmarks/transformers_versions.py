@@ -139,13 +139,16 @@ def table(tried_versions):
         header = [title, *(name_of(one) for one in whole)]
         lines += ["", *("| " + " | ".join(cells) + " |" for cells in (header, ["---"] * len(header)))]
         lines += ["| " + " | ".join(row) + " |" for row in rows_of(whole, kind)]
-    said = {}
+    said = {}  # the checks of each version, by error
     for one in tried_versions:
         for line in one.get("results", [dict(check="all", outcome="broke", said=one.get("problem"))]):
             if line["outcome"] == "broke":
-                name = f"{line.get('check') or line['fault']}: {line['said']}"
-                said.setdefault(name, []).append(name_of(one))
-    lines += ["", *(f"- {', '.join(names)}: {what}" for what, names in said.items())]
+                checks = said.setdefault(line["said"], {}).setdefault(name_of(one), [])
+                checks.append(line.get("check") or line["fault"])
+    for error, checks_of in said.items():
+        for checks in dict.fromkeys(map(tuple, checks_of.values())):
+            names = [name for name, others in checks_of.items() if tuple(others) == checks]
+            lines += ["", f"- {', '.join(names)}: {', '.join(checks)}: {error}"]
     return "\n".join(lines).strip()
 
 
