@@ -169,7 +169,7 @@ def _more_steps(analysis):
     shares = sorted({record["settings"]["csp"]["heal_fraction"] for record in runs})
     return " or ".join(f"{100 * share:g}%" for share in shares) or "some"
 
-
+# %% ../../nbs/judging/lessons.ipynb #e64fdb1a
 def _folding_answer(new, more):
     "What follows for folding."
     if not _with_interval(new):
