@@ -49,7 +49,9 @@ def command_of_study(folder: Path) -> str | None:
         sizes, records = study.pop("sizes", {}), read_records(folder)
         if sizes:
             return " && ".join(_commands_of_sizes(Path(folder).name, study, sizes, records))
-        study["seeds"] = sorted({seed_of(record) for record in records} | set(study.get("seeds", [])))
+        planned = "arms" in study and records  # of a study published seed by seed, only the seeds that have run
+        asked = [] if planned else study.get("seeds", [])
+        study["seeds"] = sorted({seed_of(record) for record in records} | set(asked))
         return _command(Path(folder).name, study)
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(
