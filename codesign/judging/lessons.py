@@ -226,7 +226,8 @@ LESSONS: dict[str, Callable[[Analysis], str]] = {
 def lessons(analysis: Analysis) -> dict[str, str]:
     "Title -> paragraph, of those that the study has the runs for; each begins with what it holds for."
     found = {title: lesson(analysis) for title, lesson in LESSONS.items()}
-    return {title: f"{_scope(analysis)} {text}" for title, text in found.items() if text}
+    last = " The seeds that are missing may change this." if len(analysis.seeds) < len(analysis.planned) else ""
+    return {title: f"{_scope(analysis)} {text}{last}" for title, text in found.items() if text}
 
 
 def _scope(analysis):
