@@ -290,7 +290,8 @@ def boundaries_in(
 
 def _cache_and_boundaries(input_ids, inputs_embeds, attention_mask, cache_params, cache, use_cache, others):
     "The cache of a call, whether it is returned, and the boundaries of packed sequences, which go without one."
-    cache_params = one_cache(cache_params, cache, others)
+    if others.get("past_key_values") is None:  # else refused below, in words of its own
+        cache_params = one_cache(cache_params, cache, others)
     tokens = inputs_embeds if input_ids is None else input_ids
     packing = boundaries_in(others, tokens, attention_mask, cache_params, use_cache)
     return cache_params, use_cache if packing is None else False, packing

@@ -7,6 +7,7 @@ __all__ = ['published_folder', 'shown_study', 'published_records', 'study_line',
            'difference_by_seed', 'mean_of', 'ratio_of', 'forest', 'plain_log_axis']
 
 # %% ../../nbs/pillars/published.ipynb #d6681efd
+import json
 import math
 import subprocess
 from collections.abc import Sequence
@@ -42,12 +43,17 @@ def shown_study(*notebooks: str, figures: Path | None = None) -> Path | None:
     figures = figures or published_folder()
     studies = [path.parent for path in figures.glob("*/study.json")] if figures else []
     studies = [study for study in studies if _has_runs(study, notebooks)]
-    return max(studies, key=lambda study: (bool(arms_of_study(study)), _when_published(study)), default=None)
+    return max(studies, key=lambda study: (_is_planned(study), _when_published(study)), default=None)
 
 
 def _has_runs(study, notebooks):
     "Whether a study has runs of each of the notebooks."
     return all(any(study.glob(f"runs/{notebook}/*/record.json")) for notebook in notebooks)
+
+
+def _is_planned(study):
+    "Whether a study was planned in a file; raises DataError for a damaged study.json."
+    return bool(arms_of_study(study)) and "study_file" in json.loads((study / "study.json").read_text(encoding="utf-8"))
 
 
 def _when_published(study):
