@@ -50,7 +50,7 @@ def _has_runs(study, notebooks):
     "Whether a study has runs of each of the notebooks."
     return all(any(study.glob(f"runs/{notebook}/*/record.json")) for notebook in notebooks)
 
-
+# %% ../../nbs/pillars/published.ipynb #6e80e37f
 def _is_planned(study):
     "Whether a study was planned in a file; raises DataError for a damaged study.json."
     return bool(arms_of_study(study)) and "study_file" in json.loads((study / "study.json").read_text(encoding="utf-8"))
