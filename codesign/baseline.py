@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 
 from torch import Tensor, nn
 
+from .engine.errors import CodesignError
 from .engine.optimization import DocumentsApart, Objective, TrainingPlan, optimizer_tensors
 from .engine.training import reproducible, train
 from .engine.training_checkpoints import save_checkpoint
@@ -128,7 +129,12 @@ def pretrain(
     config: LayerwiseMambaConfig | None = None,  # the shape of the new model; None: that of the size
     packed: bool = False,  # whether states begin at zero at every document; where there is no objective_of
 ) -> tuple[LayerwiseMambaForCausalLM, Objective, TrainingPlan, Batches]:
-    "Pre-train a model of the run's size from its seed. Returns the model, its objective, the plan and the batches."
+    """Pre-train a model of the run's size from its seed. Returns the model, its objective, the plan and the batches.
+
+    Raises CodesignError for `packed` beside an `objective_of`.
+    """
+    if packed and objective_of:
+        raise CodesignError("pretrain: packed goes with next-token prediction alone; leave out packed or objective_of")
     p, seed = run.settings.pretrain, run.parameters.seed
     batch_of, plan = batches_and_plan(run, data)
     with reproducible(seed, run.parameters.threads):

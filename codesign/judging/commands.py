@@ -16,7 +16,8 @@ from ..runs.making import COMMANDS
 from ..runs.records import Record
 
 # %% ../../nbs/judging/commands.ipynb #182928d8
-PARAMETERS = ("size", "seed", "group", "data", "tasks", "study", "lr", "steps", "examples", "epochs", "threads")
+PARAMETERS = ("size", "seed", "group", "data", "tasks", "study", "lr", "steps", "examples", "epochs", "batch", "length")
+PARAMETERS += ("threads",)
 
 
 def command_of(record: Record) -> str:
@@ -24,7 +25,16 @@ def command_of(record: Record) -> str:
     given = {name: record["parameters"].get(name) for name in PARAMETERS}
     if notebook_of(record) not in TASK_NOTEBOOKS:
         given["tasks"] = None
+    if notebook_of(record) == "07_modes":
+        given = _of_modes(given)
     return " ".join(["codesign", COMMANDS[notebook_of(record)], *_options(given)])
+
+
+def _of_modes(given):
+    "The options of `codesign modes`: several modes and seeds; the model that they begin with is made too."
+    mode = "baseline" if given["group"] == "pretrained" else given["group"]
+    others = {name: value for name, value in given.items() if name not in ("seed", "group", "threads")}
+    return {"mode": mode, "seeds": given["seed"], **others}
 
 
 def _options(given):

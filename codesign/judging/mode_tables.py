@@ -13,9 +13,10 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ..engine.drawing import column_figure, in_print_style
+from ..engine.drawing import add_caption, column_figure, in_print_style
 from ..engine.files import as_json, write_atomic, write_json
 from ..engine.statistics import t_interval
+from .measures import plural
 from .study_records import group_of, notebook_of, seed_of
 from ..runs.graph import GRAPH
 from ..runs.records import Record
@@ -117,7 +118,9 @@ def modes_figure(records: Sequence[Record]) -> Figure:
         axis.set(xlabel=label, ylabel="perplexity per word", yscale="log")
         axis.set_xscale("log" if column == "params_trainable" else "linear")
     figure.legend(*axes.flatten()[0].get_legend_handles_labels(), loc="outside upper center", ncol=4, frameon=False)
-    return figure
+    sizes, texts = ({record["parameters"][name] for record in mode_records(records)} for name in ("size", "data"))
+    held = f"size {', '.join(sorted(sizes))}, adapted to {', '.join(sorted(texts))}"
+    return add_caption(figure, [held, f"a mark for each of {plural(table['seed'].nunique(), 'seed')}"])
 
 # %% ../../nbs/judging/mode_tables.ipynb #f03be2fd
 def run_text(record: Record) -> str:
