@@ -100,6 +100,7 @@ PANELS = {
     "memory_gb": "memory of a step, GB",
     "train_s": "training time, s",
 }
+_MARKS = ("o", "s", "x", "+", "^", "D", "v")  # modes that compute the same lie on each other
 _COLORS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#999999")
 
 
@@ -107,15 +108,15 @@ _COLORS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#9
 def modes_figure(records: Sequence[Record]) -> Figure:
     "Perplexity per word against what a mode costs: trainable parameters, memory of a training step, time."
     table = modes_table(records)
-    figure, axes = column_figure(6.4, len(PANELS), 1)
+    figure, axes = column_figure(12.0, len(PANELS), 1)
     for axis, (column, label) in zip(axes.flatten(), PANELS.items(), strict=True):
-        for mode, color in zip(mode_order(), _COLORS, strict=True):
+        for mode, color, mark in zip(mode_order(), _COLORS, _MARKS, strict=True):
             own = table[table["mode"] == mode]
             if len(own):
-                axis.plot(own[column], own.ppl_word, "o", color=color, label=mode, markersize=3)
-        axis.set(xlabel=label, ylabel="perplexity per word")
+                axis.plot(own[column], own.ppl_word, mark, color=color, label=mode, markersize=4, fillstyle="none")
+        axis.set(xlabel=label, ylabel="perplexity per word", yscale="log")
         axis.set_xscale("log" if column == "params_trainable" else "linear")
-    figure.legend(*axes.flatten()[0].get_legend_handles_labels(), loc="upper center", ncol=4, frameon=False)
+    figure.legend(*axes.flatten()[0].get_legend_handles_labels(), loc="outside upper center", ncol=4, frameon=False)
     return figure
 
 # %% ../../nbs/judging/mode_tables.ipynb #f03be2fd
