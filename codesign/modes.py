@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from .baseline import pretrain, tokens_seen
 from .engine.corpora import load_corpus
